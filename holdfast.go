@@ -1,0 +1,228 @@
+// Package holdfast holds the nouns of Holdfast: what a job is asked to do and
+// what it answers, and the kinds of error a user can meet. It imports only the
+// standard library and does no I/O.
+//
+// The two wings meet here. The control wing (API, rules, catalog, jobs) writes
+// Args and reads Results; the movers of the bridge read Args, use the data wing
+// (hypervisor, snapshot, repository) and return Results. Every Args and Result
+// is plain JSON, kept in the job's row, so that a job can be run again by
+// another process after a crash.
+package holdfast
+
+import (
+	"encoding/json"
+	"time"
+)
+
+// SiteRef is what a mover needs to reach a site (design.md: region = site).
+type SiteRef struct {
+	Name string `json:"name"` // the site's name, which is also its ARM location
+	URI  string `json:"uri"`  // libvirt URI, such as qemu:///system
+	// ScratchDir is a directory on the libvirt host for fleecing files and
+	// sockets of backups; the server and QEMU both reach it.
+	ScratchDir string `json:"scratchDir"`
+}
+
+// RepositoryRef names a repository and the key that opens it. It holds no
+// secret: KeyID is resolved by the key holder of the process.
+type RepositoryRef struct {
+	URL   string `json:"url"`   // file:///dir, s3://…, azblob://…, gs://…
+	KeyID string `json:"keyId"` // name of the key in the server's key directory
+}
+
+// VMRef names a VM on a site. UUID decides; Name is for messages.
+type VMRef struct {
+	UUID string `json:"uuid"`
+	Name string `json:"name"`
+}
+
+// Consistency is what a point was proved to be (matrix LNX-01, ACT-01).
+type Consistency string
+
+// The three consistencies, best first.
+const (
+	ApplicationConsistent Consistency = "ApplicationConsistent"
+	FileSystemConsistent  Consistency = "FileSystemConsistent"
+	CrashConsistent       Consistency = "CrashConsistent"
+)
+
+// DiskFact is one disk of a VM as its site sees it.
+type DiskFact struct {
+	LUN    int    `json:"lun"`    // -1 is the OS disk, as in Azure's point model
+	Target string `json:"target"` // libvirt target, such as vda
+	Path   string `json:"path"`
+	Pool   string `json:"pool,omitempty"` // registered pool that holds it, if any
+	Format string `json:"format"`         // qcow2, raw, …
+	Bus    string `json:"bus"`
+	Size   int64  `json:"size"` // bytes, virtual
+}
+
+// VMFact is one VM as its site sees it.
+type VMFact struct {
+	VMRef
+	State       string     `json:"state"` // running, shutoff, paused, …
+	VCPUs       int        `json:"vcpus"`
+	MemoryBytes int64      `json:"memoryBytes"`
+	UEFI        bool       `json:"uefi"` // Gen2
+	AgentUp     bool       `json:"agentUp"`
+	OS          string     `json:"os,omitempty"` // pretty name from the agent
+	OSType      string     `json:"osType"`       // Linux, Windows or "" when unknown
+	Disks       []DiskFact `json:"disks"`
+	Networks    []string   `json:"networks"`
+}
+
+// DiscoverArgs asks what a site has.
+type DiscoverArgs struct {
+	Site SiteRef `json:"site"`
+}
+
+// DiscoverResult is what the site has now.
+type DiscoverResult struct {
+	Host     string     `json:"host"`     // host name as libvirt says it
+	Libvirt  string     `json:"libvirt"`  // version
+	QEMU     string     `json:"qemu"`     // version
+	Pools    []PoolFact `json:"pools"`    // staging places ("storage accounts")
+	Networks []string   `json:"networks"` // libvirt networks ("virtual networks")
+	VMs      []VMFact   `json:"vms"`
+}
+
+// PoolFact is one storage pool of a site.
+type PoolFact struct {
+	Name      string `json:"name"`
+	Path      string `json:"path"`
+	Type      string `json:"type"`
+	Available int64  `json:"available"` // bytes
+}
+
+// ProvisionArgs asks for a vault's repository to be made (or found).
+type ProvisionArgs struct {
+	Repository RepositoryRef `json:"repository"`
+}
+
+// ProvisionResult says which repository it is.
+type ProvisionResult struct {
+	RepositoryID string `json:"repositoryId"`
+}
+
+// BackupArgs asks for one point of one VM.
+type BackupArgs struct {
+	Site       SiteRef       `json:"site"`
+	VM         VMRef         `json:"vm"`
+	Repository RepositoryRef `json:"repository"`
+	// Series joins the points of one protected item in the repository.
+	Series string `json:"series"`
+	// PointID is chosen when the job is made, so that a job run again after a
+	// crash finds what it had already committed.
+	PointID string `json:"pointId"`
+	// Want is the best consistency asked for; less is met with a warning.
+	Want Consistency `json:"want"`
+	// ExcludeLUNs are disks left out.
+	ExcludeLUNs []int `json:"excludeLuns,omitempty"`
+	// Expires is when retention lets the point go; zero keeps it.
+	Expires time.Time `json:"expires,omitzero"`
+	// ReadRate limits reading from the guest's disks, bytes per second; 0 = no limit.
+	ReadRate int64 `json:"readRate,omitempty"`
+}
+
+// DiskResult is what one disk of a backup or restore cost.
+type DiskResult struct {
+	LUN         int    `json:"lun"`
+	Target      string `json:"target"`
+	Size        int64  `json:"size"`             // bytes, virtual
+	Incremental bool   `json:"incremental"`      // false: the disk was read in full
+	Reason      string `json:"reason,omitempty"` // why it was read in full
+	Read        int64  `json:"read"`             // bytes read from the source
+	New         int64  `json:"new"`              // bytes of content the repository did not have
+	Stored      int64  `json:"stored"`           // bytes added to the store, sealed
+	Path        string `json:"path,omitempty"`   // restore: where it was written
+	Format      string `json:"format,omitempty"` // restore: raw or qcow2
+}
+
+// BackupResult is one committed point.
+type BackupResult struct {
+	PointID     string      `json:"pointId"`
+	Time        time.Time   `json:"time"` // the snapshot's moment, server clock
+	Consistency Consistency `json:"consistency"`
+	// Reason says what was proved, or why it is not better than Consistency.
+	Reason    string        `json:"reason"`
+	FrozenFor time.Duration `json:"frozenFor"` // how long the guest's file systems stood still
+	VMSize    string        `json:"vmSize"`    // such as 2 vCPU, 1 GiB
+	OSType    string        `json:"osType"`
+	Disks     []DiskResult  `json:"disks"`
+	Warnings  []string      `json:"warnings,omitempty"`
+}
+
+// RestoreMode says what comes back (matrix RST-01, RST-02).
+type RestoreMode string
+
+// The restore modes.
+const (
+	RestoreDisks RestoreMode = "RestoreDisks"
+	CreateVM     RestoreMode = "AlternateLocation"
+)
+
+// RestoreArgs asks for disks or a VM from a point.
+type RestoreArgs struct {
+	Site       SiteRef       `json:"site"`
+	Repository RepositoryRef `json:"repository"`
+	PointID    string        `json:"pointId"`
+	Mode       RestoreMode   `json:"mode"`
+	// LUNs restores only these disks; nil is all (RestoreDisks only).
+	LUNs []int `json:"luns,omitempty"`
+	// Exactly one of Pool and Directory says where the disks go.
+	Pool      string `json:"pool,omitempty"`
+	Directory string `json:"directory,omitempty"` // absolute, on the site's host
+	Format    string `json:"format"`              // raw or qcow2
+	// NamePrefix starts each restored file's name: PREFIX-vda.qcow2.
+	NamePrefix string `json:"namePrefix"`
+	// CreateVM only.
+	VMName  string `json:"vmName,omitempty"`
+	Network string `json:"network,omitempty"` // libvirt network; "" keeps the point's
+	Start   bool   `json:"start,omitempty"`   // boot it when defined
+}
+
+// RestoreResult is what came back.
+type RestoreResult struct {
+	Disks     []DiskResult `json:"disks"`
+	VM        *VMRef       `json:"vm,omitempty"`
+	FollowUps []string     `json:"followUps,omitempty"` // what is left for the user to do
+	Warnings  []string     `json:"warnings,omitempty"`
+}
+
+// DeletePointsArgs asks for points to be deleted from a repository.
+type DeletePointsArgs struct {
+	Repository RepositoryRef `json:"repository"`
+	PointIDs   []string      `json:"pointIds"`
+}
+
+// DeletePointsResult says what was freed.
+type DeletePointsResult struct {
+	Deleted int   `json:"deleted"`
+	Freed   int64 `json:"freed"` // bytes
+}
+
+// Progress is how a mover tells its job what it is doing. Every method may be
+// called from many goroutines and returns at once.
+type Progress interface {
+	// Task starts the named sub-task ("Take Snapshot", "Transfer data to
+	// vault") and ends the one before it as completed.
+	Task(name string)
+	// Bytes says how far the running task is. total may grow; 0 is unknown.
+	Bytes(done, total int64)
+	// Property records one fact of the job for its user ("Frozen for": "0.4 s").
+	Property(key, value string)
+	// Warn records something that did not fail the job but that its user must know.
+	Warn(message string)
+	// Cancellable says whether the job may be cancelled from here on
+	// (matrix ACT-05: in the snapshot phase yes, in the transfer phase no).
+	Cancellable(yes bool)
+}
+
+// Marshal is json.Marshal for the types of this package, which cannot fail.
+func Marshal(v any) json.RawMessage {
+	b, err := json.Marshal(v)
+	if err != nil {
+		panic("internal error: " + err.Error())
+	}
+	return b
+}
