@@ -1,0 +1,222 @@
+package matrix
+
+// Rows about the shape of the machine: compute, storage, network.
+
+var compute = []Row{
+	{
+		ID: "CMP-01", Subject: "VM size", Verdict: Limit, Lift: true, Open: "issue 7",
+		Stance: "Any size from 2 cores and 1 GB of memory.",
+		Must:   "A smaller VM is refused by the verdict.",
+	},
+	{
+		ID: "CMP-02", Subject: "availability sets", Verdict: Conditional, Open: "issue 8",
+		Stance: "Backed up; quick create into one isn't offered.",
+		Must:   "As MGT-05.",
+	},
+	{
+		ID: "CMP-03", Subject: "hybrid use benefit", Verdict: Supported, Open: "issue 8",
+		Stance: "Supported.",
+		Must:   "The licence type is kept in the point and on the restored VM.",
+	},
+	{
+		ID: "CMP-04", Subject: "marketplace image", Verdict: Conditional, Open: "issue 8",
+		Stance: "Supported systems only; restored as disks; files only on a same or compatible system.",
+		Must:   "For a VM with a plan creating is refused, disks are restored, and the plan is in the template.",
+	},
+	{
+		ID: "CMP-05", Subject: "custom image", Verdict: Supported, Open: "issue 7",
+		Stance: "Supported systems; files only to a compatible one.",
+		Must:   "Supported.",
+	},
+	{
+		ID: "CMP-06", Subject: "migrated VM", Verdict: Conditional, Open: "issue 7",
+		Stance: "The agent must be installed.",
+		Must:   "The verdict says so when the agent doesn't answer; crash-consistent backup stays on offer by policy.",
+	},
+	{
+		ID: "CMP-07", Subject: "several VMs at one instant", Verdict: NotSupported, Lift: true, Open: "issue 6",
+		Stance: "Not offered.",
+		Must:   "Not promised; a request for a consistency group is refused.",
+	},
+	{
+		ID: "CMP-08", Subject: "diagnostic settings", Verdict: NotSupported, Open: "issue 8",
+		Stance: "Not supported; creating a VM fails.",
+		Must:   "Creating is refused for such a VM, restoring disks is offered.",
+	},
+	{
+		ID: "CMP-09", Subject: "VM pinned to a zone", Verdict: Conditional, Open: "issue 8",
+		Stance: "Restored to the same zone; fails while the zone is out.",
+		Must:   "A zone is a host group: the restore goes there, and fails clearly when its hosts are down.",
+	},
+	{
+		ID: "CMP-10", Subject: "generation 2", Verdict: Supported, Open: "issue 4",
+		Stance: "Backed up and restored as generation 2.",
+		Must:   "A UEFI domain is saved with its NVRAM, and TPM state where there is one, and boots again.",
+	},
+	{
+		ID: "CMP-11", Subject: "VM with a lock", Verdict: Conditional, Open: "issue 6",
+		Stance: "Not for unmanaged VMs; managed ones are supported.",
+		Must:   "The verdict follows.",
+	},
+	{
+		ID: "CMP-12", Subject: "spot VM", Verdict: NotSupported, Open: "issue 8",
+		Stance: "Not supported; comes back as a regular VM.",
+		Must:   "A spot VM comes back with regular priority.",
+	},
+	{
+		ID: "CMP-13", Subject: "dedicated host", Verdict: Conditional, Open: "issue 8",
+		Stance: "Backed up; creating succeeds but not on the host, for which disks and template are used.",
+		Must:   "Exactly so, in the paired region too.",
+	},
+	{
+		ID: "CMP-14", Subject: "Storage Spaces", Verdict: Supported, Open: "issue 8",
+		Stance: "A standalone VM with Storage Spaces is supported.",
+		Must:   "Backup and whole restore work for a pool over several disks.",
+	},
+	{
+		ID: "CMP-15", Subject: "scale sets", Verdict: Supported, Open: "issue 7",
+		Stance: "Single VMs of uniform and flexible sets.",
+		Must:   "One instance is backed up and restored.",
+	},
+}
+
+var storage = []Row{
+	{
+		ID: "STO-01", Subject: "number of data disks", Verdict: Limit, Open: "issue 7",
+		Stance: "32, or 16 for unmanaged or classic VMs.",
+		Must:   "The 33rd and the 17th are refused.",
+	},
+	{
+		ID: "STO-02", Subject: "size of disks", Verdict: Limit, Open: "issue 7",
+		Stance: "32 TB a disk, 256 TB a VM.",
+		Must:   "Larger is refused; a sparse disk of 32 TB costs what its data costs.",
+	},
+	{
+		ID: "STO-03", Subject: "disk classes", Verdict: Supported, Open: "issue 8",
+		Stance: "Standard HDD, standard SSD and premium SSD.",
+		Must:   "The pool says the class, which is kept on restore.",
+	},
+	{
+		ID: "STO-04", Subject: "managed disks", Verdict: Supported, Open: "issue 7",
+		Stance: "Supported.",
+		Must:   "Supported.",
+	},
+	{
+		ID: "STO-05", Subject: "encrypted disks", Verdict: Conditional, Open: "encryption",
+		Stance: "Azure Disk Encryption is supported for whole VMs, also when turned on later.",
+		Must:   "LUKS under libvirt secrets and dm-crypt in the guest: ciphertext and wrapped key are in the point; the whole VM boots, files are refused.",
+	},
+	{
+		ID: "STO-06", Subject: "write accelerator", Verdict: Conditional, Open: "issue 7",
+		Stance: "In listed regions only; elsewhere such disks are left out.",
+		Must:   "A configured list says where; elsewhere the disk is left out and the job says so.",
+	},
+	{
+		ID: "STO-07", Subject: "deduplication", Verdict: Conditional, Open: "file restore",
+		Stance: "The vault doesn't deduplicate across VMs; deduplicated guest volumes give whole VMs, not files.",
+		Must:   "The vault deduplicates across the VMs of one key; files of deduplicated NTFS are refused with that reason.",
+	},
+	{
+		ID: "STO-08", Subject: "a disk is added", Verdict: Supported, Open: "issue 4",
+		Stance: "Supported on a protected VM.",
+		Must:   "The next backup takes it: that disk in full, the others incrementally.",
+	},
+	{
+		ID: "STO-09", Subject: "a disk is resized", Verdict: Supported, Open: "issue 4",
+		Stance: "Supported on a protected VM.",
+		Must:   "A grown disk stays incremental and right.",
+	},
+	{
+		ID: "STO-10", Subject: "cluster shared volumes", Verdict: NotSupported, Open: "issue 7",
+		Stance: "CSV and scale-out file servers aren't supported.",
+		Must:   "Verdict \"not supported\".",
+	},
+	{
+		ID: "STO-11", Subject: "shared disks", Verdict: NotSupported, Open: "issue 7",
+		Stance: "Not supported.",
+		Must:   "A `<shareable/>` disk isn't supported unless left out.",
+	},
+	{
+		ID: "STO-12", Subject: "ultra disks", Verdict: NotSupported, Open: "issue 7",
+		Stance: "Not supported.",
+		Must:   "Not supported unless left out.",
+	},
+	{
+		ID: "STO-13", Subject: "temporary disks", Verdict: NotSupported, Open: "issue 4",
+		Stance: "Not backed up.",
+		Must:   "A disk marked temporary is left out and comes back empty.",
+	},
+	{
+		ID: "STO-14", Subject: "NVMe and ephemeral disks", Verdict: NotSupported, Open: "issue 7",
+		Stance: "Not supported.",
+		Must:   "Verdict \"not supported\"; left out.",
+	},
+}
+
+var network = []Row{
+	{
+		ID: "NET-01", Subject: "number of NICs", Verdict: Limit, Open: "issue 8",
+		Stance: "Up to the size's maximum; the count at protection is restored.",
+		Must:   "Exactly so, whatever is removed later.",
+	},
+	{
+		ID: "NET-02", Subject: "load balancer", Verdict: Conditional, Open: "issue 8",
+		Stance: "Supported; configured again after restore.",
+		Must:   "The link is in the point and the template, and the job's follow-up list names it.",
+	},
+	{
+		ID: "NET-03", Subject: "several reserved addresses", Verdict: Conditional, Open: "issue 8",
+		Stance: "Supported.",
+		Must:   "As NET-02.",
+	},
+	{
+		ID: "NET-04", Subject: "several adapters", Verdict: Supported, Open: "issue 8",
+		Stance: "Supported.",
+		Must:   "Every NIC comes back in order, on the chosen networks, with a new MAC unless disks are replaced.",
+	},
+	{
+		ID: "NET-05", Subject: "public addresses", Verdict: Conditional, Open: "issue 8",
+		Stance: "Associated after the restore.",
+		Must:   "As NET-02.",
+	},
+	{
+		ID: "NET-06", Subject: "network security group", Verdict: Supported, Open: "issue 8",
+		Stance: "Supported on NIC and subnet.",
+		Must:   "The nwfilter reference is kept.",
+	},
+	{
+		ID: "NET-07", Subject: "static address", Verdict: NotSupported, Open: "issue 8",
+		Stance: "Not supported; the restored VM gets a dynamic one.",
+		Must:   "The NIC is dynamic, and the job says which static address it had.",
+	},
+	{
+		ID: "NET-08", Subject: "dynamic address", Verdict: Supported, Open: "issue 8",
+		Stance: "Comes back dynamic.",
+		Must:   "Supported.",
+	},
+	{
+		ID: "NET-09", Subject: "Traffic Manager", Verdict: Conditional, Open: "issue 8",
+		Stance: "Added by hand after the restore.",
+		Must:   "As NET-02.",
+	},
+	{
+		ID: "NET-10", Subject: "Azure DNS", Verdict: Supported, Open: "issue 8",
+		Stance: "Supported.",
+		Must:   "Recorded.",
+	},
+	{
+		ID: "NET-11", Subject: "custom DNS", Verdict: Supported, Open: "issue 8",
+		Stance: "Supported.",
+		Must:   "Recorded, and restored with the choice of network.",
+	},
+	{
+		ID: "NET-12", Subject: "outbound proxy", Verdict: Conditional, Lift: true, Open: "agent",
+		Stance: "HTTP proxies are supported, authenticated ones not.",
+		Must:   "Agent and movers honour HTTPS_PROXY; a proxy URL with credentials is refused.",
+	},
+	{
+		ID: "NET-13", Subject: "service endpoints", Verdict: Conditional, Open: "issue 5",
+		Stance: "Supported when the firewall allows it.",
+		Must:   "The vault has a list of allowed networks; others are refused.",
+	},
+}

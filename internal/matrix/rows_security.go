@@ -1,0 +1,64 @@
+package matrix
+
+// Rows about encryption and compression.
+
+var security = []Row{
+	{
+		ID: "SEC-01", Subject: "encryption in transit", Verdict: Supported, Open: "issue 5",
+		Stance: "Traffic is encrypted with AES-256.",
+		Must:   "TLS 1.2 or later with AES-256 suites between all parts.",
+	},
+	{
+		ID: "SEC-02", Subject: "HTTPS", Verdict: Supported, Open: "issue 5",
+		Stance: "Backup data travels over HTTPS.",
+		Must:   "There is no plaintext listener beyond loopback.",
+	},
+	{
+		ID: "SEC-03", Subject: "encryption at rest", Verdict: Supported, Open: "issue 3",
+		Stance: "Vault data is encrypted at rest.",
+		Must:   "AES-256-GCM for data and manifests; a scan of the store finds no plaintext.",
+	},
+	{
+		ID: "SEC-04", Subject: "keys", Verdict: Behaviour, Open: "issue 6",
+		Stance: "Only the customer holds the key; a lost key is a lost backup.",
+		Must:   "Neither passphrase nor customer key is stored in clear; without it nothing restores, with it a fresh server restores from the store alone.",
+	},
+	{
+		ID: "SEC-05", Subject: "encryption inside the VM", Verdict: Behaviour, Open: "encryption",
+		Stance: "It is set up inside the VM.",
+		Must:   "What the guest encrypts passes through untouched.",
+	},
+	{
+		ID: "SEC-06", Subject: "BitLocker and dm-crypt", Verdict: Supported, Open: "encryption",
+		Stance: "Azure Disk Encryption is supported.",
+		Must:   "As STO-05; keys and secrets are backed up and restored.",
+	},
+	{
+		ID: "SEC-07", Subject: "encryption by the store", Verdict: Supported, Open: "issue 3",
+		Stance: "The back end is encrypted by its storage service.",
+		Must:   "A bucket with server-side encryption works too.",
+	},
+	{
+		ID: "SEC-08", Subject: "by kind of machine", Verdict: Behaviour, Open: "backup server",
+		Stance: "In transit and at rest, for all four kinds of machine.",
+		Must:   "One test each: agent, VM, VM through a server, machine through a server.",
+	},
+}
+
+var compression = []Row{
+	{
+		ID: "ZIP-01", Subject: "agent", Verdict: Supported, Open: "agent",
+		Stance: "The agent compresses what it sends to the vault.",
+		Must:   "The agent compresses before it sends; bytes on the wire are measured.",
+	},
+	{
+		ID: "ZIP-02", Subject: "VM", Verdict: NotSupported, Open: "issue 3",
+		Stance: "A VM is read from storage, so nothing is compressed.",
+		Must:   "A VM's data is compressed in the vault all the same.",
+	},
+	{
+		ID: "ZIP-03", Subject: "backup server", Verdict: Supported, Open: "backup server",
+		Stance: "Compressed to the server and to the vault.",
+		Must:   "Both ways are compressed; the first can be switched off.",
+	},
+}
