@@ -57,29 +57,39 @@ type Features struct {
 
 // Store keeps immutable objects by name.
 //
-// Names are 1 to 512 bytes of lower-case letters, digits, '-', '_', '.' and
-// '/', without empty, "." or ".." segments. All verbs may be called from many
+// Names are what ValidName accepts; anything else is ErrInvalid. No name may be
+// the directory of another: where "a" is stored, a store may refuse "a/b" with
+// ErrInvalid, and the other way round. All verbs may be called from many
 // goroutines, and from many processes on the same place.
 //
 // Visibility: after Put returns nil every later Get, Stat and List, from any
 // process, sees the whole object; before that, none sees a part of it.
-// Durability: after Put returns nil the object survives a crash of the machine
-// that holds it. Retries: every verb may be repeated; a Put repeated after an
-// unclear failure may return ErrExist for its own earlier success.
+// Durability: after Put returns nil, or ErrExist, the object survives a crash of
+// the machine that holds it; after Delete returns nil, so does its absence.
+// Retries: every verb may be repeated; a Put repeated after an unclear failure
+// may return ErrExist for its own earlier success, a Delete ErrNotExist.
+// Cancel: a verb whose context ends returns soon with the context's error; a
+// Put cut so has stored the whole object or nothing.
 type Store interface {
 	// Put creates the object, or fails with ErrExist and changes nothing.
 	Put(ctx context.Context, name string, body Body, opt PutOptions) error
 	// Get opens length bytes from off; length < 0 means to the end. Fewer
 	// bytes than asked (range past the end) is ErrInvalid, never a short read.
+	// The reader's last Read returns io.EOF only after all of them; a reader
+	// cut earlier returns another error. The context also bounds the reading.
 	Get(ctx context.Context, name string, off, length int64) (io.ReadCloser, error)
 	// Stat describes the object or fails with ErrNotExist.
 	Stat(ctx context.Context, name string) (Info, error)
 	// List yields objects whose name starts with prefix, in byte order of the
-	// name, beginning after the name after ("" = from the first).
+	// name, beginning after the name after ("" = from the first). An object
+	// that is there during the whole listing is yielded once; one that comes
+	// or goes meanwhile may be or not. An error ends the listing.
 	List(ctx context.Context, prefix, after string) iter.Seq2[Info, error]
 	// Delete removes the object, or fails with ErrNotExist or ErrHeld.
 	Delete(ctx context.Context, name string) error
-	// Retain extends the object's lock to until; it never shortens one.
+	// Retain extends the object's lock to until; it never shortens one, and
+	// fails with ErrInvalid in a store without Features.Retention. Stores may
+	// round until up to whole seconds.
 	Retain(ctx context.Context, name string, until time.Time) error
 	// Features says what this store can do.
 	Features() Features
