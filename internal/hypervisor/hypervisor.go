@@ -1,0 +1,262 @@
+// Package hypervisor is the contract between Holdfast and a host that runs
+// virtual machines: its nouns, its errors and the [Host] that answers for them.
+// It does no I/O; hypervisor/libvirt is the implementation.
+//
+// A Host promises live answers (nothing is cached), typed errors (the Err
+// values below, tested by errors.Is), and that it changes only what it is told
+// to: no domain is started, no foreign checkpoint or job touched, by asking.
+// It does not promise that two answers are of the same moment.
+//
+// The words are libvirt's (https://libvirt.org/formatdomain.html): a domain is
+// a VM, a pool a storage pool, a checkpoint a moment since which QEMU records
+// changed blocks.
+package hypervisor
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+)
+
+// Errors of a Host. Each is wrapped with what it is about.
+var (
+	// ErrUnreachable: the URI is wrong, or libvirt does not answer there.
+	ErrUnreachable = errors.New("the hypervisor is not reachable")
+	// ErrInvalid: the hypervisor refuses what it was given (XML, name, URI).
+	ErrInvalid = errors.New("refused by the hypervisor")
+	// ErrNoDomain: there is no such domain.
+	ErrNoDomain = errors.New("no such virtual machine")
+	// ErrNoPool: there is no such storage pool, or it is not active.
+	ErrNoPool = errors.New("no such storage pool")
+	// ErrNoNetwork: there is no such network.
+	ErrNoNetwork = errors.New("no such network")
+	// ErrNoCheckpoint: there is no such checkpoint.
+	ErrNoCheckpoint = errors.New("no such checkpoint")
+	// ErrExists: the name or UUID is taken.
+	ErrExists = errors.New("already there")
+	// ErrNotRunning: it needs a running (or paused) domain.
+	ErrNotRunning = errors.New("the virtual machine is not running")
+	// ErrBusy: another backup or block job holds the domain.
+	ErrBusy = errors.New("another job is running on the virtual machine")
+	// ErrNoAgent: the domain has no guest agent channel, or nobody answers there.
+	ErrNoAgent = errors.New("the guest agent does not answer")
+	// ErrAgentFailed: the guest agent answered with an error.
+	ErrAgentFailed = errors.New("the guest agent refused")
+	// ErrBitmap: a dirty bitmap of the checkpoint is missing, in use or broken.
+	// The error is a *BitmapError that names the disk when libvirt did.
+	ErrBitmap = errors.New("the dirty bitmap is missing or broken")
+)
+
+// BitmapError says which disk has no usable bitmap for a checkpoint.
+type BitmapError struct {
+	Checkpoint string
+	Target     string // "" when libvirt did not say
+	Cause      error
+}
+
+// Error gives libvirt's words.
+func (e *BitmapError) Error() string { return e.Cause.Error() }
+
+// Unwrap makes errors.Is(err, ErrBitmap) true.
+func (e *BitmapError) Unwrap() []error { return []error{ErrBitmap, e.Cause} }
+
+// Host is one connection to a hypervisor. It is safe for concurrent use and
+// connects again by itself when the connection was lost (a restarted libvirtd).
+// A domain is named by its UUID (RFC 4122 text form, lower case).
+//
+// A cancelled ctx makes a call return at once with ctx's error; what the
+// hypervisor was already told may still happen.
+type Host interface {
+	Close() error
+
+	// Info says what the host is.
+	Info(ctx context.Context) (Info, error)
+	// Domains lists all domains with their facts, ordered by name. A domain
+	// that vanishes meanwhile is left out.
+	Domains(ctx context.Context) ([]Domain, error)
+	// Domain gives one domain's facts. ErrNoDomain.
+	Domain(ctx context.Context, uuid string) (Domain, error)
+	// DomainNamed gives the facts of the domain with that name. ErrNoDomain.
+	DomainNamed(ctx context.Context, name string) (Domain, error)
+	// DomainXML gives the domain's persistent definition with its secrets
+	// (what defining it again needs). ErrNoDomain.
+	DomainXML(ctx context.Context, uuid string) (string, error)
+
+	// Define makes a domain of XML and returns its UUID. ErrInvalid, ErrExists.
+	Define(ctx context.Context, xml string) (uuid string, err error)
+	// Undefine forgets a domain that is shut off (checkpoint metadata, saved
+	// state and NVRAM file too, disks never). ErrNoDomain.
+	Undefine(ctx context.Context, uuid string) error
+	// Start boots a domain; already running is no error. ErrNoDomain, ErrInvalid.
+	Start(ctx context.Context, uuid string) error
+	// Destroy takes a domain's power away; already off is no error.
+	Destroy(ctx context.Context, uuid string) error
+	// Resume lets a paused domain run; already running is no error.
+	Resume(ctx context.Context, uuid string) error
+
+	// Pools lists the active storage pools that have a path, by name.
+	Pools(ctx context.Context) ([]Pool, error)
+	// Pool gives one pool. ErrNoPool.
+	Pool(ctx context.Context, name string) (Pool, error)
+	// RefreshPool makes the pool see files that were made beside it. ErrNoPool.
+	RefreshPool(ctx context.Context, name string) error
+	// Networks lists all networks, active or not, by name.
+	Networks(ctx context.Context) ([]Network, error)
+
+	// Agent sends one guest agent command (JSON) and returns the "return"
+	// member. It fails with ErrNoAgent after the timeout, rounded up to seconds.
+	Agent(ctx context.Context, uuid string, command json.RawMessage, timeout time.Duration) (json.RawMessage, error)
+
+	// BeginBackup starts a pull-mode backup of all its disks and sets its
+	// checkpoint, both in one instant. ErrBusy, ErrNotRunning, *BitmapError.
+	BeginBackup(ctx context.Context, uuid string, b Backup) error
+	// BackupJob tells of the backup job that runs on the domain now; nil when
+	// none does. ErrNoDomain.
+	BackupJob(ctx context.Context, uuid string) (*BackupJob, error)
+	// EndBackup ends the domain's backup job and waits until it is gone; none
+	// running is no error.
+	EndBackup(ctx context.Context, uuid string) error
+
+	// Checkpoints lists the names that libvirt knows, parents first.
+	Checkpoints(ctx context.Context, uuid string) ([]string, error)
+	// CheckpointXML is what Redefine needs later. ErrNoCheckpoint.
+	CheckpointXML(ctx context.Context, uuid, name string) (string, error)
+	// RedefineCheckpoint tells libvirt of a checkpoint again and validates its
+	// bitmap on each of targets; the other disks are left out of it. The domain
+	// must be running. *BitmapError names the first disk that does not hold.
+	RedefineCheckpoint(ctx context.Context, uuid, xml string, targets []string) error
+	// DeleteCheckpoint forgets a checkpoint and removes its bitmaps; when the
+	// domain is shut off only libvirt's record goes. ErrNoCheckpoint.
+	DeleteCheckpoint(ctx context.Context, uuid, name string) error
+}
+
+// Info is what a host says of itself.
+type Info struct {
+	Host    string // host name
+	Libvirt string // version, such as 9.0.0
+	QEMU    string // version, such as 7.2.22
+}
+
+// State is a domain's run state.
+type State string
+
+// The states that matter to a backup; libvirt's others map to the nearest.
+const (
+	Running State = "running"
+	Paused  State = "paused"
+	ShutOff State = "shutoff"
+	Crashed State = "crashed"
+)
+
+// Active says that QEMU runs, so that backup jobs and checkpoints are possible.
+func (s State) Active() bool { return s == Running || s == Paused }
+
+// Domain is what libvirt knows of one VM. A running domain is described as it
+// runs, not as its next start would be.
+type Domain struct {
+	UUID, Name  string
+	State       State
+	StateReason string // for Paused: user, ioerror, …; "" when unknown
+	Persistent  bool
+	VCPUs       int
+	MemoryBytes int64
+	Arch        string // x86_64, …
+	Machine     string
+
+	UEFI       bool
+	SecureBoot bool
+	NVRAM      string // path of the firmware's variables; "" without
+	TPM        *TPM
+	// Confidential is the launchSecurity type (sev, …); "" without.
+	Confidential string
+	HostDevices  int // passed-through devices
+
+	// AgentChannel says that a guest agent channel is defined; AgentConnected
+	// that the guest has opened it.
+	AgentChannel, AgentConnected bool
+
+	Disks    []Disk // in the order of the XML
+	NICs     []NIC
+	OSInfo   string // libosinfo id from the metadata, such as http://debian.org/debian/12
+	Metadata string // inner XML of <metadata>
+}
+
+// TPM is an emulated TPM.
+type TPM struct {
+	Model     string // tpm-crb, …
+	Version   string // 2.0, 1.2
+	StatePath string // directory of swtpm's state on the host
+}
+
+// Disk is one disk of a domain.
+type Disk struct {
+	Target string // vda, sdb, …
+	Device string // disk, cdrom, floppy, lun
+	Bus    string // virtio, scsi, sata, ide, usb, nvme
+	Kind   string // source type: file, block, network, volume, nvme, vhostuser, dir
+	Path   string // of the file or block device; "" for others
+	Format string // driver type: qcow2, raw, …
+	Size   int64  // bytes, virtual; 0 when it cannot be told
+	Pool   string // registered active pool that holds Path; "" outside
+	Serial string
+	Cache  string
+	Boot   int // boot order, 1 first; 0 unset
+
+	ReadOnly, Shareable, Transient bool
+	// Backing is the path of the image's backing file; "" without.
+	Backing string
+}
+
+// NIC is one network interface of a domain.
+type NIC struct {
+	MAC     string
+	Kind    string // network, bridge, user, direct, …
+	Source  string // network or bridge name
+	Model   string
+	Address string // bus address; "" when not assigned
+}
+
+// Pool is one storage pool.
+type Pool struct {
+	Name, UUID string
+	Type       string // dir, logical, …
+	Path       string
+	Capacity   int64 // bytes
+	Available  int64 // bytes
+}
+
+// Network is one virtual network.
+type Network struct {
+	Name, UUID string
+	Active     bool
+	Bridge     string
+	Forward    string // nat, route, bridge, …; "" isolated
+}
+
+// Backup asks for one pull-mode backup job.
+type Backup struct {
+	Socket string // path of the UNIX socket on which QEMU serves NBD
+	// Checkpoint is the name of the checkpoint to make; "" makes none.
+	Checkpoint string
+	Disks      []BackupDisk
+	// Omit are targets left out of the job and of the checkpoint.
+	Omit []string
+}
+
+// BackupDisk is one disk of a backup job. Its NBD export has the name of the
+// target; with Since its dirty context is "qemu:dirty-bitmap:backup-TARGET".
+type BackupDisk struct {
+	Target string
+	// Scratch is a qcow2 file of the disk's size, made beforehand, that takes
+	// the old content of blocks that the guest overwrites meanwhile.
+	Scratch string
+	Since   string // checkpoint of an incremental backup; "" is a full one
+	Bitmap  bool   // the new checkpoint tracks this disk
+}
+
+// BackupJob is a backup job found on a domain.
+type BackupJob struct {
+	Socket  string   // "" when it is a push job or serves TCP
+	Scratch []string // scratch files
+}
