@@ -1,0 +1,107 @@
+// Package catalog keeps what the control plane knows: ARM resources and jobs.
+//
+// It promises that a change made by Update is durable when Update returns, and
+// is there whole or not at all; that View sees one moment; and that a resource
+// and the job which works on it can change in the same transaction. It knows
+// no rule and no noun: a resource is an id, a type, a parent and JSON.
+//
+// It holds no backup data: a vault can be read without it (the repository and
+// its key are enough).
+package catalog
+
+import (
+	"context"
+	"database/sql"
+	"embed"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"path/filepath"
+
+	_ "modernc.org/sqlite" // the embedded database
+
+	"holdfast/internal/clock"
+)
+
+//go:embed migrations/*.sql
+var migrations embed.FS
+
+// Catalog is an open catalog. It is safe for concurrent use.
+type Catalog struct {
+	// write has one connection: SQLite takes one writer at a time, and a queue
+	// in this process is fairer than its busy timeout.
+	write *sql.DB
+	read  *sql.DB
+	now   clock.Clock
+}
+
+// Open opens the SQLite catalog at path, made if absent, and brings its schema
+// up to date. Only one process may have it open.
+func Open(ctx context.Context, path string, now clock.Clock) (*Catalog, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
+	c := &Catalog{now: now}
+	if c.write, err = sql.Open("sqlite", dsn(abs, "immediate")); err != nil {
+		return nil, fmt.Errorf("open catalog: %w", err)
+	}
+	c.write.SetMaxOpenConns(1)
+	if err := c.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", path, err), c.write.Close())
+	}
+	if c.read, err = sql.Open("sqlite", dsn(abs, "deferred")+"&_pragma=query_only(1)"); err != nil {
+		return nil, errors.Join(fmt.Errorf("open catalog: %w", err), c.write.Close())
+	}
+	c.read.SetMaxOpenConns(8)
+	return c, nil
+}
+
+// dsn is the data source name. synchronous=FULL: a committed transaction
+// survives power loss (sqlite.org/pragma.html#pragma_synchronous).
+func dsn(path, lock string) string {
+	u := url.URL{Scheme: "file", Path: path}
+	return u.String() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
+		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=" + lock
+}
+
+// Close closes the catalog.
+func (c *Catalog) Close() error { return errors.Join(c.read.Close(), c.write.Close()) }
+
+// DB is the pool that writes; the job queue keeps its tables through it. It
+// has one connection: using it inside Update would wait for itself.
+func (c *Catalog) DB() *sql.DB { return c.write }
+
+// migrate runs the migrations that have not run, each in its own transaction.
+func (c *Catalog) migrate(ctx context.Context) error {
+	if _, err := c.write.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY)`); err != nil {
+		return err
+	}
+	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted: the order is in the names
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if err := c.Update(ctx, func(tx *Tx) error { return tx.migrate(filepath.Base(name)) }); err != nil {
+			return fmt.Errorf("migration %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+func (tx *Tx) migrate(name string) error {
+	var done int
+	if err := tx.QueryRow(`SELECT count(*) FROM migration WHERE name = ?`, name).Scan(&done); err != nil || done > 0 {
+		return err
+	}
+	text, err := migrations.ReadFile("migrations/" + name)
+	if err != nil {
+		return err
+	}
+	if _, err := tx.Exec(string(text)); err != nil {
+		return err
+	}
+	_, err = tx.Exec(`INSERT INTO migration (name) VALUES (?)`, name)
+	return err
+}

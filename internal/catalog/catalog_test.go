@@ -1,0 +1,180 @@
+package catalog_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/clock"
+)
+
+func open(t *testing.T, path string, now clock.Clock) *catalog.Catalog {
+	t.Helper()
+	c, err := catalog.Open(t.Context(), path, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { c.Close() })
+	return c
+}
+
+type thing struct{ N int }
+
+func put(t *testing.T, c *catalog.Catalog, id, typ, parent string, n int) catalog.Resource {
+	t.Helper()
+	var r catalog.Resource
+	err := c.Update(t.Context(), func(tx *catalog.Tx) (err error) {
+		r, err = catalog.Write(tx, catalog.Resource{ID: id, Type: typ, Parent: parent}, thing{n})
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r
+}
+
+func TestResource(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "catalog.db")
+	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	c := open(t, path, func() time.Time { return now })
+
+	first := put(t, c, "/subs/S/Groups/G", "Groups", "/subs/S", 1)
+	now = now.Add(time.Hour)
+	second := put(t, c, "/SUBS/s/groups/g", "groups", "/SUBS/S", 2)
+	if second.ID != first.ID || second.Created != first.Created {
+		t.Errorf("a second write changed identity: %+v, want id and creation of %+v", second, first)
+	}
+	if second.ETag == first.ETag || !second.Updated.Equal(now) {
+		t.Errorf("a second write kept the ETag or the time: %+v", second)
+	}
+
+	put(t, c, "/subs/S/Groups/G/vaults/V", "vaults", "/subs/S/Groups/G", 3)
+	put(t, c, "/subs/S/Groups/G-other", "groups", "/subs/S", 4)
+	err := c.View(t.Context(), func(tx *catalog.Tx) error {
+		v, _, err := catalog.Read[thing](tx, "/subs/s/groups/G")
+		if err != nil || v.N != 2 {
+			t.Errorf("read = %+v, %v", v, err)
+		}
+		under, err := tx.List(catalog.Query{Under: "/subs/S/groups/G"})
+		if err != nil || len(under) != 2 {
+			t.Errorf("under the group: %v, %v; want the group and its vault", under, err)
+		}
+		n, err := tx.Count(catalog.Query{Type: "Groups", Parent: "/subs/s"})
+		if err != nil || n != 2 {
+			t.Errorf("groups = %d, %v", n, err)
+		}
+		_, err = tx.Get("/subs/S/groups/none")
+		if holdfast.KindOf(err) != holdfast.NotFound {
+			t.Errorf("absent resource: %v", err)
+		}
+		if _, err := tx.Exec(`DELETE FROM resource`); err == nil {
+			t.Error("View could write")
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestUpdateIsUndoneWhole(t *testing.T) {
+	t.Parallel()
+	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), clock.System)
+	boom := errors.New("boom")
+	err := c.Update(t.Context(), func(tx *catalog.Tx) error {
+		tx.AfterCommit(func() { t.Error("AfterCommit ran after an undo") })
+		if _, err := catalog.Write(tx, catalog.Resource{ID: "/a"}, thing{1}); err != nil {
+			return err
+		}
+		return boom
+	})
+	if !errors.Is(err, boom) {
+		t.Fatalf("Update = %v", err)
+	}
+	err = c.View(t.Context(), func(tx *catalog.Tx) error { _, err := tx.Get("/a"); return err })
+	if holdfast.KindOf(err) != holdfast.NotFound {
+		t.Errorf("an undone write is there: %v", err)
+	}
+}
+
+func TestReopen(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "catalog.db")
+	c, err := catalog.Open(t.Context(), path, clock.System)
+	if err != nil {
+		t.Fatal(err)
+	}
+	put(t, c, "/a", "t", "/", 7)
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	c = open(t, path, clock.System)
+	err = c.View(t.Context(), func(tx *catalog.Tx) error {
+		v, _, err := catalog.Read[thing](tx, "/A")
+		if v.N != 7 {
+			t.Errorf("after reopening: %+v", v)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestWritersQueue(t *testing.T) {
+	t.Parallel()
+	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), clock.System)
+	put(t, c, "/n", "t", "/", 0)
+	var wg sync.WaitGroup
+	errs := make(chan error, 20)
+	for range 20 {
+		wg.Go(func() {
+			errs <- c.Update(context.Background(), func(tx *catalog.Tx) error {
+				v, r, err := catalog.Read[thing](tx, "/n")
+				if err != nil {
+					return err
+				}
+				v.N++
+				_, err = catalog.Write(tx, r, v)
+				return err
+			})
+		})
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			t.Error(err)
+		}
+	}
+	_ = c.View(t.Context(), func(tx *catalog.Tx) error {
+		if v, _, _ := catalog.Read[thing](tx, "/n"); v.N != 20 {
+			t.Errorf("20 increments gave %d", v.N)
+		}
+		return nil
+	})
+}
+
+func TestNewestFirst(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
+	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), func() time.Time { return now })
+	for i := range 5 {
+		put(t, c, fmt.Sprintf("/i/p/%d", i), "p", "/i", i)
+		now = now.Add(time.Hour)
+	}
+	_ = c.View(t.Context(), func(tx *catalog.Tx) error {
+		got, err := tx.List(catalog.Query{Parent: "/i", Newest: true, Limit: 2, To: now.Add(-2 * time.Hour)})
+		if err != nil || len(got) != 2 || got[0].ID != "/i/p/3" || got[1].ID != "/i/p/2" {
+			t.Errorf("newest two up to 2 h ago: %v, %v", got, err)
+		}
+		return nil
+	})
+}

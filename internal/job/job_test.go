@@ -1,0 +1,366 @@
+package job_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/clock"
+	"holdfast/internal/job"
+)
+
+type args struct{ N int }
+type result struct{ Twice int }
+
+// bench is a runner of one kind, "double", over a catalog.
+type bench struct {
+	*job.Runner
+	cat *catalog.Catalog
+}
+
+type runFunc func(context.Context, args, holdfast.Progress) (result, error)
+
+// start opens the catalog at path and starts a runner whose jobs run do. What
+// the jobs leave is a resource /done/JOB.
+func start(t *testing.T, path string, do runFunc, stop func(*bench)) *bench {
+	t.Helper()
+	cat, err := catalog.Open(t.Context(), path, clock.System)
+	if err != nil {
+		t.Fatal(err)
+	}
+	b := &bench{cat: cat, Runner: job.NewRunner(job.Config{
+		Catalog: cat, Attempts: 2, SaveEvery: 5 * time.Millisecond, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+	})}
+	job.Register(b.Runner, "double", do, func(tx *catalog.Tx, id string, a args, r result, err error) error {
+		if a.N == 13 {
+			return errors.New("13 cannot be recorded")
+		}
+		if err != nil {
+			return nil
+		}
+		_, err = catalog.Write(tx, catalog.Resource{ID: "/done/" + id, Type: "done"}, r)
+		return err
+	})
+	if err := b.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if stop != nil {
+			stop(b)
+		}
+		b.stop(t)
+	})
+	return b
+}
+
+func (b *bench) stop(t *testing.T) {
+	if err := b.Stop(context.Background()); err != nil {
+		t.Error(err)
+	}
+	b.cat.Close()
+}
+
+func (b *bench) enqueue(t *testing.T, n int) job.Job {
+	t.Helper()
+	j, err := b.tryEnqueue(n, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func (b *bench) tryEnqueue(n int, exclusive string) (j job.Job, err error) {
+	err = b.cat.Update(context.Background(), func(tx *catalog.Tx) error {
+		j, err = job.Enqueue(b.Runner, tx, "double", job.Spec{Operation: "Backup", Scope: "/V", Subject: "/V/i", Entity: "vm", Exclusive: exclusive}, args{n})
+		return err
+	})
+	return j, err
+}
+
+func (b *bench) wait(t *testing.T, id string) job.Job {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	j, err := b.Wait(ctx, id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return j
+}
+
+func (b *bench) left(t *testing.T, id string) bool {
+	t.Helper()
+	err := b.cat.View(t.Context(), func(tx *catalog.Tx) error { _, err := tx.Get("/done/" + id); return err })
+	if err != nil && holdfast.KindOf(err) != holdfast.NotFound {
+		t.Fatal(err)
+	}
+	return err == nil
+}
+
+func db(t *testing.T) string { return filepath.Join(t.TempDir(), "catalog.db") }
+
+func TestOutcome(t *testing.T) {
+	t.Parallel()
+	b := start(t, db(t), func(_ context.Context, a args, p holdfast.Progress) (result, error) {
+		p.Task("Think")
+		p.Task("Double")
+		p.Property("Input", fmt.Sprint(a.N))
+		p.Bytes(5, 10)
+		switch a.N {
+		case 1:
+			p.Warn("one is odd")
+		case 2:
+			return result{}, holdfast.Errorf(holdfast.Full, "/disk", "No room.").WithHint("Make some.").WithCause(errors.New("secret path"))
+		case 3:
+			panic("three")
+		}
+		return result{2 * a.N}, nil
+	}, nil)
+	for n, want := range map[int]struct {
+		state   job.State
+		failure string
+		left    bool
+	}{
+		0:  {job.Completed, "", true},
+		1:  {job.CompletedWithWarnings, "", true},
+		2:  {job.Failed, "No room.", false},
+		3:  {job.Failed, "defect", false},
+		13: {job.Failed, "could not be recorded", false},
+	} {
+		j := b.wait(t, b.enqueue(t, n).ID)
+		if j.State != want.state || b.left(t, j.ID) != want.left || (j.Failure == nil) != (want.failure == "") {
+			t.Errorf("%d: %s, failure %+v, left %v; want %+v", n, j.State, j.Failure, b.left(t, j.ID), want)
+			continue
+		}
+		if j.Failure != nil && (!strings.Contains(j.Failure.Message, want.failure) || strings.Contains(j.Failure.Message, "secret")) {
+			t.Errorf("%d: failure says %q, want %q and no cause", n, j.Failure.Message, want.failure)
+		}
+		if len(j.Report.Tasks) != 2 || j.Report.Tasks[0].State != job.Completed || j.Report.Properties["Input"] != fmt.Sprint(n) || j.Report.Total != 10 {
+			t.Errorf("%d: report %+v", n, j.Report)
+		}
+	}
+}
+
+func TestEnqueueIsPartOfTheTransaction(t *testing.T) {
+	t.Parallel()
+	b := start(t, db(t), func(context.Context, args, holdfast.Progress) (result, error) {
+		t.Error("a job whose transaction was undone ran")
+		return result{}, nil
+	}, nil)
+	boom := errors.New("boom")
+	var id string
+	err := b.cat.Update(t.Context(), func(tx *catalog.Tx) error {
+		j, err := job.Enqueue(b.Runner, tx, "double", job.Spec{}, args{})
+		id = j.ID
+		return errors.Join(err, boom)
+	})
+	if !errors.Is(err, boom) {
+		t.Fatal(err)
+	}
+	if _, err := b.Wait(t.Context(), id); holdfast.KindOf(err) != holdfast.NotFound {
+		t.Errorf("the undone job: %v", err)
+	}
+}
+
+func TestExclusive(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	b := start(t, db(t), func(context.Context, args, holdfast.Progress) (result, error) { <-release; return result{}, nil }, nil)
+	first, err := b.tryEnqueue(1, "vm-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := b.tryEnqueue(1, "VM-1"); holdfast.KindOf(err) != holdfast.Conflict || !strings.Contains(err.Error(), first.ID) {
+		t.Errorf("a second job of the same VM: %v; want a conflict naming the first", err)
+	}
+	close(release)
+	b.wait(t, first.ID)
+	if _, err := b.tryEnqueue(1, "vm-1"); err != nil {
+		t.Errorf("after the first ended: %v", err)
+	}
+}
+
+func TestCancel(t *testing.T) {
+	t.Parallel()
+	begun, transfer, go_on := make(chan struct{}, 9), make(chan struct{}, 9), make(chan struct{})
+	b := start(t, db(t), func(ctx context.Context, a args, p holdfast.Progress) (result, error) {
+		p.Task("Take Snapshot")
+		begun <- struct{}{}
+		if a.N == 1 { // stays in the phase that may be cancelled
+			<-ctx.Done()
+			return result{}, context.Cause(ctx)
+		}
+		p.Cancellable(false)
+		transfer <- struct{}{}
+		<-go_on
+		return result{1}, nil
+	}, nil)
+	j := b.enqueue(t, 1)
+	<-begun
+	if err := b.Cancel(t.Context(), j.ID); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.wait(t, j.ID); j.State != job.Cancelled || j.Failure == nil || j.Failure.Kind != holdfast.Canceled || j.Report.Tasks[0].State != job.Cancelled {
+		t.Errorf("cancelled job: %+v", j)
+	}
+	if err := b.Cancel(t.Context(), j.ID); holdfast.KindOf(err) != holdfast.Conflict {
+		t.Errorf("cancel of an ended job: %v", err)
+	}
+
+	j = b.enqueue(t, 2)
+	<-transfer
+	if err := b.Cancel(t.Context(), j.ID); holdfast.KindOf(err) != holdfast.Unsupported {
+		t.Errorf("cancel while transferring: %v", err)
+	}
+	close(go_on)
+	if j := b.wait(t, j.ID); j.State != job.Completed || !b.left(t, j.ID) {
+		t.Errorf("a job that may not be cancelled: %+v", j)
+	}
+	if err := b.Cancel(t.Context(), "no-such-job"); holdfast.KindOf(err) != holdfast.NotFound {
+		t.Errorf("cancel of no job: %v", err)
+	}
+}
+
+func TestProgressIsSavedWhileRunning(t *testing.T) {
+	t.Parallel()
+	release := make(chan struct{})
+	b := start(t, db(t), func(_ context.Context, _ args, p holdfast.Progress) (result, error) {
+		p.Bytes(7, 9)
+		<-release
+		return result{}, nil
+	}, nil)
+	j := b.enqueue(t, 1)
+	deadline := time.Now().Add(20 * time.Second)
+	for j.Report.Done != 7 && time.Now().Before(deadline) {
+		err := b.cat.View(t.Context(), func(tx *catalog.Tx) (err error) { j, err = job.Get(tx, j.ID); return err })
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if j.Report.Done != 7 || j.Final() {
+		t.Errorf("running job: %+v", j)
+	}
+	close(release)
+	b.wait(t, j.ID)
+}
+
+func TestGracefulStopLeavesTheJob(t *testing.T) {
+	t.Parallel()
+	path, begun := db(t), make(chan struct{})
+	b := start(t, path, func(ctx context.Context, _ args, p holdfast.Progress) (result, error) {
+		p.Cancellable(false)
+		close(begun)
+		<-ctx.Done()
+		return result{}, errors.New("some error on the way out")
+	}, nil)
+	j := b.enqueue(t, 4)
+	<-begun
+	b.stop(t)
+	b = start(t, path, func(_ context.Context, a args, _ holdfast.Progress) (result, error) { return result{2 * a.N}, nil }, nil)
+	if j := b.wait(t, j.ID); j.State != job.Completed || j.Attempts != 1 || !b.left(t, j.ID) {
+		t.Errorf("after a restart: %+v; want it completed, and the stopped run not counted", j)
+	}
+}
+
+// TestKilledServer kills a process (SIGKILL) in the middle of a job, over and
+// over; the next one runs it at once, and after Attempts deaths it fails.
+func TestKilledServer(t *testing.T) {
+	if path := os.Getenv("JOB_TEST_CATALOG"); path != "" {
+		b := start(t, path, func(context.Context, args, holdfast.Progress) (result, error) {
+			fmt.Println("begun")
+			select {} // until killed
+		}, nil)
+		if os.Getenv("JOB_TEST_ENQUEUE") != "" {
+			b.enqueue(t, 21)
+		}
+		select {}
+	}
+	t.Parallel()
+	for _, deaths := range []int{1, 2} {
+		path := db(t)
+		for i := range deaths {
+			killWhenBegun(t, path, i == 0)
+		}
+		b := start(t, path, func(_ context.Context, a args, _ holdfast.Progress) (result, error) { return result{2 * a.N}, nil }, nil)
+		var jobs []job.Job
+		err := b.cat.View(t.Context(), func(tx *catalog.Tx) (err error) { jobs, err = job.List(tx, job.Filter{Scope: "/v"}); return err })
+		if err != nil || len(jobs) != 1 {
+			t.Fatalf("jobs after %d deaths: %v, %v", deaths, jobs, err)
+		}
+		want := job.Completed
+		if deaths == 2 { // start sets Attempts: 2
+			want = job.Failed
+		}
+		if j := b.wait(t, jobs[0].ID); j.State != want || j.Attempts != deaths+1 {
+			t.Errorf("after %d deaths: %+v, want %s", deaths, j, want)
+		}
+	}
+}
+
+// killWhenBegun runs a process that works on the catalog and kills it when it
+// has begun a job.
+func killWhenBegun(t *testing.T, path string, enqueue bool) {
+	t.Helper()
+	cmd := exec.CommandContext(t.Context(), os.Args[0], "-test.run=^TestKilledServer$")
+	cmd.Env = append(os.Environ(), "JOB_TEST_CATALOG="+path)
+	if enqueue {
+		cmd.Env = append(cmd.Env, "JOB_TEST_ENQUEUE=1")
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	line := make([]byte, 5)
+	_, readErr := io.ReadFull(out, line)
+	_ = cmd.Process.Kill()
+	_ = cmd.Wait()
+	if readErr != nil || string(line) != "begun" {
+		t.Fatalf("the process said %q, %v", line, readErr)
+	}
+}
+
+func TestList(t *testing.T) {
+	t.Parallel()
+	b := start(t, db(t), func(context.Context, args, holdfast.Progress) (result, error) { return result{}, nil }, nil)
+	var ids []string
+	for i := range 5 {
+		op := []string{"ConfigureBackup", "DisableBackup"}[i%2]
+		_ = b.cat.Update(t.Context(), func(tx *catalog.Tx) error {
+			j, err := job.Record(tx, job.Spec{Operation: op, Scope: "/V", Entity: "vm"})
+			ids = append(ids, j.ID)
+			return err
+		})
+	}
+	_ = b.cat.View(t.Context(), func(tx *catalog.Tx) error {
+		page, err := job.List(tx, job.Filter{Scope: "/v", Limit: 2})
+		if err != nil || len(page) != 2 || page[0].ID != ids[4] || page[0].State != job.Completed {
+			t.Fatalf("first page: %+v, %v", page, err)
+		}
+		page, err = job.List(tx, job.Filter{Scope: "/v", Before: &page[1], Limit: 9})
+		if err != nil || len(page) != 3 || page[2].ID != ids[0] {
+			t.Errorf("second page: %+v, %v", page, err)
+		}
+		some, err := job.List(tx, job.Filter{Scope: "/v", Operation: "disablebackup", State: "completed"})
+		if err != nil || len(some) != 2 {
+			t.Errorf("by operation: %+v, %v", some, err)
+		}
+		none, err := job.List(tx, job.Filter{Scope: "/other"})
+		if err != nil || len(none) != 0 {
+			t.Errorf("other scope: %+v, %v", none, err)
+		}
+		return nil
+	})
+}

@@ -1,0 +1,259 @@
+package job
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+	"time"
+
+	"github.com/riverqueue/river"
+	"github.com/riverqueue/river/riverdriver/riversqlite"
+	"github.com/riverqueue/river/rivermigrate"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/clock"
+)
+
+// ErrCanceled is the cause of a run's context when its user cancelled the job.
+var ErrCanceled = errors.New("job: canceled by its user")
+
+// errStopping is the cause of a run's context when the process is stopping.
+var errStopping = errors.New("job: the server is stopping")
+
+// Config is what a Runner needs. Zero values take the defaults named.
+type Config struct {
+	Catalog *catalog.Catalog
+	Clock   clock.Clock
+	Log     *slog.Logger
+	// Workers is how many jobs of one kind run at once. Default 4.
+	Workers int
+	// Attempts is how many processes may begin one job; when the last of them
+	// died too, the job fails. Default 5.
+	Attempts int
+	// SaveEvery is how often a running job's report is saved. Default 1 s.
+	SaveEvery time.Duration
+}
+
+// Runner runs jobs. Register every kind before Start.
+type Runner struct {
+	cfg   Config
+	kinds map[string]handler
+	river *river.Client[*sql.Tx]
+
+	mu    sync.Mutex
+	runs  map[string]*run          // by job id: running in this process
+	waits map[string]chan struct{} // by job id: closed when it ended
+}
+
+// run is one job that runs in this process.
+type run struct {
+	cancel   context.CancelCauseFunc
+	progress *progress
+}
+
+// handler is one kind with its types erased.
+type handler struct {
+	run  func(ctx context.Context, args json.RawMessage, p holdfast.Progress) (json.RawMessage, error)
+	done func(tx *catalog.Tx, id string, args, result json.RawMessage, err error) error
+}
+
+// NewRunner makes a runner that has not started.
+func NewRunner(cfg Config) *Runner {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	cfg.Workers, cfg.Attempts = max(cfg.Workers, 0), max(cfg.Attempts, 0)
+	if cfg.Workers == 0 {
+		cfg.Workers = 4
+	}
+	if cfg.Attempts == 0 {
+		cfg.Attempts = 5
+	}
+	if cfg.SaveEvery <= 0 {
+		cfg.SaveEvery = time.Second
+	}
+	return &Runner{cfg: cfg, kinds: map[string]handler{}, runs: map[string]*run{}, waits: map[string]chan struct{}{}}
+}
+
+// Register says what runs the jobs of a kind. run does the work; done, called
+// in the transaction that ends the job, applies its outcome: r is the zero
+// value when err is not nil. An error of done fails the job.
+func Register[A, R any](r *Runner, kind string,
+	do func(ctx context.Context, a A, p holdfast.Progress) (R, error),
+	done func(tx *catalog.Tx, jobID string, a A, r R, err error) error) {
+	if _, dup := r.kinds[kind]; dup || r.river != nil {
+		panic("internal error: job kind " + kind + " registered twice or after Start")
+	}
+	r.kinds[kind] = handler{
+		run: func(ctx context.Context, args json.RawMessage, p holdfast.Progress) (json.RawMessage, error) {
+			var a A
+			if err := json.Unmarshal(args, &a); err != nil {
+				return nil, fmt.Errorf("args of %s job: %w", kind, err)
+			}
+			res, err := do(ctx, a, p)
+			if err != nil {
+				return nil, err
+			}
+			return json.Marshal(res)
+		},
+		done: func(tx *catalog.Tx, id string, args, result json.RawMessage, runErr error) error {
+			var a A
+			var res R
+			if err := json.Unmarshal(args, &a); err != nil {
+				return fmt.Errorf("args of %s job: %w", kind, err)
+			}
+			if runErr == nil {
+				if err := json.Unmarshal(result, &res); err != nil {
+					return fmt.Errorf("result of %s job: %w", kind, err)
+				}
+			}
+			return done(tx, id, a, res, runErr)
+		},
+	}
+}
+
+// Start prepares the queue, makes every job that a dead process was running
+// available again, and begins to work. The caller holds the data directory's
+// lock: no other process works on this catalog.
+func (r *Runner) Start(ctx context.Context) error {
+	driver := riversqlite.New(r.cfg.Catalog.DB())
+	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet(r.cfg.Log)})
+	if err != nil {
+		return fmt.Errorf("start jobs: %w", err)
+	}
+	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
+		return fmt.Errorf("start jobs: %w", err)
+	}
+	if err := r.rescue(ctx); err != nil {
+		return fmt.Errorf("start jobs: %w", err)
+	}
+	queues := map[string]river.QueueConfig{}
+	for kind := range r.kinds {
+		queues[kind] = river.QueueConfig{MaxWorkers: r.cfg.Workers}
+	}
+	workers := river.NewWorkers()
+	river.AddWorker(workers, &worker{r: r})
+	// The client outlives ctx: Stop ends it.
+	r.river, err = river.NewClient(driver, &river.Config{
+		Queues: queues, Workers: workers, Logger: quiet(r.cfg.Log),
+		JobTimeout:        -1,
+		FetchPollInterval: 250 * time.Millisecond, FetchCooldown: 50 * time.Millisecond,
+	})
+	if err != nil {
+		return fmt.Errorf("start jobs: %w", err)
+	}
+	return r.river.Start(context.WithoutCancel(ctx))
+}
+
+// rescue makes available what River believes to be running: nothing is.
+func (r *Runner) rescue(ctx context.Context) error {
+	return r.cfg.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+		_, err := tx.Exec(`UPDATE river_job SET state = 'available' WHERE state IN ('running', 'retryable', 'scheduled')`)
+		return err
+	})
+}
+
+// Stop ends every run, leaving its job to be run again, and stops working. It
+// waits for the runs until ctx ends.
+func (r *Runner) Stop(ctx context.Context) error {
+	if r.river == nil {
+		return nil
+	}
+	r.mu.Lock()
+	for _, run := range r.runs {
+		run.cancel(errStopping)
+	}
+	r.mu.Unlock()
+	return r.river.StopAndCancel(ctx)
+}
+
+// quiet is a logger for River: its news are ours only when something is wrong.
+func quiet(log *slog.Logger) *slog.Logger { return slog.New(warnOnly{log.Handler()}) }
+
+type warnOnly struct{ slog.Handler }
+
+func (h warnOnly) Enabled(ctx context.Context, l slog.Level) bool {
+	return l >= slog.LevelWarn && h.Handler.Enabled(ctx, l)
+}
+
+// Enqueue makes a job of a kind, to be run once tx is committed.
+func Enqueue[A any](r *Runner, tx *catalog.Tx, kind string, s Spec, args A) (Job, error) {
+	if _, ok := r.kinds[kind]; !ok || r.river == nil {
+		return Job{}, fmt.Errorf("internal error: job kind %q is not registered, or the runner has not started", kind)
+	}
+	j := newJob(tx, kind, s, args)
+	if err := insert(tx, j); err != nil {
+		return Job{}, err
+	}
+	_, err := r.river.InsertTx(tx.Context(), tx.SQL(), ticket{JobID: j.ID}, &river.InsertOpts{Queue: kind, MaxAttempts: 1000})
+	return j, err
+}
+
+// Cancel asks a job to stop. It is refused when the job has ended
+// (holdfast.Conflict) or is in a phase that may not be cancelled
+// (holdfast.Unsupported; matrix ACT-05).
+func (r *Runner) Cancel(ctx context.Context, id string) error {
+	var running *run
+	err := r.cfg.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+		// Inside the transaction: a run enters before it reads its row, so that
+		// either we find it here or it finds the row Cancelling.
+		running = r.running(id)
+		j, err := Get(tx, id)
+		if err != nil {
+			return err
+		}
+		if j.Final() {
+			return holdfast.Errorf(holdfast.Conflict, id, "The job has already ended: %s.", j.State)
+		}
+		may := j.Cancellable
+		if running != nil {
+			may = running.progress.mayCancel()
+		}
+		if !may {
+			return holdfast.Errorf(holdfast.Unsupported, id, "The job can no longer be cancelled: it is transferring data.").
+				WithHint("A backup can be cancelled while its snapshot is taken, not later.")
+		}
+		_, err = tx.Exec(`UPDATE job SET state = ?, cancellable = 0 WHERE id = ?`, Cancelling, j.ID)
+		return err
+	})
+	if err == nil && running != nil {
+		running.cancel(ErrCanceled)
+	}
+	return err
+}
+
+func (r *Runner) running(id string) *run {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.runs[id]
+}
+
+// Wait returns a job once it has ended.
+func (r *Runner) Wait(ctx context.Context, id string) (j Job, err error) {
+	r.mu.Lock()
+	ended, ok := r.waits[id]
+	if !ok {
+		ended = make(chan struct{})
+		r.waits[id] = ended
+	}
+	r.mu.Unlock()
+	for {
+		err = r.cfg.Catalog.View(ctx, func(tx *catalog.Tx) error { j, err = Get(tx, id); return err })
+		if err != nil || j.Final() {
+			return j, err
+		}
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return j, context.Cause(ctx)
+		}
+	}
+}
