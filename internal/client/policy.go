@@ -1,0 +1,98 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	backup "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
+)
+
+// vmItems is the filter of lists that may hold other workloads than VMs.
+const vmItems = "backupManagementType eq 'AzureIaasVM'"
+
+// Policy says when a VM is backed up and how long points are kept. VM is the
+// SDK's model, and nil if the policy is not one for VMs.
+type Policy struct {
+	Raw      json.RawMessage
+	ID, Name string
+	VM       *backup.AzureIaaSVMProtectionPolicy
+}
+
+func decodePolicy(raw json.RawMessage) (Policy, error) {
+	var m backup.ProtectionPolicyResource
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return Policy{}, err
+	}
+	vm, _ := m.Properties.(*backup.AzureIaaSVMProtectionPolicy)
+	return Policy{Raw: raw, ID: value(m.ID), Name: value(m.Name), VM: vm}, nil
+}
+
+// PolicyID is the ARM id of a policy.
+func (c *Client) PolicyID(v VaultRef, name string) string {
+	return c.vaultID(v) + "/backupPolicies/" + name
+}
+
+// Policies lists the policies of a vault that are for VMs.
+func (c *Client) Policies(ctx context.Context, v VaultRef) ([]Policy, error) {
+	filter := vmItems
+	return list(ctx, c, decodePolicy, c.backup.NewBackupPoliciesClient().NewListPager(v.Name, v.Group,
+		&backup.BackupPoliciesClientListOptions{Filter: &filter}))
+}
+
+// Policy shows one policy.
+func (c *Client) Policy(ctx context.Context, v VaultRef, name string) (Policy, error) {
+	return get(ctx, c, decodePolicy, func(ctx context.Context) error {
+		_, err := c.backup.NewProtectionPoliciesClient().Get(ctx, v.Name, v.Group, name, nil)
+		return err
+	})
+}
+
+// PutPolicy makes a policy or changes the one of that name.
+func (c *Client) PutPolicy(ctx context.Context, v VaultRef, name string, p *backup.AzureIaaSVMProtectionPolicy) (Policy, error) {
+	return get(ctx, c, decodePolicy, func(ctx context.Context) error {
+		_, err := c.backup.NewProtectionPoliciesClient().CreateOrUpdate(ctx, v.Name, v.Group, name,
+			backup.ProtectionPolicyResource{Properties: p}, nil)
+		return err
+	})
+}
+
+// ParsePolicy reads a policy from JSON: the whole resource, as a show prints
+// it, or its properties alone.
+func ParsePolicy(b []byte) (*backup.AzureIaaSVMProtectionPolicy, error) {
+	var whole struct {
+		Properties json.RawMessage `json:"properties"`
+	}
+	if err := json.Unmarshal(b, &whole); err != nil {
+		return nil, err
+	}
+	if whole.Properties == nil {
+		whole.Properties = b
+	}
+	var kind struct {
+		Type string `json:"backupManagementType"`
+	}
+	if err := json.Unmarshal(whole.Properties, &kind); err != nil {
+		return nil, err
+	}
+	if want := string(backup.BackupManagementTypeAzureIaasVM); kind.Type != want {
+		return nil, fmt.Errorf("backupManagementType is %q; a policy for VMs has %q", kind.Type, want)
+	}
+	var p backup.AzureIaaSVMProtectionPolicy
+	if err := json.Unmarshal(whole.Properties, &p); err != nil {
+		return nil, err
+	}
+	p.BackupManagementType = to.Ptr(kind.Type)
+	return &p, nil
+}
+
+// DeletePolicy deletes a policy; one that protects something is refused.
+func (c *Client) DeletePolicy(ctx context.Context, v VaultRef, name string) error {
+	poller, err := c.backup.NewProtectionPoliciesClient().BeginDelete(ctx, v.Name, v.Group, name, nil)
+	if err == nil {
+		_, err = poller.PollUntilDone(ctx, &runtime.PollUntilDoneOptions{Frequency: pollerFrequency})
+	}
+	return c.translate(ctx, err)
+}

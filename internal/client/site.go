@@ -1,0 +1,92 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+
+	"holdfast"
+)
+
+// Site is a libvirt host that is registered under a name; the name is the ARM
+// location of what is on it.
+type Site struct {
+	Raw        json.RawMessage
+	ID, Name   string
+	Properties SiteProperties
+}
+
+// SiteProperties are the members of a site. The last five are answered live,
+// and by a show only.
+type SiteProperties struct {
+	URI           string `json:"uri,omitempty"`
+	ResourceGroup string `json:"resourceGroup,omitempty"`
+	ScratchDir    string `json:"scratchDir,omitempty"`
+
+	Host           string              `json:"host,omitempty"`
+	LibvirtVersion string              `json:"libvirtVersion,omitempty"`
+	QEMUVersion    string              `json:"qemuVersion,omitempty"`
+	Pools          []holdfast.PoolFact `json:"pools,omitempty"`
+	Networks       []string            `json:"networks,omitempty"`
+}
+
+func decodeSite(raw json.RawMessage) (Site, error) {
+	s := Site{Raw: raw}
+	err := json.Unmarshal(raw, &s)
+	return s, err
+}
+
+// siteURL is where a site is, or with no name the list of them.
+func (c *Client) siteURL(name string) string {
+	id := "/subscriptions/" + c.config.Subscription + "/providers/Holdfast.Site/sites"
+	if name != "" {
+		id += "/" + name
+	}
+	return c.url(id, siteVersion)
+}
+
+// RegisterSite registers or changes a site. The server asks its libvirt first
+// and refuses one that does not answer.
+func (c *Client) RegisterSite(ctx context.Context, name string, p SiteProperties) (Site, error) {
+	body := map[string]any{"properties": p}
+	return get(ctx, c, decodeSite, func(ctx context.Context) error {
+		_, err := c.send(ctx, http.MethodPut, c.siteURL(name), body, http.StatusOK, http.StatusCreated)
+		return err
+	})
+}
+
+// Site shows one site, with what is there now.
+func (c *Client) Site(ctx context.Context, name string) (Site, error) {
+	return get(ctx, c, decodeSite, func(ctx context.Context) error {
+		_, err := c.send(ctx, http.MethodGet, c.siteURL(name), nil, http.StatusOK)
+		return err
+	})
+}
+
+// Sites lists all sites.
+func (c *Client) Sites(ctx context.Context) ([]Site, error) {
+	type page struct {
+		NextLink string `json:"nextLink"`
+	}
+	next := c.siteURL("")
+	pager := runtime.NewPager(runtime.PagingHandler[page]{
+		More: func(page) bool { return next != "" },
+		Fetcher: func(ctx context.Context, _ *page) (p page, err error) {
+			resp, err := c.send(ctx, http.MethodGet, next, nil, http.StatusOK)
+			if err == nil {
+				err = runtime.UnmarshalAsJSON(resp, &p)
+			}
+			next = p.NextLink
+			return p, err
+		},
+	})
+	return list(ctx, c, decodeSite, pager)
+}
+
+// RemoveSite forgets a site. Its VMs and their disks are not touched.
+func (c *Client) RemoveSite(ctx context.Context, name string) error {
+	_, err := c.send(ctx, http.MethodDelete, c.siteURL(name), nil, http.StatusOK, http.StatusAccepted, http.StatusNoContent)
+	return err
+}

@@ -1,0 +1,133 @@
+package client
+
+import (
+	"context"
+	"encoding/json"
+	"net/http"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservices"
+)
+
+// Vault is a Recovery Services vault and where its repository lives.
+type Vault struct {
+	Raw             json.RawMessage
+	ID, Name, Group string
+	Site            string
+	State           string // provisioningState
+	RepositoryURL   string
+	RepositoryID    string
+}
+
+// Ref names the vault.
+func (v Vault) Ref() VaultRef { return VaultRef{Group: v.Group, Name: v.Name} }
+
+func decodeVault(raw json.RawMessage) (Vault, error) {
+	var m armrecoveryservices.Vault
+	if err := json.Unmarshal(raw, &m); err != nil {
+		return Vault{}, err
+	}
+	v := Vault{Raw: raw, ID: value(m.ID), Name: value(m.Name), Group: partsOf(value(m.ID)).group, Site: value(m.Location)}
+	if m.Properties != nil {
+		v.State = value(m.Properties.ProvisioningState)
+	}
+	var extension struct {
+		Properties struct {
+			Holdfast struct {
+				RepositoryURL string `json:"repositoryUrl"`
+				RepositoryID  string `json:"repositoryId"`
+			} `json:"holdfast"`
+		} `json:"properties"`
+	}
+	err := json.Unmarshal(raw, &extension)
+	v.RepositoryURL, v.RepositoryID = extension.Properties.Holdfast.RepositoryURL, extension.Properties.Holdfast.RepositoryID
+	return v, err
+}
+
+// CreateVault makes a vault on a site and waits until its repository is there.
+// An empty repositoryURL lets the server choose a place. A vault of that name
+// that is there already is refused: this call never changes one.
+func (c *Client) CreateVault(ctx context.Context, ref VaultRef, site, repositoryURL string) (Vault, error) {
+	if _, err := c.Vault(ctx, ref); err == nil {
+		return Vault{}, &Error{Reason: Refused, Code: "VaultExists", Target: ref.Name,
+			Message: "The vault " + ref.Name + " is there already."}
+	} else if ReasonOf(err) != NotFound {
+		return Vault{}, err
+	}
+	body, err := extended(&armrecoveryservices.Vault{
+		Location: &site,
+		SKU:      &armrecoveryservices.SKU{Name: to.Ptr(armrecoveryservices.SKUNameStandard)},
+		Properties: &armrecoveryservices.VaultProperties{
+			PublicNetworkAccess: to.Ptr(armrecoveryservices.PublicNetworkAccessEnabled),
+		},
+	}, nonEmpty(map[string]any{"repositoryUrl": repositoryURL}))
+	if err != nil {
+		return Vault{}, c.translate(ctx, err)
+	}
+	resp, err := c.send(ctx, http.MethodPut, c.url(c.vaultID(ref), vaultVersion), body, http.StatusOK, http.StatusCreated, http.StatusAccepted)
+	if err != nil {
+		return Vault{}, err
+	}
+	poller, err := runtime.NewPoller[armrecoveryservices.Vault](resp, c.arm.Pipeline(), nil)
+	if err == nil {
+		_, err = poller.PollUntilDone(ctx, &runtime.PollUntilDoneOptions{Frequency: pollerFrequency})
+	}
+	if err != nil {
+		return Vault{}, c.translate(ctx, err)
+	}
+	return c.Vault(ctx, ref)
+}
+
+// Vault shows one vault.
+func (c *Client) Vault(ctx context.Context, ref VaultRef) (Vault, error) {
+	return get(ctx, c, decodeVault, func(ctx context.Context) error {
+		_, err := c.vaults.Get(ctx, ref.Group, ref.Name, nil)
+		return err
+	})
+}
+
+// Vaults lists the vaults of a resource group, or with an empty group all.
+func (c *Client) Vaults(ctx context.Context, group string) ([]Vault, error) {
+	if group != "" {
+		return list(ctx, c, decodeVault, c.vaults.NewListByResourceGroupPager(group, nil))
+	}
+	return list(ctx, c, decodeVault, c.vaults.NewListBySubscriptionIDPager(nil))
+}
+
+// DeleteVault deletes an empty vault; one with items in it is refused.
+func (c *Client) DeleteVault(ctx context.Context, ref VaultRef) error {
+	_, err := c.answer(ctx, func(ctx context.Context) error {
+		_, err := c.vaults.Delete(ctx, ref.Group, ref.Name, nil)
+		return err
+	})
+	return err
+}
+
+// extended is the JSON of an SDK model with properties.holdfast added, unless
+// that is empty.
+func extended(model json.Marshaler, holdfast map[string]any) (map[string]any, error) {
+	b, err := model.MarshalJSON()
+	if err != nil {
+		return nil, err
+	}
+	var body map[string]any
+	if err := json.Unmarshal(b, &body); err != nil {
+		return nil, err
+	}
+	if properties, ok := body["properties"].(map[string]any); ok && len(holdfast) > 0 {
+		properties["holdfast"] = holdfast
+	}
+	return body, nil
+}
+
+// nonEmpty is m without its empty strings and falses: what was not asked for is
+// not sent.
+func nonEmpty(m map[string]any) map[string]any {
+	for k, v := range m {
+		if v == "" || v == false {
+			delete(m, k)
+		}
+	}
+	return m
+}
