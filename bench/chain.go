@@ -1,0 +1,313 @@
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast/bench/image"
+	"holdfast/bench/measure"
+	"holdfast/bench/report"
+	"holdfast/bench/tool"
+)
+
+// details is what is kept beside the results: where they come from.
+type details struct {
+	Machine  machine           `json:"machine"`
+	Image    *image.Chain      `json:"image"`
+	Versions map[string]string `json:"versions"`
+	Samples  []report.Sample   `json:"samples"`
+}
+
+// comparison runs the tools in turn over one chain of images.
+type comparison struct {
+	chain   *image.Chain
+	dir     string // everything made here
+	disk    string // the image as it is on the current day
+	tools   []tool.Tool
+	repeat  int
+	scans   map[int]bool // the days on which a scan is measured too
+	details details
+	save    func(details) error
+}
+
+// compare measures the chain and writes the result files after every step, so
+// that a run cut short leaves what it measured.
+func compare(ctx context.Context, o options, chain *image.Chain) error {
+	tools, err := chooseTools(ctx, o)
+	if err != nil {
+		return err
+	}
+	dir := filepath.Join(o.cache, "run")
+	c := &comparison{chain: chain, dir: dir, disk: filepath.Join(dir, "disk.raw"), tools: tools, repeat: o.repeat,
+		scans:   map[int]bool{1: true, (o.days + 1) / 2: true, o.days: true},
+		details: details{Machine: describeMachine(), Image: chain, Versions: map[string]string{}}}
+	c.save = func(d details) error {
+		if err := report.Write(filepath.Join(o.out, "details.json"), d); err != nil {
+			return err
+		}
+		return report.Write(filepath.Join(o.out, "results.json"), report.Compile(d.Samples, d.Versions))
+	}
+	if o.merge {
+		if err := c.mergeOld(filepath.Join(o.out, "details.json")); err != nil {
+			return err
+		}
+	}
+	if err := c.versions(ctx); err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	for _, step := range []func(context.Context) error{c.fulls, c.days, c.verifies, c.restores} {
+		if err := step(ctx); err != nil {
+			return err
+		}
+	}
+	for _, r := range report.Compile(c.details.Samples, c.details.Versions) {
+		log.Printf("%-26s ours %12.2f  theirs %12.2f %-5s  ratio %6.2f  (%s)", r.Name, r.Ours, r.Their, r.Unit, r.Ratio, r.Peer)
+	}
+	return nil
+}
+
+// chooseTools are the asked-for tools, ours first.
+func chooseTools(ctx context.Context, o options) ([]tool.Tool, error) {
+	asked := strings.FieldsFunc(o.tools, func(r rune) bool { return r == ',' })
+	wanted := func(name string) bool { return len(asked) == 0 || slices.Contains(asked, name) }
+	var list []tool.Tool
+	if wanted(report.Ours) {
+		binary, err := ourBinary(ctx, o)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, tool.Holdfast(binary))
+	}
+	for _, t := range tool.Peers() {
+		if wanted(t.Name) {
+			list = append(list, t)
+		}
+	}
+	if len(list) == 0 {
+		return nil, fmt.Errorf("-tools %q names no tool", o.tools)
+	}
+	return list, nil
+}
+
+// mergeOld keeps the samples of an earlier run for the tools not run now.
+func (c *comparison) mergeOld(path string) error {
+	b, err := os.ReadFile(path)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	var old details
+	if err := json.Unmarshal(b, &old); err != nil {
+		return fmt.Errorf("%s: %w", path, err)
+	}
+	now := func(name string) bool {
+		return slices.ContainsFunc(c.tools, func(t tool.Tool) bool { return t.Name == name })
+	}
+	for _, s := range old.Samples {
+		if !now(s.Tool) {
+			c.details.Samples = append(c.details.Samples, s)
+			c.details.Versions[s.Tool] = old.Versions[s.Tool]
+		}
+	}
+	return nil
+}
+
+// place is where the tool works: its folders and the disk of the day.
+func (c *comparison) place(t tool.Tool) tool.Place {
+	base := filepath.Join(c.dir, strings.ReplaceAll(t.Name, "/", "-"))
+	return tool.Place{Store: filepath.Join(base, "store"), Cache: filepath.Join(base, "cache"),
+		Secret: filepath.Join(c.dir, "secret"), Image: c.disk}
+}
+
+func point(day int) string { return fmt.Sprintf("day-%02d", day) }
+
+// sample runs args as the tool and keeps what it cost. What it reads is warm,
+// what it writes is synced within its time.
+func (c *comparison) sample(ctx context.Context, t tool.Tool, p tool.Place, test string, day int, args []string, reads string, writes ...string) error {
+	if err := measure.Warm(reads); err != nil {
+		return err
+	}
+	cost, err := measure.Run(ctx, t.Command(p, args), writes...)
+	if err != nil {
+		return fmt.Errorf("%s of %s: %w", test, t.Name, err)
+	}
+	log.Printf("%-12s %-12s day %2d  %8.2f s wall %8.2f s cpu %6.2f s sync %6d MiB", t.Name, test, day, cost.Wall, cost.CPU, cost.Sync, cost.Memory>>20)
+	c.details.Samples = append(c.details.Samples, report.Sample{Tool: t.Name, Test: test, Day: day, Cost: cost})
+	return c.save(c.details)
+}
+
+// fulls measures the first backup into an empty store. The last store of each
+// tool stays for what follows.
+func (c *comparison) fulls(ctx context.Context) error {
+	if err := os.RemoveAll(c.dir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(c.dir, 0o700); err != nil {
+		return err
+	}
+	if err := os.WriteFile(filepath.Join(c.dir, "secret"), []byte("a passphrase for measuring only\n"), 0o600); err != nil {
+		return err
+	}
+	if err := c.chain.Reset(ctx, c.disk); err != nil {
+		return err
+	}
+	for range c.repeat {
+		for _, t := range c.tools {
+			p := c.place(t)
+			if err := os.RemoveAll(filepath.Dir(p.Store)); err != nil {
+				return err
+			}
+			if err := errors.Join(os.MkdirAll(p.Store, 0o700), os.MkdirAll(p.Cache, 0o700)); err != nil {
+				return err
+			}
+			if t.Init != nil {
+				if _, err := measure.Run(ctx, t.Command(p, t.Init(p))); err != nil {
+					return err
+				}
+			}
+			if err := c.sample(ctx, t, p, report.Full, 0, t.Backup(p, point(0), "", ""), c.disk, p.Store); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// days measures each daily change, and what is stored at the end.
+func (c *comparison) days(ctx context.Context) error {
+	for _, d := range c.chain.Days {
+		if err := c.chain.Apply(d.Number, c.disk); err != nil {
+			return err
+		}
+		for _, t := range c.tools {
+			if err := c.day(ctx, t, d.Number); err != nil {
+				return err
+			}
+		}
+	}
+	for _, t := range c.tools {
+		if !t.Incremental {
+			continue
+		}
+		bytes, err := measure.Size(c.place(t).Store)
+		if err != nil {
+			return err
+		}
+		log.Printf("%-12s stores %d MiB after %d points", t.Name, bytes>>20, len(c.chain.Days)+1)
+		c.details.Samples = append(c.details.Samples, report.Sample{Tool: t.Name, Test: report.Size, Day: len(c.chain.Days), Bytes: bytes})
+	}
+	return c.save(c.details)
+}
+
+func (c *comparison) day(ctx context.Context, t tool.Tool, n int) error {
+	if !t.Incremental {
+		return nil
+	}
+	p := c.place(t)
+	if t.Scans && c.scans[n] {
+		if err := c.scan(ctx, t, p, n); err != nil {
+			return err
+		}
+	}
+	return c.sample(ctx, t, p, report.Incremental, n, t.Backup(p, point(n), point(n-1), c.chain.DirtyMap(n)), c.disk, p.Store)
+}
+
+// scan measures the day without its dirty map, on a copy of the store.
+func (c *comparison) scan(ctx context.Context, t tool.Tool, p tool.Place, n int) error {
+	kept := p.Store
+	p.Store += "-scan"
+	defer os.RemoveAll(p.Store)
+	if err := os.CopyFS(p.Store, os.DirFS(kept)); err != nil {
+		return err
+	}
+	return c.sample(ctx, t, p, report.Scan, n, t.Backup(p, point(n), point(n-1), ""), c.disk, p.Store)
+}
+
+func (c *comparison) verifies(ctx context.Context) error {
+	for range c.repeat {
+		for _, t := range c.tools {
+			if t.Verify == nil {
+				continue
+			}
+			p := c.place(t)
+			if err := c.sample(ctx, t, p, report.Verify, len(c.chain.Days), t.Verify(p), p.Store); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// restores measures bringing back the newest point a tool has into a new file,
+// and then compares that file with the disk it was taken of.
+func (c *comparison) restores(ctx context.Context) error {
+	base := filepath.Join(c.dir, "base.raw")
+	if err := c.chain.Reset(ctx, base); err != nil {
+		return err
+	}
+	for range c.repeat {
+		for _, t := range c.tools {
+			day, want := 0, base
+			if t.Incremental {
+				day, want = len(c.chain.Days), c.disk
+			}
+			if err := c.restore(ctx, t, day, want); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (c *comparison) restore(ctx context.Context, t tool.Tool, day int, want string) error {
+	folder := filepath.Join(c.dir, "restored")
+	defer os.RemoveAll(folder)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	p := c.place(t)
+	// Everything is compared under the last day: the copiers have only the
+	// first full, of nearly the same size.
+	if err := c.sample(ctx, t, p, report.Restore, len(c.chain.Days), t.Restore(p, point(day), folder), p.Store, folder); err != nil {
+		return err
+	}
+	found := ""
+	err := filepath.WalkDir(folder, func(path string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			found = path
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if err := measure.Same(want, found); err != nil {
+		return fmt.Errorf("%s restored other bytes than it backed up: %w", t.Name, err)
+	}
+	return nil
+}
+
+// versions asks each tool how it is called.
+func (c *comparison) versions(ctx context.Context) error {
+	for _, t := range c.tools {
+		v, err := version(ctx, t)
+		if err != nil {
+			return err
+		}
+		c.details.Versions[t.Name] = v
+	}
+	c.details.Machine.Began = time.Now().UTC().Truncate(time.Second)
+	return nil
+}

@@ -1,0 +1,146 @@
+// Command bench compares Holdfast with its peers on one machine in one run and
+// keeps the ratios. See README.md for what is measured and how.
+//
+//	go run ./bench                       everything, as `make bench` does
+//	go run ./bench -size 2GiB -days 3    a quick look
+//	go run ./bench -part chain -tools restic,borg
+package main
+
+import (
+	"context"
+	"flag"
+	"fmt"
+	"log"
+	"os"
+	"os/exec"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+
+	"holdfast/bench/image"
+)
+
+// options are what the flags say.
+type options struct {
+	parts   string // comma-separated: image, chain
+	tools   string // comma-separated names; "" = all
+	size    string
+	days    int
+	seed    uint64
+	repeat  int
+	binary  string // ours; "" = build it
+	cache   string
+	out     string // folder of the result files
+	install bool
+	merge   bool
+}
+
+func parse() options {
+	var o options
+	flag.StringVar(&o.parts, "part", "chain", "what to run: image (only build it), chain; comma-separated")
+	flag.StringVar(&o.tools, "tools", "", "the tools to run, comma-separated (default all)")
+	flag.StringVar(&o.size, "size", "16GiB", "size of the disk image (at least 2GiB)")
+	flag.IntVar(&o.days, "days", 14, "daily changes after the full backup")
+	flag.Uint64Var(&o.seed, "seed", 1, "seed of the generated data")
+	flag.IntVar(&o.repeat, "repeat", 3, "runs of each full backup, restore and verify; the median counts")
+	flag.StringVar(&o.binary, "holdfast", "", "the holdfast binary to measure (default: built from this tree)")
+	flag.StringVar(&o.cache, "cache", defaultCache(), "where images and stores are kept; needs about 50 GB")
+	flag.StringVar(&o.out, "out", "bench", "folder for results.json and details.json")
+	flag.BoolVar(&o.install, "install", true, "install missing peers with apt-get")
+	flag.BoolVar(&o.merge, "merge", false, "keep the samples of tools that are not run now from details.json")
+	flag.Parse()
+	return o
+}
+
+func defaultCache() string {
+	if dir := os.Getenv("HOLDFAST_CACHE"); dir != "" {
+		return filepath.Join(dir, "bench")
+	}
+	home, err := os.UserHomeDir()
+	if err != nil {
+		home = "."
+	}
+	return filepath.Join(home, ".cache", "holdfast", "bench")
+}
+
+func main() {
+	log.SetFlags(log.Ltime)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if err := bench(ctx, parse()); err != nil {
+		log.Fatal("bench: ", err)
+	}
+}
+
+func bench(ctx context.Context, o options) error {
+	size, err := parseSize(o.size)
+	if err != nil {
+		return err
+	}
+	if o.install {
+		if err := installPeers(ctx); err != nil {
+			return err
+		}
+	}
+	parts := strings.Split(o.parts, ",")
+	for _, part := range parts {
+		switch part {
+		case "image", "chain":
+			chain, err := image.Build(ctx, image.Spec{Size: size, Seed: o.seed, Days: o.days, Dir: o.cache}, log.Printf)
+			if err != nil {
+				return err
+			}
+			if part == "chain" {
+				if err := compare(ctx, o, chain); err != nil {
+					return err
+				}
+			}
+		default:
+			return fmt.Errorf("-part %q: not one of image, chain", part)
+		}
+	}
+	return nil
+}
+
+// parseSize reads a size like 16GiB or 512MiB.
+func parseSize(s string) (int64, error) {
+	var n int64
+	var unit string
+	if _, err := fmt.Sscanf(s, "%d%s", &n, &unit); err != nil || n <= 0 {
+		return 0, fmt.Errorf("-size %q: want a number and MiB or GiB", s)
+	}
+	switch unit {
+	case "MiB":
+		return n << 20, nil
+	case "GiB":
+		return n << 30, nil
+	}
+	return 0, fmt.Errorf("-size %q: the unit is MiB or GiB", s)
+}
+
+// packages is what each needed program is in on Debian.
+var packages = map[string]string{
+	"restic": "restic", "borg": "borgbackup", "qemu-img": "qemu-utils", "qemu-storage-daemon": "qemu-system-common",
+	"nbdcopy": "libnbd-bin", "mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs", "losetup": "mount",
+}
+
+// installPeers installs what is missing.
+func installPeers(ctx context.Context) error {
+	var missing []string
+	for program, pkg := range packages {
+		if _, err := exec.LookPath(program); err != nil {
+			missing = append(missing, pkg)
+		}
+	}
+	if len(missing) == 0 {
+		return nil
+	}
+	log.Printf("installing %s", strings.Join(missing, " "))
+	cmd := exec.CommandContext(ctx, "apt-get", append([]string{"-qq", "-y", "install", "--no-install-recommends"}, missing...)...)
+	cmd.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("apt-get install %s: %w: %s", strings.Join(missing, " "), err, out)
+	}
+	return nil
+}
