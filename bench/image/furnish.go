@@ -29,7 +29,7 @@ const (
 	tableBytes  = 100 << 20
 	logBytes    = 160 << 20
 	fullSize    = 16 << 30
-	home        = "home/dev"
+	home        = "srv/dev"
 	accessLog   = "var/log/nginx/access.log"
 	eventsTable = "var/lib/app/events.db"
 )
@@ -80,12 +80,12 @@ func (c *Chain) settle(ctx context.Context, root string) error {
 	}
 	_, err := inside(ctx, root, `
 apt-get -qq update
-mkdir -p /home/dev/src /var/lib/app /var/log/nginx
+mkdir -p /srv/dev/src /var/lib/app /var/log/nginx
 if [ -e /usr/src/linux-source-6.1.tar.xz ]; then
-	cd /home/dev/src && tar xJf /usr/src/linux-source-6.1.tar.xz --wildcards \
+	cd /srv/dev/src && tar xJf /usr/src/linux-source-6.1.tar.xz --wildcards \
 		'linux-source-6.1/kernel' 'linux-source-6.1/mm' 'linux-source-6.1/fs' 'linux-source-6.1/net' 'linux-source-6.1/include'
 else
-	cp -r /usr/share/perl /home/dev/src/
+	cp -r /usr/share/perl /srv/dev/src/
 fi`)
 	return err
 }
