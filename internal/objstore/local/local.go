@@ -197,15 +197,7 @@ var kinds = []struct {
 	{syscall.ENAMETOOLONG, objstore.ErrInvalid},
 }
 
-// reader reads a range of a file as long as ctx lives.
-type reader struct {
-	ctx  context.Context
-	f    File
-	off  int64
-	rest int64
-}
-
-func newReader(ctx context.Context, f File, off, length int64) (*reader, error) {
+func newReader(ctx context.Context, f File, off, length int64) (io.ReadCloser, error) {
 	info, err := f.Stat()
 	if err != nil {
 		return nil, err
@@ -217,31 +209,14 @@ func newReader(ctx context.Context, f File, off, length int64) (*reader, error) 
 	if err != nil {
 		return nil, err
 	}
-	return &reader{ctx, f, off, n}, nil
+	return objstore.NewReader(ctx, section{io.NewSectionReader(f, off, n), f}, n), nil
 }
 
-func (r *reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if r.rest == 0 {
-		return 0, io.EOF
-	}
-	if int64(len(p)) > r.rest {
-		p = p[:r.rest]
-	}
-	n, err := r.f.ReadAt(p, r.off)
-	r.off += int64(n)
-	r.rest -= int64(n)
-	if err == io.EOF && n == len(p) {
-		err = nil
-	} else if err == io.EOF {
-		err = io.ErrUnexpectedEOF // someone cut the file
-	}
-	return n, classify(err)
+// section is a range of an open file.
+type section struct {
+	io.Reader
+	io.Closer
 }
-
-func (r *reader) Close() error { return r.f.Close() }
 
 // underDir says whether the names below dir can start with prefix.
 func underDir(dir, prefix string) bool {

@@ -4,6 +4,7 @@
 package mem
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"io"
@@ -105,7 +106,7 @@ func (s *Store) Get(ctx context.Context, name string, off, length int64) (io.Rea
 	if err != nil {
 		return nil, fail("get", name, err)
 	}
-	return &reader{ctx, o.data[off : off+n]}, nil
+	return objstore.NewReader(ctx, io.NopCloser(bytes.NewReader(o.data[off:off+n])), n), nil
 }
 
 func (s *Store) Stat(ctx context.Context, name string) (objstore.Info, error) {
@@ -223,22 +224,3 @@ func begin(ctx context.Context, verb, name string) error {
 func fail(verb, name string, err error) error {
 	return fmt.Errorf("mem: %s %q: %w", verb, name, err)
 }
-
-type reader struct {
-	ctx  context.Context
-	rest []byte
-}
-
-func (r *reader) Read(p []byte) (int, error) {
-	if err := r.ctx.Err(); err != nil {
-		return 0, err
-	}
-	if len(r.rest) == 0 {
-		return 0, io.EOF
-	}
-	n := copy(p, r.rest)
-	r.rest = r.rest[n:]
-	return n, nil
-}
-
-func (r *reader) Close() error { return nil }

@@ -1,0 +1,61 @@
+// Package transport makes the HTTP transport of the stores behind a network:
+// TLS 1.2 at least, and no wait without an end.
+//
+// A connection on which nothing moves for Stall fails, so that a call that the
+// network has forgotten ends although its context doesn't. It does not limit
+// how long a transfer takes that moves. An idle transport makes no request.
+package transport
+
+import (
+	"context"
+	"crypto/tls"
+	"net"
+	"net/http"
+	"time"
+)
+
+// Stall is how long a connection in use may be silent.
+const Stall = 90 * time.Second
+
+// New returns a transport for one store. Proxies are taken from the
+// environment, as net/http does.
+func New() *http.Transport {
+	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
+	return &http.Transport{
+		Proxy: http.ProxyFromEnvironment,
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			c, err := dialer.DialContext(ctx, network, address)
+			if err != nil {
+				return nil, err
+			}
+			return stallConn{c}, nil
+		},
+		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSHandshakeTimeout:   15 * time.Second,
+		ResponseHeaderTimeout: Stall,
+		ExpectContinueTimeout: time.Second,
+		IdleConnTimeout:       60 * time.Second,
+		MaxIdleConns:          256,
+		MaxIdleConnsPerHost:   64,
+		WriteBufferSize:       64 << 10,
+		ReadBufferSize:        64 << 10,
+		DisableCompression:    true, // bytes as they are stored
+	}
+}
+
+// stallConn gives every read and write its own deadline.
+type stallConn struct{ net.Conn }
+
+func (c stallConn) Read(p []byte) (int, error) {
+	if err := c.SetReadDeadline(time.Now().Add(Stall)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Read(p)
+}
+
+func (c stallConn) Write(p []byte) (int, error) {
+	if err := c.SetWriteDeadline(time.Now().Add(Stall)); err != nil {
+		return 0, err
+	}
+	return c.Conn.Write(p)
+}
