@@ -166,7 +166,10 @@ type RestoreArgs struct {
 	Site       SiteRef       `json:"site"`
 	Repository RepositoryRef `json:"repository"`
 	PointID    string        `json:"pointId"`
-	Mode       RestoreMode   `json:"mode"`
+	// RestoreID is chosen when the job is made; it marks what this restore has
+	// made, so that a run after a crash redoes its own work and no one else's.
+	RestoreID string      `json:"restoreId"`
+	Mode      RestoreMode `json:"mode"`
 	// LUNs restores only these disks; nil is all (RestoreDisks only).
 	LUNs []int `json:"luns,omitempty"`
 	// Exactly one of Pool and Directory says where the disks go.
