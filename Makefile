@@ -21,10 +21,12 @@ demo: ## a real VM is backed up, destroyed and brought back
 	@scripts/demo
 
 bench: ## measure against restic, borg and virtnbdbackup
-	@scripts/bench
+	@scripts/setup --bench
+	go run -buildvcs=false ./bench
 
-soak: ## the crash, fault and fuzz tests for much longer
-	@scripts/soak
+soak: ## the tests with many more crashes, faults and seeds (hours)
+	@scripts/setup
+	HOLDFAST_SOAK=1 go test -count=1 -timeout 12h ./...
 
 lint: ## gofmt, go vet, staticcheck, govulncheck
 	@scripts/lint

@@ -123,6 +123,9 @@ func (s *summary) take(e event, w io.Writer) {
 }
 
 func (s *summary) endPackage(e event, w io.Writer) {
+	if e.Action == "skip" {
+		return // it has no tests
+	}
 	s.slow = append(s.slow, timed{room(e.Package), e.Elapsed})
 	fmt.Fprintf(w, "%-4s %7.1fs  %s\n", e.Action, e.Elapsed, room(e.Package))
 	if e.Action != "fail" {
