@@ -21,7 +21,6 @@ demo: ## a real VM is backed up, destroyed and brought back
 	@scripts/demo
 
 bench: ## measure against restic, borg and virtnbdbackup
-	@scripts/setup --bench
 	go run -buildvcs=false ./bench
 
 soak: ## the tests with many more crashes, faults and seeds (hours)
