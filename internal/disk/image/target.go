@@ -1,0 +1,152 @@
+package image
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"golang.org/x/sys/unix"
+
+	"holdfast/internal/disk"
+	"holdfast/internal/disk/qcow2"
+	"holdfast/internal/disk/raw"
+)
+
+// ErrBusy marks a name that another CreateTarget is filling right now.
+var ErrBusy = errors.New("image: being written by another")
+
+// Target is a new image being filled, as a disk.Target. It has its name only
+// after Commit; Close without Commit leaves nothing.
+type Target struct {
+	disk.Target
+	path, partial string
+	file          *os.File // also in Target; its lock says that partial is ours
+	committed     bool
+	closed        bool
+}
+
+// CreateTarget makes a fresh image of size bytes (qcow2 rounds up to 512).
+// format is Raw or Qcow2. A path that exists is os.ErrExist. The bytes go to
+// path.partial first; one that a dead process left is taken over.
+func CreateTarget(ctx context.Context, path, format string, size int64) (*Target, error) {
+	if format != Raw && format != Qcow2 {
+		return nil, fmt.Errorf("%w: %q for %s; only raw and qcow2 are written", ErrFormat, format, path)
+	}
+	if err := context.Cause(ctx); err != nil {
+		return nil, err
+	}
+	if _, err := os.Lstat(path); err == nil {
+		return nil, &os.PathError{Op: "create", Path: path, Err: os.ErrExist}
+	} else if !errors.Is(err, os.ErrNotExist) {
+		return nil, err
+	}
+	partial := path + ".partial"
+	f, err := takePartial(partial)
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{path: path, partial: partial, file: f}
+	if format == Raw {
+		t.Target, err = raw.NewTarget(f, size)
+	} else {
+		t.Target, err = qcow2.Create(f, size)
+	}
+	if err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// takePartial opens an empty file under a lock that dies with this process.
+func takePartial(partial string) (*os.File, error) {
+	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	err = unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		err = fmt.Errorf("%w: %s", ErrBusy, partial)
+	}
+	if err == nil {
+		err = sameFile(f, partial)
+	}
+	if err == nil {
+		err = f.Truncate(0)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// sameFile checks that the file which was locked still has its name: its last
+// owner may have renamed or removed it in between.
+func sameFile(f *os.File, path string) error {
+	mine, err := f.Stat()
+	if err != nil {
+		return err
+	}
+	named, err := os.Lstat(path)
+	if err != nil || !os.SameFile(mine, named) || !mine.Mode().IsRegular() {
+		return fmt.Errorf("%w: %s", ErrBusy, path)
+	}
+	return nil
+}
+
+// Commit makes the image durable and gives it its name. A name that has been
+// taken meanwhile is os.ErrExist, and the other file is left as it is.
+func (t *Target) Commit() error {
+	if err := t.Sync(); err != nil {
+		return fmt.Errorf("%s: %w", t.path, err)
+	}
+	if err := renameNew(t.partial, t.path); err != nil {
+		return err
+	}
+	t.committed = true
+	return syncDir(filepath.Dir(t.path))
+}
+
+// Close frees what the Target holds; without a Commit it removes the file.
+func (t *Target) Close() error {
+	if t.closed {
+		return nil
+	}
+	t.closed = true
+	var err error
+	if !t.committed {
+		err = os.Remove(t.partial) // before the lock goes
+	}
+	return errors.Join(err, t.file.Close())
+}
+
+// renameNew renames a file to a name that must be free.
+func renameNew(from, to string) error {
+	err := unix.Renameat2(unix.AT_FDCWD, from, unix.AT_FDCWD, to, unix.RENAME_NOREPLACE)
+	if err == unix.EINVAL || err == unix.ENOSYS { // the file system cannot: NFS
+		if err := os.Link(from, to); err != nil {
+			return err
+		}
+		return os.Remove(from)
+	}
+	if err != nil {
+		return &os.LinkError{Op: "rename", Old: from, New: to, Err: err}
+	}
+	return nil
+}
+
+// syncDir makes a directory's names durable.
+func syncDir(dir string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	if err := d.Sync(); err != nil && !errors.Is(err, unix.EINVAL) {
+		return err
+	}
+	return nil
+}
