@@ -30,6 +30,9 @@ const acceptLimit = 30 * time.Second
 // accepted is given the job all the same, so that it can say how to follow it.
 func (c *Client) start(ctx context.Context, v VaultRef, call func(ctx context.Context) error) (Work, error) {
 	resp, err := c.answer(onceOnly(ctx), call)
+	if e, ok := err.(*Error); ok && (e.Reason == Interrupted || e.Reason == Unreachable && e.Status == 0) {
+		e.Hint = strings.TrimSpace(e.Hint + " The server may have accepted it: see holdfast job list.")
+	}
 	if err != nil || resp.StatusCode != http.StatusAccepted {
 		return Work{Vault: v}, err
 	}

@@ -49,6 +49,12 @@ func (s *Server) AddItem(points ...string) {
 	}
 }
 
+// AddPool gives the seeded site another storage pool.
+func (s *Server) AddPool(name string) {
+	p := s.resources[strings.ToLower(Site)]["properties"].(object)
+	p["pools"] = append(p["pools"].([]object), object{"name": name, "path": "/" + name, "type": "dir", "available": 1 << 30})
+}
+
 // lists maps the last segment of a list's path to that of its resources, where
 // they differ.
 var lists = map[string]string{"backupprotecteditems": "protecteditems"}
@@ -86,11 +92,14 @@ func (s *Server) list(w http.ResponseWriter, q Request, path, last string) {
 	if mapped := lists[last]; mapped != "" {
 		kind = mapped
 	}
-	// A list below the subscription has its provider's name in it twice over.
-	scope, _, _ := strings.Cut(parent, "/providers/")
+	scope := parent
+	if !strings.Contains(parent, "/vaults/") {
+		// A list of the subscription is also of what is in its groups.
+		scope, _, _ = strings.Cut(parent, "/providers/")
+	}
 	s.page(w, q, func(key string) bool {
 		segments := strings.Split(key, "/")
-		return strings.HasPrefix(key, scope) && segments[len(segments)-2] == kind && (kind != "recoverypoints" || strings.HasPrefix(key, parent))
+		return strings.HasPrefix(key, scope) && segments[len(segments)-2] == kind
 	})
 }
 

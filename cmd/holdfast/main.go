@@ -1,0 +1,20 @@
+// Command holdfast backs up libvirt/QEMU virtual machines and brings them back:
+// the server, the command line that drives it, and tools that need no server,
+// in one binary. It only joins them; see internal/cli for what the command line
+// promises.
+package main
+
+import (
+	"os"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/cli"
+)
+
+func main() { os.Exit(cli.Run(cli.Root(commands()...), os.Args[1:])) }
+
+// commands are those that do not speak to a server.
+func commands() []*cobra.Command {
+	return []*cobra.Command{}
+}

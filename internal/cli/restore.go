@@ -1,0 +1,148 @@
+package cli
+
+import (
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
+)
+
+func (a *app) restore() *cobra.Command {
+	return noun("restore", "Bring back disks or a whole VM",
+		`A restore brings disks or a whole VM back from a recovery point. The VM that was
+backed up, if it is still there, is not touched.`,
+		a.restoreDisks(), a.restoreVM())
+}
+
+// restoreFlags are those of both restores.
+type restoreFlags struct {
+	vault, point, pool, directory, format string
+	noWait                                bool
+}
+
+func (a *app) restoreFlags(c *cobra.Command) *restoreFlags {
+	f := &restoreFlags{}
+	a.vaultFlag(c, &f.vault)
+	c.Flags().StringVar(&f.point, "point", "", "`POINT` to restore: a name, latest or oldest (required)")
+	c.Flags().StringVar(&f.pool, "pool", "", "write the disks into this storage `POOL` of the site")
+	c.Flags().StringVar(&f.directory, "directory", "", "write the disks into this `DIR`, an absolute path on the site's host")
+	c.Flags().StringVar(&f.format, "format", "qcow2", "`FORMAT` of the disks: qcow2 or raw")
+	c.Flags().BoolVar(&f.noWait, "no-wait", false, "start it and print the job's id")
+	must(c.MarkFlagRequired("point"))
+	c.MarkFlagsMutuallyExclusive("pool", "directory")
+	flag(c, "point", a.pointNames(latest, oldest))
+	flag(c, "pool", a.poolNames())
+	fixed(c, "format", "qcow2", "raw")
+	must(c.MarkFlagDirname("directory"))
+	return f
+}
+
+func (a *app) restoreDisks() *cobra.Command {
+	var luns []int
+	var prefix string
+	c := &cobra.Command{
+		Use: "disks VM --point POINT (--pool POOL | --directory DIR)", Short: "Restore disks to a pool or a directory",
+		DisableFlagsInUseLine: true,
+		Long: `Restore the disks of a point, all or those of --lun, as qcow2 or raw files named
+PREFIX-TARGET.FORMAT. Files that are there already are not overwritten.
+
+Where neither a pool nor a directory is named, the only pool of the site is used.`,
+		Example: `  holdfast restore disks web --point latest --pool default
+  holdfast restore disks web --point 1738041600000 --directory /srv/restored \
+      --format raw --lun 0 --name-prefix web-tuesday`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.itemNames()),
+	}
+	f := a.restoreFlags(c)
+	c.Flags().IntSliceVar(&luns, "lun", nil, "restore only the disk at this `LUN`; -1 is the OS disk (may be given several times)")
+	c.Flags().StringVar(&prefix, "name-prefix", "", "`PREFIX` of the files' names (default: the server's choice)")
+	c.RunE = a.verb(func(s *session, args []string) error {
+		if slices.ContainsFunc(luns, func(lun int) bool { return lun < -1 }) {
+			return usagef("--lun is 0 or more, or -1 for the OS disk.")
+		}
+		return s.restore(args[0], f, client.Restore{LUNs: luns, Prefix: prefix})
+	})
+	return c
+}
+
+func (a *app) restoreVM() *cobra.Command {
+	var r client.Restore
+	c := &cobra.Command{
+		Use: "vm VM --point POINT --name NEW", Short: "Restore a VM as a new one",
+		DisableFlagsInUseLine: true,
+		Long: `Restore a whole VM under a new name, with new disks, a new UUID and new MAC
+addresses. The VM that was backed up is not touched. --network attaches the new VM
+to a libvirt network; without it, to the network that it had.`,
+		Example: `  holdfast restore vm web --point latest --name web-restored --start
+  holdfast restore vm web --point oldest --name web-lab --network isolated --pool default`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.itemNames()),
+	}
+	f := a.restoreFlags(c)
+	c.Flags().StringVar(&r.NewVM, "name", "", "`NAME` of the new VM (required)")
+	c.Flags().StringVar(&r.Network, "network", "", "libvirt `NETWORK` of the new VM (default: as it was)")
+	c.Flags().BoolVar(&r.Start, "start", false, "start the new VM")
+	must(c.MarkFlagRequired("name"))
+	fixed(c, "name")
+	flag(c, "network", a.networkNames())
+	c.RunE = a.verb(func(s *session, args []string) error {
+		if r.NewVM == "" || strings.ContainsAny(r.NewVM, "/\\") {
+			return usagef("--name is %q; it is the name of the new VM, without slashes.", r.NewVM)
+		}
+		return s.restore(args[0], f, r)
+	})
+	return c
+}
+
+// restore asks for the restore that r and f describe, and follows it.
+func (s *session) restore(arg string, f *restoreFlags, r client.Restore) error {
+	ctx := s.cmd.Context()
+	if f.format != "qcow2" && f.format != "raw" {
+		return usagef("--format is %q; it is qcow2 or raw.", f.format)
+	}
+	if f.directory != "" && !path.IsAbs(f.directory) {
+		return usagef("--directory is %q; it must be an absolute path, as the directory is on the site's host.", f.directory)
+	}
+	v, item, err := s.theItem(ctx, f.vault, arg)
+	if err != nil {
+		return err
+	}
+	r.SourceID, r.Site, r.Group = item.SourceID, v.Site, item.Group()
+	r.Pool, r.Directory, r.Format = f.pool, f.directory, f.format
+	if r.Pool == "" && r.Directory == "" {
+		if r.Pool, err = s.onlyPool(v.Site); err != nil {
+			return err
+		}
+	}
+	if r.Point, err = s.thePoint(ctx, item, f.point); err != nil {
+		return err
+	}
+	work, err := s.client.Restore(ctx, item.Ref, r)
+	if err != nil {
+		return err
+	}
+	return s.finish(work, f.noWait)
+}
+
+// onlyPool is the name of the only storage pool of a site.
+func (s *session) onlyPool(site string) (string, error) {
+	there, err := s.client.Site(s.cmd.Context(), site)
+	if err != nil {
+		return "", err
+	}
+	var names []string
+	for _, p := range there.Properties.Pools {
+		names = append(names, p.Name)
+	}
+	switch len(names) {
+	case 0:
+		return "", usagef("where to? The site %s has no storage pool: say --directory.", site)
+	case 1:
+		s.note("using pool %s, the only one", names[0])
+		return names[0], nil
+	}
+	return "", usagef("where to? The site %s has the pools %s: choose with --pool, or say --directory.", site, strings.Join(names, ", "))
+}

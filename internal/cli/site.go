@@ -1,0 +1,118 @@
+package cli
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
+)
+
+func (a *app) site() *cobra.Command {
+	return noun("site", "Register libvirt hosts",
+		`A site is a libvirt host that the server drives. Its name is the Azure location
+(region) of everything on it: VMs, vaults, restored disks.`,
+		a.siteRegister(), a.siteList(), a.siteShow(), a.siteRemove())
+}
+
+func (a *app) siteRegister() *cobra.Command {
+	var p client.SiteProperties
+	c := &cobra.Command{
+		Use:   "register NAME",
+		Short: "Register a libvirt host as a site",
+		Long: `Register a libvirt host as a site, or change one that is registered.
+
+The server asks libvirt before it stores anything: a URI that is wrong or does
+not answer is refused. The VMs of the host appear in the resource group, which
+is made if it is not there.`,
+		Example: `  holdfast site register here
+  holdfast site register rack7 --uri qemu+tls://kvm7.example.org/system \
+      --resource-group prod --scratch-dir /var/tmp/holdfast`,
+		Args: cobra.ExactArgs(1),
+		RunE: a.verb(func(s *session, args []string) error {
+			if p.ResourceGroup == "" {
+				p.ResourceGroup = args[0]
+				s.note("using resource group %s", p.ResourceGroup)
+			}
+			site, err := s.client.RegisterSite(s.cmd.Context(), args[0], p)
+			if err != nil {
+				return err
+			}
+			return s.showSite(site)
+		}),
+		ValidArgsFunction: cobra.NoFileCompletions,
+	}
+	c.Flags().StringVar(&p.URI, "uri", "qemu:///system", "libvirt `URI` of the host")
+	c.Flags().StringVarP(&p.ResourceGroup, "resource-group", "g", "", "resource `GROUP` in which the VMs appear (default NAME)")
+	c.Flags().StringVar(&p.ScratchDir, "scratch-dir", "", "`DIR` on the host for what a running backup needs (default: the server's choice)")
+	fixed(c, "uri", "qemu:///system", "qemu:///session")
+	return c
+}
+
+func (a *app) siteList() *cobra.Command {
+	return &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the sites",
+		Example: "  holdfast site list",
+		Args:    cobra.NoArgs,
+		RunE: a.verb(func(s *session, _ []string) error {
+			sites, err := s.client.Sites(s.cmd.Context())
+			if err != nil {
+				return err
+			}
+			var rows []resource
+			for _, one := range sites {
+				rows = append(rows, resource{one.Raw, []string{one.Name, one.Properties.URI, one.Properties.ResourceGroup}})
+			}
+			return s.list("NAME,URI,RESOURCE GROUP", rows)
+		}),
+	}
+}
+
+func (a *app) siteShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show [NAME]", Short: "Show a site: host, versions, storage pools, networks",
+		Example:           "  holdfast site show here",
+		Args:              cobra.MaximumNArgs(1),
+		ValidArgsFunction: first(a.siteNames()),
+		RunE: a.verb(func(s *session, args []string) error {
+			site, err := s.theSite(s.cmd.Context(), strings.Join(args, ""))
+			if err != nil {
+				return err
+			}
+			return s.showSite(site)
+		}),
+	}
+}
+
+func (s *session) showSite(site client.Site) error {
+	p := site.Properties
+	facts := []fact{{"name", site.Name}, {"uri", p.URI}, {"resource group", p.ResourceGroup}, {"scratch directory", p.ScratchDir},
+		{"host", p.Host}, {"libvirt", p.LibvirtVersion}, {"QEMU", p.QEMUVersion}}
+	for _, pool := range p.Pools {
+		facts = append(facts, fact{"pool " + pool.Name, fmt.Sprintf("%s, %s, %s free", pool.Type, pool.Path, size(pool.Available))})
+	}
+	return s.show(site.Raw, append(facts, fact{"networks", strings.Join(p.Networks, ", ")}))
+}
+
+func (a *app) siteRemove() *cobra.Command {
+	return &cobra.Command{
+		Use: "remove NAME", Aliases: []string{"rm"}, Short: "Forget a site",
+		Long: `Forget a site. Its VMs and disks are not touched, and its vaults stay; while VMs
+of it are protected the server refuses.`,
+		Example:           "  holdfast site remove rack7",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.siteNames()),
+		RunE: a.verb(func(s *session, args []string) error {
+			// Removing what is not there succeeds in ARM; a user wants to know.
+			if _, err := s.client.Site(s.cmd.Context(), args[0]); client.ReasonOf(err) == client.NotFound {
+				return err
+			}
+			if err := s.client.RemoveSite(s.cmd.Context(), args[0]); err != nil {
+				return err
+			}
+			s.note("site %s is forgotten", args[0])
+			return nil
+		}),
+	}
+}

@@ -1,0 +1,78 @@
+package cli
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
+)
+
+func (a *app) vm() *cobra.Command {
+	return noun("vm", "See the virtual machines of the sites",
+		`A VM is a libvirt domain of a site. Holdfast does not store VMs: what is shown is
+what libvirt says now.`,
+		a.vmList(), a.vmShow())
+}
+
+func (a *app) vmList() *cobra.Command {
+	var group string
+	c := &cobra.Command{
+		Use: "list", Aliases: []string{"ls"}, Short: "List the VMs",
+		Example: "  holdfast vm list\n  holdfast vm list --resource-group lab --output json",
+		Args:    cobra.NoArgs,
+		RunE: a.verb(func(s *session, _ []string) error {
+			vms, err := s.client.VMs(s.cmd.Context(), group)
+			if err != nil {
+				return err
+			}
+			var rows []resource
+			for _, vm := range vms {
+				rows = append(rows, resource{vm.Raw, []string{vm.Name, vm.Group, vm.Site, vm.Power, vm.Size, fmt.Sprint(len(vm.Disks)), diskSum(vm.Disks)}})
+			}
+			return s.list("NAME,RESOURCE GROUP,SITE,POWER,SIZE,DISKS,BYTES", rows)
+		}),
+	}
+	c.Flags().StringVarP(&group, "resource-group", "g", "", "only the VMs of this `GROUP`")
+	return c
+}
+
+func diskSum(disks []client.VMDisk) string {
+	sum := 0
+	for _, d := range disks {
+		sum += d.SizeGiB
+	}
+	return fmt.Sprintf("%d GiB", sum)
+}
+
+func (a *app) vmShow() *cobra.Command {
+	return &cobra.Command{
+		Use: "show VM", Short: "Show a VM and its disks",
+		Example:           "  holdfast vm show web\n  holdfast vm show lab/web --output json",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.vmNames()),
+		RunE: a.verb(func(s *session, args []string) error {
+			found, err := s.theVM(s.cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			vm, err := s.client.VM(s.cmd.Context(), found.Group, found.Name)
+			if err != nil {
+				return err
+			}
+			facts := []fact{{"name", vm.Name}, {"id", vm.ID}, {"site", vm.Site}, {"power", vm.Power}, {"size", vm.Size}, {"OS", vm.OSType}}
+			for _, d := range vm.Disks {
+				facts = append(facts, fact{lunName(d.LUN), fmt.Sprintf("%s, %d GiB", d.Name, d.SizeGiB)})
+			}
+			return s.show(vm.Raw, facts)
+		}),
+	}
+}
+
+// lunName is a disk as Azure counts them: the OS disk is LUN -1.
+func lunName(lun int) string {
+	if lun < 0 {
+		return "OS disk"
+	}
+	return fmt.Sprintf("LUN %d", lun)
+}
