@@ -88,7 +88,8 @@ func (a *app) siteShow() *cobra.Command {
 func (s *session) showSite(site client.Site) error {
 	p := site.Properties
 	facts := []fact{{"name", site.Name}, {"uri", p.URI}, {"resource group", p.ResourceGroup}, {"scratch directory", p.ScratchDir},
-		{"host", p.Host}, {"libvirt", p.LibvirtVersion}, {"QEMU", p.QEMUVersion}}
+		{"host", p.Host}, {"libvirt", p.LibvirtVersion}, {"QEMU", p.QEMUVersion},
+		{"unreachable", p.Unreachable}}
 	for _, pool := range p.Pools {
 		facts = append(facts, fact{"pool " + pool.Name, fmt.Sprintf("%s, %s, %s free", pool.Type, pool.Path, size(pool.Available))})
 	}

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
@@ -30,7 +31,7 @@ func (a *app) vmList() *cobra.Command {
 			for _, vm := range vms {
 				rows = append(rows, resource{vm.Raw, []string{vm.Name, vm.Group, vm.Site, vm.Power, vm.Size, fmt.Sprint(len(vm.Disks)), diskSum(vm.Disks)}})
 			}
-			return s.list("NAME,RESOURCE GROUP,SITE,POWER,SIZE,DISKS,BYTES", rows)
+			return s.list("NAME,RESOURCE GROUP,SITE,POWER,SIZE,DISKS,DISK SIZE", rows)
 		}),
 	}
 	c.Flags().StringVarP(&group, "resource-group", "g", "", "only the VMs of this `GROUP`")
@@ -60,9 +61,10 @@ func (a *app) vmShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			facts := []fact{{"name", vm.Name}, {"id", vm.ID}, {"site", vm.Site}, {"power", vm.Power}, {"size", vm.Size}, {"OS", vm.OSType}}
+			facts := []fact{{"name", vm.Name}, {"id", vm.ID}, {"site", vm.Site}, {"power", vm.Power}, {"size", vm.Size},
+				{"OS", strings.TrimSpace(vm.OSType + " " + vm.OSName)}, {"guest agent", vm.Agent}}
 			for _, d := range vm.Disks {
-				facts = append(facts, fact{lunName(d.LUN), fmt.Sprintf("%s, %d GiB", d.Name, d.SizeGiB)})
+				facts = append(facts, fact{lunName(d.LUN), strings.TrimSpace(fmt.Sprintf("%s, %d GiB %s", d.Name, d.SizeGiB, d.Path))})
 			}
 			return s.show(vm.Raw, facts)
 		}),

@@ -102,8 +102,7 @@ type Restore struct {
 
 // Restore starts a restore of an item.
 func (c *Client) Restore(ctx context.Context, i ItemRef, r Restore) (Work, error) {
-	body, err := extended(&backup.RestoreRequestResource{Properties: c.restoreRequest(r)}, nonEmpty(map[string]any{
-		"directory": r.Directory, "format": r.Format, "namePrefix": r.Prefix, "start": r.Start}))
+	body, err := extended(&backup.RestoreRequestResource{Properties: c.restoreRequest(r)}, r.extension())
 	if err != nil {
 		return Work{}, c.translate(ctx, err)
 	}
@@ -112,6 +111,16 @@ func (c *Client) Restore(ctx context.Context, i ItemRef, r Restore) (Work, error
 		_, err := c.send(ctx, http.MethodPost, url, body, http.StatusAccepted)
 		return err
 	})
+}
+
+// extension are Holdfast's own members. start is always said of a VM: Azure
+// starts what it restores, and so does a server that is told nothing.
+func (r Restore) extension() map[string]any {
+	m := nonEmpty(map[string]any{"directory": r.Directory, "format": r.Format, "namePrefix": r.Prefix})
+	if r.NewVM != "" {
+		m["start"] = r.Start
+	}
+	return m
 }
 
 // restoreRequest is what az sends for the same wish (contract, section 6).

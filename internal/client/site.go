@@ -18,8 +18,8 @@ type Site struct {
 	Properties SiteProperties
 }
 
-// SiteProperties are the members of a site. The last five are answered live,
-// and by a show only.
+// SiteProperties are the members of a site. Those from Host on are answered
+// live, and by a show only.
 type SiteProperties struct {
 	URI           string `json:"uri,omitempty"`
 	ResourceGroup string `json:"resourceGroup,omitempty"`
@@ -30,6 +30,7 @@ type SiteProperties struct {
 	QEMUVersion    string              `json:"qemuVersion,omitempty"`
 	Pools          []holdfast.PoolFact `json:"pools,omitempty"`
 	Networks       []string            `json:"networks,omitempty"`
+	Unreachable    string              `json:"unreachable,omitempty"` // why the others are missing
 }
 
 func decodeSite(raw json.RawMessage) (Site, error) {

@@ -121,11 +121,10 @@ func extended(model json.Marshaler, holdfast map[string]any) (map[string]any, er
 	return body, nil
 }
 
-// nonEmpty is m without its empty strings and falses: what was not asked for is
-// not sent.
+// nonEmpty is m without its empty strings: what was not asked for is not sent.
 func nonEmpty(m map[string]any) map[string]any {
 	for k, v := range m {
-		if v == "" || v == false {
+		if v == "" {
 			delete(m, k)
 		}
 	}

@@ -13,9 +13,11 @@ type VM struct {
 	Raw             json.RawMessage
 	ID, Name, Group string
 	Site            string
-	Power           string // such as running; empty if the server did not say
-	Size            string // such as 2 vCPU, 1 GiB
-	OSType          string
+	Power           string   // such as running; empty if the server did not say
+	Size            string   // such as 2 vCPU, 1 GiB
+	OSType          string   // Linux or Windows
+	OSName          string   // as the guest says it
+	Agent           string   // Ready or Not Ready; empty if the server did not say
 	Disks           []VMDisk // the OS disk first
 }
 
@@ -24,6 +26,7 @@ type VMDisk struct {
 	LUN     int // -1 is the OS disk
 	Name    string
 	SizeGiB int
+	Path    string // on the site's host
 }
 
 func decodeVM(raw json.RawMessage) (VM, error) {
@@ -40,11 +43,7 @@ func decodeVM(raw json.RawMessage) (VM, error) {
 		vm.Size = string(value(p.HardwareProfile.VMSize))
 	}
 	if p.InstanceView != nil {
-		for _, s := range p.InstanceView.Statuses {
-			if power, ok := strings.CutPrefix(value(s.Code), "PowerState/"); ok {
-				vm.Power = power
-			}
-		}
+		vm.fillView(p.InstanceView)
 	}
 	if p.StorageProfile != nil {
 		vm.fillDisks(p.StorageProfile)
@@ -52,22 +51,46 @@ func decodeVM(raw json.RawMessage) (VM, error) {
 	return vm, nil
 }
 
-func (vm *VM) fillDisks(s *armcompute.StorageProfile) {
-	if d := s.OSDisk; d != nil {
-		vm.OSType = string(value(d.OSType))
-		vm.Disks = append(vm.Disks, VMDisk{LUN: -1, Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB))})
+func (vm *VM) fillView(v *armcompute.VirtualMachineInstanceView) {
+	vm.OSName = value(v.OSName)
+	for _, s := range v.Statuses {
+		if power, ok := strings.CutPrefix(value(s.Code), "PowerState/"); ok {
+			vm.Power = power
+		}
 	}
-	for _, d := range s.DataDisks {
-		vm.Disks = append(vm.Disks, VMDisk{LUN: int(value(d.Lun)), Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB))})
+	if v.VMAgent != nil {
+		for _, s := range v.VMAgent.Statuses {
+			vm.Agent = value(s.DisplayStatus)
+		}
 	}
 }
 
-// VMs lists the VMs of a resource group, or with an empty group all.
+func (vm *VM) fillDisks(s *armcompute.StorageProfile) {
+	if d := s.OSDisk; d != nil {
+		vm.OSType = string(value(d.OSType))
+		vm.Disks = append(vm.Disks, VMDisk{LUN: -1, Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB)), Path: diskPath(d.Vhd)})
+	}
+	for _, d := range s.DataDisks {
+		vm.Disks = append(vm.Disks, VMDisk{LUN: int(value(d.Lun)), Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB)), Path: diskPath(d.Vhd)})
+	}
+}
+
+func diskPath(v *armcompute.VirtualHardDisk) string {
+	if v == nil {
+		return ""
+	}
+	return value(v.URI)
+}
+
+// VMs lists the VMs of a resource group, or with an empty group all, their power
+// states included.
 func (c *Client) VMs(ctx context.Context, group string) ([]VM, error) {
 	if group != "" {
-		return list(ctx, c, decodeVM, c.vms.NewListPager(group, nil))
+		view := armcompute.ExpandTypeForListVMsInstanceView
+		return list(ctx, c, decodeVM, c.vms.NewListPager(group, &armcompute.VirtualMachinesClientListOptions{Expand: &view}))
 	}
-	return list(ctx, c, decodeVM, c.vms.NewListAllPager(nil))
+	view := armcompute.ExpandTypesForListVMsInstanceView
+	return list(ctx, c, decodeVM, c.vms.NewListAllPager(&armcompute.VirtualMachinesClientListAllOptions{Expand: &view}))
 }
 
 // VM shows one VM, its power state included.

@@ -109,7 +109,7 @@ func (j *job) resource() object {
 		"extendedInfo": object{
 			"tasksList": []object{task("Take Snapshot", 0, 2), task("Transfer data to vault", 2, jobSteps)},
 			"propertyBag": object{"Bytes done": fmt.Sprint(total / jobSteps * j.step), "Bytes total": fmt.Sprint(total),
-				"Consistency": "FileSystemConsistent", "Frozen for": "0.4 s", "Disk vda": "read 64 MiB, new 12 MiB, stored 5 MiB"}}}
+				"Consistency": "FileSystemConsistent", "Frozen for": "0.4 s", "Bytes read": "67108864", "Disk vda": "read 64 MiB, new 12 MiB, stored 5 MiB"}}}
 	if j.ended() {
 		properties["endTime"], properties["actionsInfo"] = "2026-11-20T02:00:09Z", []string{}
 	}
