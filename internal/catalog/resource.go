@@ -154,10 +154,8 @@ func Read[T any](tx *Tx, id string) (T, Resource, error) {
 	if err != nil {
 		return v, r, err
 	}
-	if err := json.Unmarshal(r.Body, &v); err != nil {
-		return v, r, fmt.Errorf("read %s: %w", id, err)
-	}
-	return v, r, nil
+	v, err = Decode[T](r)
+	return v, r, err
 }
 
 // Write puts a resource with v as its body.
@@ -168,4 +166,12 @@ func Write(tx *Tx, r Resource, v any) (Resource, error) {
 	}
 	r.Body = body
 	return tx.Put(r)
+}
+
+// Decode returns a resource's body as T.
+func Decode[T any](r Resource) (v T, err error) {
+	if err = json.Unmarshal(r.Body, &v); err != nil {
+		err = fmt.Errorf("read %s: %w", r.ID, err)
+	}
+	return v, err
 }

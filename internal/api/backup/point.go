@@ -1,0 +1,117 @@
+package backup
+
+import (
+	"cmp"
+	"encoding/json"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
+
+	"holdfast"
+	"holdfast/internal/service"
+)
+
+// pointTypes are Azure's words for the consistencies.
+var pointTypes = map[holdfast.Consistency]string{
+	holdfast.ApplicationConsistent: "AppConsistent",
+	holdfast.FileSystemConsistent:  "FileSystemConsistent",
+	holdfast.CrashConsistent:       "CrashConsistent",
+}
+
+// Point is a recovery point on the wire. What a backup writes to the
+// repository is in the vault: its tier is HardenedRP.
+func Point(p service.Point) *sdk.RecoveryPointResource {
+	r := p.Result
+	included := make([]*sdk.DiskInformation, len(r.Disks))
+	for i, d := range r.Disks {
+		included[i] = &sdk.DiskInformation{Lun: to.Ptr(int32(d.LUN)), Name: to.Ptr(d.Target)}
+	}
+	excluded := make([]*sdk.DiskInformation, len(p.Excluded))
+	for i, lun := range p.Excluded {
+		excluded[i] = &sdk.DiskInformation{Lun: to.Ptr(int32(lun))}
+	}
+	properties := &sdk.RecoveryPointProperties{IsSoftDeleted: to.Ptr(false)}
+	if !p.Expires.IsZero() {
+		properties.ExpiryTime = to.Ptr(p.Expires.UTC().Format(time.RFC3339))
+	}
+	return &sdk.RecoveryPointResource{
+		ID: to.Ptr(service.PointID(p.Item, p.Name)), Name: &p.Name, Type: to.Ptr(service.TypePoint),
+		Properties: &sdk.IaasVMRecoveryPoint{
+			ObjectType:                   to.Ptr("IaasVMRecoveryPoint"),
+			RecoveryPointType:            to.Ptr(pointTypes[r.Consistency]),
+			RecoveryPointTime:            moment(r.Time),
+			RecoveryPointAdditionalInfo:  &r.Reason,
+			SourceVMStorageType:          to.Ptr("NormalStorage"),
+			IsSourceVMEncrypted:          to.Ptr(false),
+			IsInstantIlrSessionActive:    to.Ptr(false),
+			IsManagedVirtualMachine:      to.Ptr(true),
+			OriginalStorageAccountOption: to.Ptr(false),
+			VirtualMachineSize:           &r.VMSize,
+			OSType:                       to.Ptr(cmp.Or(r.OSType, "Linux")),
+			RecoveryPointTierDetails: []*sdk.RecoveryPointTierInformationV2{
+				{Type: to.Ptr(sdk.RecoveryPointTierTypeHardenedRP), Status: to.Ptr(sdk.RecoveryPointTierStatusValid)},
+			},
+			RecoveryPointDiskConfiguration: &sdk.RecoveryPointDiskConfiguration{
+				NumberOfDisksIncludedInBackup: to.Ptr(int32(len(included))), NumberOfDisksAttachedToVM: to.Ptr(int32(len(included) + len(excluded))),
+				IncludedDiskList: included, ExcludedDiskList: excluded,
+			},
+			RecoveryPointMoveReadinessInfo: map[string]*sdk.RecoveryPointMoveReadinessInfo{
+				"ArchivedRP": {IsReadyForMove: to.Ptr(false), AdditionalInfo: to.Ptr("The vault has no archive tier.")},
+			},
+			RecoveryPointProperties: properties,
+		},
+	}
+}
+
+// DecodeBackup reads the request for a backup: when its point may go.
+func DecodeBackup(body []byte) (expires time.Time, err error) {
+	var r sdk.BackupRequestResource
+	if err := decode(body, &r); err != nil {
+		return expires, err
+	}
+	if r.Properties == nil {
+		return expires, unknown("objectType", nil, "IaasVMBackupRequest")
+	}
+	p, ok := r.Properties.(*sdk.IaasVMBackupRequest)
+	if !ok {
+		return expires, unknown("objectType", r.Properties.GetBackupRequest().ObjectType, "IaasVMBackupRequest")
+	}
+	return deref(p.RecoveryPointExpiryTimeInUTC), nil
+}
+
+// DecodeRestore reads the request for a restore, with Holdfast's own members
+// (docs/design/architecture.md).
+func DecodeRestore(body []byte) (service.RestoreRequest, error) {
+	var r sdk.RestoreRequestResource
+	if err := decode(body, &r); err != nil {
+		return service.RestoreRequest{}, err
+	}
+	if r.Properties == nil {
+		return service.RestoreRequest{}, unknown("objectType", nil, "IaasVMRestoreRequest")
+	}
+	p, ok := r.Properties.(*sdk.IaasVMRestoreRequest)
+	if !ok {
+		return service.RestoreRequest{}, unknown("objectType", r.Properties.GetRestoreRequest().ObjectType, "IaasVMRestoreRequest")
+	}
+	var own struct {
+		Properties struct {
+			Holdfast struct {
+				Directory  string `json:"directory"`
+				Format     string `json:"format"`
+				NamePrefix string `json:"namePrefix"`
+				Start      *bool  `json:"start"`
+			} `json:"holdfast"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(body, &own); err != nil {
+		return service.RestoreRequest{}, badBody(err)
+	}
+	h := own.Properties.Holdfast
+	return service.RestoreRequest{
+		Mode: string(deref(p.RecoveryType)), Region: deref(p.Region), Source: deref(p.SourceResourceID),
+		TargetVM: deref(p.TargetVirtualMachineID), TargetRG: deref(p.TargetResourceGroupID),
+		Network: deref(p.VirtualNetworkID), Subnet: deref(p.SubnetID), Pool: deref(p.StorageAccountID), LUNs: ints(p.RestoreDiskLunList),
+		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start,
+	}, nil
+}

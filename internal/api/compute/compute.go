@@ -1,0 +1,104 @@
+// Package compute is the wire form of what a site has: its machines, its pools
+// (storage accounts) and its networks (virtual networks).
+package compute
+
+import (
+	"fmt"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
+
+	"holdfast"
+	"holdfast/internal/api/resources"
+	"holdfast/internal/service"
+)
+
+// powerStates are Azure's words for libvirt's domain states.
+var powerStates = map[string]string{"running": "running", "paused": "running", "shutdown": "stopping", "shutoff": "deallocated", "crashed": "stopped", "pmsuspended": "stopped"}
+
+// VM is a machine on the wire; view adds its instance view.
+func VM(vm service.VM, view bool) *sdk.VirtualMachine {
+	generation := sdk.HyperVGenerationTypeV1
+	if vm.UEFI {
+		generation = sdk.HyperVGenerationTypeV2
+	}
+	p := &sdk.VirtualMachineProperties{
+		VMID:              &vm.UUID,
+		ProvisioningState: to.Ptr("Succeeded"),
+		HardwareProfile:   &sdk.HardwareProfile{VMSize: to.Ptr(sdk.VirtualMachineSizeTypes(Size(vm.VMFact)))},
+		StorageProfile:    storage(vm),
+		OSProfile:         &sdk.OSProfile{ComputerName: &vm.Name},
+		NetworkProfile:    &sdk.NetworkProfile{NetworkInterfaces: []*sdk.NetworkInterfaceReference{}}, // empty, or az asks Microsoft.Network for each
+	}
+	if view {
+		p.InstanceView = InstanceView(vm)
+		p.InstanceView.HyperVGeneration = &generation
+	}
+	return &sdk.VirtualMachine{ID: &vm.ID, Name: &vm.Name, Type: to.Ptr(service.TypeVM), Location: to.Ptr(service.Location(vm.Location)), Properties: p}
+}
+
+// Size says how large a machine is.
+func Size(f holdfast.VMFact) string {
+	return fmt.Sprintf("%d vCPU, %s", f.VCPUs, gib(f.MemoryBytes))
+}
+
+func gib(bytes int64) string {
+	const GiB = 1 << 30
+	if bytes%GiB == 0 {
+		return fmt.Sprintf("%d GiB", bytes/GiB)
+	}
+	return fmt.Sprintf("%.1f GiB", float64(bytes)/GiB)
+}
+
+func storage(vm service.VM) *sdk.StorageProfile {
+	osType := sdk.OperatingSystemTypesLinux
+	if vm.OSType == "Windows" {
+		osType = sdk.OperatingSystemTypesWindows
+	}
+	s := &sdk.StorageProfile{DataDisks: []*sdk.DataDisk{}}
+	for _, d := range vm.Disks {
+		size := to.Ptr(int32((d.Size + 1<<30 - 1) >> 30))
+		if d.LUN < 0 {
+			s.OSDisk = &sdk.OSDisk{Name: to.Ptr(d.Target), OSType: &osType, DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}}
+			continue
+		}
+		s.DataDisks = append(s.DataDisks, &sdk.DataDisk{Name: to.Ptr(d.Target), Lun: to.Ptr(int32(d.LUN)), DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}})
+	}
+	return s
+}
+
+// InstanceView says how a machine is now.
+func InstanceView(vm service.VM) *sdk.VirtualMachineInstanceView {
+	power, ok := powerStates[vm.State]
+	if !ok {
+		power = "unknown"
+	}
+	agent, display := "ProvisioningState/unavailable", "Not Ready"
+	if vm.AgentUp {
+		agent, display = "ProvisioningState/succeeded", "Ready"
+	}
+	level := to.Ptr(sdk.StatusLevelTypesInfo)
+	return &sdk.VirtualMachineInstanceView{
+		ComputerName: &vm.Name, OSName: &vm.OS,
+		VMAgent: &sdk.VirtualMachineAgentInstanceView{VMAgentVersion: to.Ptr("qemu-guest-agent"),
+			Statuses: []*sdk.InstanceViewStatus{{Code: &agent, Level: level, DisplayStatus: &display}}},
+		Statuses: []*sdk.InstanceViewStatus{
+			{Code: to.Ptr("ProvisioningState/succeeded"), Level: level, DisplayStatus: to.Ptr("Provisioning succeeded")},
+			{Code: to.Ptr("PowerState/" + power), Level: level, DisplayStatus: to.Ptr("VM " + power)},
+		},
+	}
+}
+
+// Account is a pool as a storage account.
+func Account(p service.Part) resources.Resource {
+	return resources.Resource{ID: p.ID, Name: p.Name, Type: service.TypePool, Location: service.Location(p.Location), SKU: map[string]any{"name": "Standard_LRS", "tier": "Standard"},
+		Properties: map[string]any{"provisioningState": "Succeeded", "holdfast": p.Pool}}
+}
+
+// Network is a libvirt network as a virtual network with one subnet.
+func Network(p service.Part) resources.Resource {
+	return resources.Resource{ID: p.ID, Name: p.Name, Type: service.TypeNetwork, Location: service.Location(p.Location),
+		Properties: map[string]any{"provisioningState": "Succeeded", "subnets": []map[string]any{
+			{"id": p.ID + "/subnets/default", "name": "default", "properties": map[string]any{"provisioningState": "Succeeded"}},
+		}}}
+}

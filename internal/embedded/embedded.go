@@ -1,0 +1,247 @@
+// Package embedded joins the rooms of the control wing into the server that one
+// machine runs: SQLite catalog, jobs in the same database, TLS from a CA of its
+// own. The movers are given to it: it knows no data wing. It holds no rule.
+//
+// Start brings everything up and Close takes it down; tests run the same two.
+package embedded
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/authn"
+	"holdfast/internal/authz"
+	"holdfast/internal/catalog"
+	"holdfast/internal/clock"
+	"holdfast/internal/job"
+	"holdfast/internal/server"
+	"holdfast/internal/service"
+)
+
+// Config is what a server is started with.
+type Config struct {
+	DataDir string // made if absent
+	Listen  string // HOST:PORT; port 0 takes a free one
+	Clock   clock.Clock
+	Log     *slog.Logger
+
+	Inventory   service.Inventory
+	Provisioner service.Provisioner
+	Backup      func(context.Context, holdfast.BackupArgs, holdfast.Progress) (holdfast.BackupResult, error)
+	Restore     func(context.Context, holdfast.RestoreArgs, holdfast.Progress) (holdfast.RestoreResult, error)
+}
+
+// Times that a stop may take.
+const (
+	drainTime = 10 * time.Second // requests
+	stopTime  = 60 * time.Second // jobs: they thaw, release and leave
+)
+
+// Server is a running server.
+type Server struct {
+	cfg     Config
+	lock    *os.File
+	catalog *catalog.Catalog
+	jobs    *job.Runner
+	service *service.Service
+	http    *http.Server
+	listen  net.Listener
+	tls     *authority
+
+	done chan struct{} // closed when the listener has ended
+	err  error         // why, before done is closed
+	once sync.Once
+}
+
+// Start brings a server up. When it returns, requests are answered and jobs run.
+func Start(ctx context.Context, cfg Config) (*Server, error) {
+	if cfg.Clock == nil {
+		cfg.Clock = clock.System
+	}
+	if cfg.Log == nil {
+		cfg.Log = slog.Default()
+	}
+	s := &Server{cfg: cfg, done: make(chan struct{})}
+	for _, step := range []func(context.Context) error{s.openDir, s.openListener, s.openCatalog, s.openService, s.openDoor} {
+		if err := step(ctx); err != nil {
+			close(s.done)
+			return nil, errors.Join(fmt.Errorf("start server: %w", err), s.Close())
+		}
+	}
+	go s.serve()
+	cfg.Log.Info("ready", "endpoint", s.Endpoint(), "data", cfg.DataDir, "admin", s.AdminEnv())
+	return s, nil
+}
+
+// openDir makes the data directory and locks it against a second server. QEMU
+// reaches the scratch directory through it, so that it can be entered, not read.
+func (s *Server) openDir(context.Context) (err error) {
+	if s.cfg.DataDir, err = filepath.Abs(s.cfg.DataDir); err != nil {
+		return err
+	}
+	if err := os.MkdirAll(s.cfg.DataDir, 0o711); err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	for dir, mode := range map[string]os.FileMode{"vaults": 0o700, "scratch": 0o711, "tls": 0o711} {
+		if err := os.MkdirAll(filepath.Join(s.cfg.DataDir, dir), mode); err != nil {
+			return fmt.Errorf("data directory: %w", err)
+		}
+	}
+	s.lock, err = os.OpenFile(filepath.Join(s.cfg.DataDir, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		return fmt.Errorf("data directory: %w", err)
+	}
+	if err := syscall.Flock(int(s.lock.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		return fmt.Errorf("data directory %s is used by another holdfast serve: %w", s.cfg.DataDir, err)
+	}
+	return nil
+}
+
+func (s *Server) openListener(ctx context.Context) (err error) {
+	s.listen, err = new(net.ListenConfig).Listen(ctx, "tcp", s.cfg.Listen)
+	return err
+}
+
+func (s *Server) openCatalog(ctx context.Context) (err error) {
+	path := filepath.Join(s.cfg.DataDir, "catalog.db")
+	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite gives its journal the same mode
+	if err != nil {
+		return err
+	}
+	if err := f.Close(); err != nil {
+		return err
+	}
+	s.catalog, err = catalog.Open(ctx, path, s.cfg.Clock)
+	return err
+}
+
+func (s *Server) openService(ctx context.Context) error {
+	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log})
+	s.service = service.New(service.Deps{
+		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir,
+		Backup: s.cfg.Backup, Restore: s.cfg.Restore,
+	})
+	if err := runner.Start(ctx); err != nil {
+		return err
+	}
+	s.jobs = runner
+	return nil
+}
+
+// openDoor prepares TLS, the first principal and the HTTP server.
+func (s *Server) openDoor(ctx context.Context) (err error) {
+	host, _, err := net.SplitHostPort(s.cfg.Listen)
+	if err != nil {
+		return err
+	}
+	s.tls, err = openAuthority(filepath.Join(s.cfg.DataDir, "tls"), host, s.cfg.Clock)
+	if err != nil {
+		return err
+	}
+	sub, err := s.service.Found(ctx)
+	if err != nil {
+		return err
+	}
+	if err := s.admin(ctx, sub); err != nil {
+		return err
+	}
+	s.http = server.New(server.Config{
+		Service: s.service, Clock: s.cfg.Clock, Log: s.cfg.Log,
+		Issuer:      &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID},
+		SignIn:      s.signIn,
+		Assignments: s.assignments,
+	}).HTTP()
+	s.http.TLSConfig = s.tls.config()
+	return nil
+}
+
+func (s *Server) signIn(ctx context.Context, clientID, secret string) (p authn.Principal, err error) {
+	err = s.catalog.View(ctx, func(tx *catalog.Tx) error { p, err = authn.Authenticate(tx, clientID, secret); return err })
+	return p, err
+}
+
+func (s *Server) assignments(ctx context.Context, principalID string) (list []authz.Assignment, err error) {
+	err = s.catalog.View(ctx, func(tx *catalog.Tx) error { list, err = authz.AssignmentsOf(tx, principalID); return err })
+	return list, err
+}
+
+func (s *Server) serve() {
+	defer close(s.done)
+	if err := s.http.ServeTLS(s.listen, "", ""); !errors.Is(err, http.ErrServerClosed) {
+		s.err = err
+	}
+}
+
+// Wait returns when ctx ends or the server cannot serve any more.
+func (s *Server) Wait(ctx context.Context) error {
+	select {
+	case <-ctx.Done():
+		return nil
+	case <-s.done:
+		return s.err
+	}
+}
+
+// Endpoint is the server's URL as its own machine reaches it.
+func (s *Server) Endpoint() string {
+	host, port, err := net.SplitHostPort(s.listen.Addr().String())
+	if err != nil {
+		return "https://" + s.listen.Addr().String()
+	}
+	if given, _, err := net.SplitHostPort(s.cfg.Listen); err == nil && given != "" {
+		host = given
+	}
+	if ip := net.ParseIP(host); host == "" || ip != nil && ip.IsUnspecified() {
+		host = "localhost"
+	}
+	return "https://" + net.JoinHostPort(host, port)
+}
+
+// AdminEnv is the file that the first principal is in.
+func (s *Server) AdminEnv() string { return filepath.Join(s.cfg.DataDir, "admin.env") }
+
+// Jobs is the job runner, for who waits for a job's end.
+func (s *Server) Jobs() *job.Runner { return s.jobs }
+
+// Close answers the requests that are there, leaves the running jobs to the next
+// start, and lets go of the data directory.
+func (s *Server) Close() (err error) {
+	s.once.Do(func() { err = s.close() })
+	return err
+}
+
+func (s *Server) close() error {
+	var errs []error
+	if s.http != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
+		defer cancel()
+		if err := s.http.Shutdown(ctx); err != nil {
+			errs = append(errs, s.http.Close())
+		}
+		<-s.done
+	} else if s.listen != nil {
+		errs = append(errs, s.listen.Close())
+	}
+	if s.jobs != nil {
+		ctx, cancel := context.WithTimeout(context.Background(), stopTime)
+		defer cancel()
+		errs = append(errs, s.jobs.Stop(ctx))
+	}
+	if s.catalog != nil {
+		errs = append(errs, s.catalog.Close())
+	}
+	if s.lock != nil {
+		errs = append(errs, s.lock.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,178 @@
+package embedded_test
+
+import (
+	"bufio"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/embedded"
+)
+
+// world is the data wing of these tests: two machines on one host, movers that
+// do what the test says. It keeps the contracts of the ports.
+type world struct {
+	mu       sync.Mutex
+	vms      []holdfast.VMFact
+	down     bool              // libvirt does not answer
+	provided map[string]string // repository URL -> id
+	refuse   error             // of Provision
+	hold     chan struct{}     // if set, movers wait for it
+	begun    chan string       // movers say that they began
+	restores []holdfast.RestoreArgs
+	backups  []holdfast.BackupArgs
+	fail     error // of movers
+}
+
+func newWorld() *world {
+	disks := []holdfast.DiskFact{{LUN: -1, Target: "vda", Path: "/pool/a", Pool: "default", Format: "qcow2", Size: 2 << 30}, {LUN: 0, Target: "vdb", Path: "/pool/b", Format: "qcow2", Size: 1 << 30}}
+	vm := func(name, uuid string) holdfast.VMFact {
+		return holdfast.VMFact{VMRef: holdfast.VMRef{UUID: uuid, Name: name}, State: "running", VCPUs: 2, MemoryBytes: 1 << 30, AgentUp: true, OSType: "Linux", Disks: disks, Networks: []string{"default"}}
+	}
+	return &world{vms: []holdfast.VMFact{vm("web", "u-1"), vm("db", "u-2")}, provided: map[string]string{}, begun: make(chan string, 100)}
+}
+
+func (w *world) reach(site holdfast.SiteRef) error {
+	if w.down || !strings.HasPrefix(site.URI, "qemu:///") {
+		return holdfast.Errorf(holdfast.Unreachable, site.URI, "libvirt at %s does not answer.", site.URI)
+	}
+	return nil
+}
+
+func (w *world) Discover(_ context.Context, site holdfast.SiteRef) (holdfast.DiscoverResult, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return holdfast.DiscoverResult{Host: "host1", Libvirt: "9.0.0", QEMU: "7.2.0", Networks: []string{"default", "lab"},
+		Pools: []holdfast.PoolFact{{Name: "default", Path: "/pool", Type: "dir", Available: 1 << 40}}, VMs: slices.Clone(w.vms)}, w.reach(site)
+}
+
+func (w *world) VM(_ context.Context, site holdfast.SiteRef, name string) (holdfast.VMFact, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if err := w.reach(site); err != nil {
+		return holdfast.VMFact{}, err
+	}
+	for _, vm := range w.vms {
+		if vm.Name == name {
+			return vm, nil
+		}
+	}
+	return holdfast.VMFact{}, holdfast.Errorf(holdfast.NotFound, name, "There is no VM %q.", name)
+}
+
+func (w *world) Provision(_ context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.refuse != nil {
+		return holdfast.ProvisionResult{}, w.refuse
+	}
+	w.provided[a.Repository.URL] = "r-" + a.Repository.KeyID
+	return holdfast.ProvisionResult{RepositoryID: w.provided[a.Repository.URL]}, nil
+}
+
+// wait is what a mover does first.
+func (w *world) wait(ctx context.Context, what string) error {
+	w.mu.Lock()
+	hold, fail := w.hold, w.fail
+	w.mu.Unlock()
+	w.begun <- what
+	if hold != nil {
+		select {
+		case <-hold:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return fail
+}
+
+func (w *world) Backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Progress) (holdfast.BackupResult, error) {
+	w.mu.Lock()
+	w.backups = append(w.backups, a)
+	w.mu.Unlock()
+	p.Task("Take Snapshot")
+	if err := w.wait(ctx, "backup "+a.VM.Name); err != nil {
+		return holdfast.BackupResult{}, err
+	}
+	p.Cancellable(false)
+	p.Task("Transfer data to vault")
+	p.Bytes(3<<30, 3<<30)
+	p.Property("Frozen for", "0.4 s")
+	return holdfast.BackupResult{PointID: a.PointID, Time: time.Now().UTC(), Consistency: holdfast.FileSystemConsistent, Reason: "The guest agent froze the file systems.",
+		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Size: 2 << 30}, {LUN: 0, Target: "vdb", Size: 1 << 30}}}, nil
+}
+
+func (w *world) Restore(ctx context.Context, a holdfast.RestoreArgs, p holdfast.Progress) (holdfast.RestoreResult, error) {
+	w.mu.Lock()
+	w.restores = append(w.restores, a)
+	w.mu.Unlock()
+	p.Task("Restore disks")
+	return holdfast.RestoreResult{}, w.wait(ctx, "restore "+a.VMName)
+}
+
+// running is a started server and what a client needs to reach it.
+type running struct {
+	*embedded.Server
+	*world
+	dir string
+	env map[string]string
+	hc  *http.Client
+}
+
+// serve starts a server on a free port over dir.
+func serve(t *testing.T, w *world, dir string) *running {
+	t.Helper()
+	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Inventory: w, Provisioner: w, Backup: w.Backup, Restore: w.Restore})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	r := &running{Server: s, world: w, dir: dir, env: readEnv(t, filepath.Join(dir, "admin.env"))}
+	pem, err := os.ReadFile(r.env["HOLDFAST_CA_FILE"])
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	pool.AppendCertsFromPEM(pem)
+	transport := &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}}
+	t.Cleanup(transport.CloseIdleConnections)
+	r.hc = &http.Client{Transport: transport}
+	return r
+}
+
+type testWriter struct{ t *testing.T }
+
+func (w testWriter) Write(b []byte) (int, error) {
+	w.t.Logf("%s", strings.TrimSuffix(string(b), "\n"))
+	return len(b), nil
+}
+
+func readEnv(t *testing.T, path string) map[string]string {
+	t.Helper()
+	f, err := os.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	env := map[string]string{}
+	for lines := bufio.NewScanner(f); lines.Scan(); {
+		name, value, _ := strings.Cut(lines.Text(), "=")
+		env[name] = value
+	}
+	return env
+}

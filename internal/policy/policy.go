@@ -1,0 +1,222 @@
+// Package policy reads and judges backup policies. It is pure: JSON in, rules
+// out. A policy is kept as its owner wrote it, so that members which Holdfast
+// does not know survive; Parse reads from it what Holdfast obeys.
+//
+// The members and their limits are those of AzureIaaSVMProtectionPolicy
+// (arm-contract, 7); the rows of the support matrix are named where they speak.
+package policy
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast"
+)
+
+// Policy is what Holdfast obeys of a policy.
+type Policy struct {
+	Management string    `json:"backupManagementType"`
+	Type       string    `json:"policyType"` // V1 or V2 (enhanced)
+	Schedule   Schedule  `json:"schedulePolicy"`
+	Retention  Retention `json:"retentionPolicy"`
+	// InstantDays is how long the instant tier is kept, days.
+	InstantDays int    `json:"instantRpRetentionRangeInDays"`
+	TimeZone    string `json:"timeZone"`
+}
+
+// Schedule says when a backup is taken.
+type Schedule struct {
+	Type      string      `json:"schedulePolicyType"`
+	Frequency string      `json:"scheduleRunFrequency"` // Hourly (V2 only), Daily or Weekly
+	Days      []string    `json:"scheduleRunDays"`      // V1 weekly
+	Times     []time.Time `json:"scheduleRunTimes"`     // V1; only the time of day counts
+	Hourly    *Hourly     `json:"hourlySchedule"`       // V2
+	Daily     *Daily      `json:"dailySchedule"`        // V2
+	Weekly    *Weekly     `json:"weeklySchedule"`       // V2
+}
+
+// Hourly is a V2 schedule of several backups a day.
+type Hourly struct {
+	Interval int       `json:"interval"` // hours
+	Start    time.Time `json:"scheduleWindowStartTime"`
+	Duration int       `json:"scheduleWindowDuration"` // hours
+}
+
+// Daily is a V2 schedule of one backup a day.
+type Daily struct {
+	Times []time.Time `json:"scheduleRunTimes"`
+}
+
+// Weekly is a V2 schedule of one backup on each of some days.
+type Weekly struct {
+	Days  []string    `json:"scheduleRunDays"`
+	Times []time.Time `json:"scheduleRunTimes"`
+}
+
+// Retention says how long points are kept: as long as any tag holds them.
+type Retention struct {
+	Type    string `json:"retentionPolicyType"`
+	Daily   *Keep  `json:"dailySchedule"`
+	Weekly  *Keep  `json:"weeklySchedule"`
+	Monthly *Keep  `json:"monthlySchedule"`
+	Yearly  *Keep  `json:"yearlySchedule"`
+}
+
+// Keep is one retention tag.
+type Keep struct {
+	Times    []time.Time `json:"retentionTimes"`
+	Duration Duration    `json:"retentionDuration"`
+	Days     []string    `json:"daysOfTheWeek"`               // weekly
+	Format   string      `json:"retentionScheduleFormatType"` // monthly, yearly: Daily or Weekly
+	Months   []string    `json:"monthsOfYear"`                // yearly
+	ByDay    *struct {
+		Days []struct {
+			Date   int  `json:"date"` // 1 to 28; 0 with IsLast
+			IsLast bool `json:"isLast"`
+		} `json:"daysOfTheMonth"`
+	} `json:"retentionScheduleDaily"`
+	ByWeek *struct {
+		Days  []string `json:"daysOfTheWeek"`
+		Weeks []string `json:"weeksOfTheMonth"`
+	} `json:"retentionScheduleWeekly"`
+}
+
+// Duration is a count of days, weeks, months or years.
+type Duration struct {
+	Count int    `json:"count"`
+	Unit  string `json:"durationType"` // Days, Weeks, Months or Years
+}
+
+// Parse reads the properties of a policy and judges them under limits azure.
+// The error is a holdfast.Invalid that names the member and the rule.
+func Parse(properties json.RawMessage) (Policy, error) {
+	var p Policy
+	if err := json.Unmarshal(properties, &p); err != nil {
+		return p, wrongType(err)
+	}
+	if p.Type == "" {
+		p.Type = "V1"
+	}
+	return p, p.check()
+}
+
+// wrongType turns a decoding error into one that names the member.
+func wrongType(err error) error {
+	var t *json.UnmarshalTypeError
+	if errors.As(err, &t) {
+		return invalid(t.Field, "is a %s, which is not what it must be", t.Value)
+	}
+	var at *time.ParseError
+	if errors.As(err, &at) {
+		return invalid("retentionTimes or scheduleRunTimes", "has the time %q; a time is written 2024-01-02T15:04:05Z", at.Value)
+	}
+	return invalid("", "is not valid JSON").WithCause(err)
+}
+
+func invalid(member, rule string, args ...any) *holdfast.Error {
+	target := "properties"
+	if member != "" {
+		target += "." + member
+	}
+	return holdfast.Errorf(holdfast.Invalid, target, "%s %s.", target, fmt.Sprintf(rule, args...))
+}
+
+func (p Policy) check() error {
+	if p.Management != "AzureIaasVM" {
+		return invalid("backupManagementType", "is %q; only AzureIaasVM policies are known", p.Management)
+	}
+	maxInstant := 5
+	switch p.Type {
+	case "V1":
+	case "V2":
+		maxInstant = 30
+	default:
+		return invalid("policyType", "is %q; it is V1 or V2", p.Type)
+	}
+	if err := p.Schedule.check(p.Type); err != nil {
+		return err
+	}
+	if p.InstantDays != 0 && (p.InstantDays < 1 || p.InstantDays > maxInstant) {
+		return invalid("instantRpRetentionRangeInDays", "is %d; a %s policy takes 1 to %d days", p.InstantDays, p.Type, maxInstant)
+	}
+	if p.Type == "V1" && p.Schedule.Frequency == "Weekly" && p.InstantDays != 0 && p.InstantDays != 5 {
+		return invalid("instantRpRetentionRangeInDays", "is %d; a weekly V1 policy takes exactly 5 days", p.InstantDays)
+	}
+	return p.Retention.check(p.Schedule)
+}
+
+func (s Schedule) check(version string) error {
+	want := map[string]string{"V1": "SimpleSchedulePolicy", "V2": "SimpleSchedulePolicyV2"}[version]
+	if s.Type != want {
+		return invalid("schedulePolicy.schedulePolicyType", "is %q; a %s policy takes %s", s.Type, version, want)
+	}
+	days, times := s.Days, s.Times
+	switch {
+	case s.Frequency == "Hourly" && version == "V2":
+		return s.checkHourly()
+	case s.Frequency == "Daily" && version == "V2":
+		if s.Daily == nil {
+			return invalid("schedulePolicy.dailySchedule", "is missing")
+		}
+		times = s.Daily.Times
+	case s.Frequency == "Weekly" && version == "V2":
+		if s.Weekly == nil {
+			return invalid("schedulePolicy.weeklySchedule", "is missing")
+		}
+		days, times = s.Weekly.Days, s.Weekly.Times
+	case s.Frequency != "Daily" && s.Frequency != "Weekly": // ACT-10
+		return invalid("schedulePolicy.scheduleRunFrequency", "is %q; a backup is scheduled Daily or Weekly", s.Frequency)
+	}
+	if len(times) != 1 { // ACT-07
+		return invalid("schedulePolicy.scheduleRunTimes", "has %d times; one scheduled backup a day is the rule", len(times))
+	}
+	if t := times[0]; t.Minute()%30 != 0 || t.Second() != 0 || t.Nanosecond() != 0 {
+		return invalid("schedulePolicy.scheduleRunTimes", "has %s; a run begins at a full or half hour", t.Format("15:04:05"))
+	}
+	if s.Frequency == "Weekly" {
+		return checkWords("schedulePolicy.scheduleRunDays", days, weekdays)
+	}
+	return nil
+}
+
+func (s Schedule) checkHourly() error {
+	h := s.Hourly
+	if h == nil {
+		return invalid("schedulePolicy.hourlySchedule", "is missing")
+	}
+	if !slices.Contains([]int{4, 6, 8, 12, 24}, h.Interval) {
+		return invalid("schedulePolicy.hourlySchedule.interval", "is %d; it is 4, 6, 8, 12 or 24 hours", h.Interval)
+	}
+	if h.Duration < 4 || h.Duration > 24 {
+		return invalid("schedulePolicy.hourlySchedule.scheduleWindowDuration", "is %d; it is 4 to 24 hours", h.Duration)
+	}
+	if h.Interval < h.Duration { // ACT-07
+		return invalid("schedulePolicy.hourlySchedule", "makes %d backups a day; one scheduled backup a day is the rule", (h.Duration+h.Interval-1)/h.Interval)
+	}
+	return nil
+}
+
+var (
+	weekdays = []string{"Sunday", "Monday", "Tuesday", "Wednesday", "Thursday", "Friday", "Saturday"}
+	months   = []string{"January", "February", "March", "April", "May", "June", "July", "August", "September", "October", "November", "December"}
+	weeks    = []string{"First", "Second", "Third", "Fourth", "Last"}
+)
+
+func checkWords(member string, words, known []string) error {
+	if len(words) == 0 {
+		return invalid(member, "is empty")
+	}
+	for i, w := range words {
+		if !slices.Contains(known, w) {
+			return invalid(member, "has %q; it takes %s", w, strings.Join(known, ", "))
+		}
+		if slices.Contains(words[:i], w) {
+			return invalid(member, "has %q twice", w)
+		}
+	}
+	return nil
+}

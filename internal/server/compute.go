@@ -1,0 +1,82 @@
+package server
+
+import (
+	"context"
+	"strings"
+
+	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
+
+	"holdfast/internal/api/compute"
+	"holdfast/internal/api/resources"
+	"holdfast/internal/service"
+)
+
+// What the sites have: machines, pools as storage accounts, networks. The
+// listings of a subscription and of a group are one handler each.
+var computeRoutes = []route{
+	get(subPath+"/providers/Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachines/read", (*Server).vms),
+	get(groupPath+"/providers/Microsoft.Compute/virtualMachines", "Microsoft.Compute/virtualMachines/read", (*Server).vms),
+	get(groupPath+"/providers/Microsoft.Compute/virtualMachines/{name}", "Microsoft.Compute/virtualMachines/read", (*Server).vm),
+	get(groupPath+"/providers/Microsoft.Compute/virtualMachines/{name}/instanceView", "Microsoft.Compute/virtualMachines/instanceView/read", (*Server).instanceView),
+
+	get(subPath+"/providers/Microsoft.Storage/storageAccounts", "Microsoft.Storage/storageAccounts/read", (*Server).pools),
+	get(groupPath+"/providers/Microsoft.Storage/storageAccounts", "Microsoft.Storage/storageAccounts/read", (*Server).pools),
+	get(groupPath+"/providers/Microsoft.Storage/storageAccounts/{name}", "Microsoft.Storage/storageAccounts/read", (*Server).pool),
+
+	get(subPath+"/providers/Microsoft.Network/virtualNetworks", "Microsoft.Network/virtualNetworks/read", (*Server).networks),
+	get(groupPath+"/providers/Microsoft.Network/virtualNetworks", "Microsoft.Network/virtualNetworks/read", (*Server).networks),
+	get(groupPath+"/providers/Microsoft.Network/virtualNetworks/{name}", "Microsoft.Network/virtualNetworks/read", (*Server).network),
+}
+
+func (s *Server) vms(r *request) (answer, error) {
+	all, err := s.Service.VMs(r.Context(), r.sub(), r.group())
+	view := strings.EqualFold(r.URL.Query().Get("$expand"), "instanceView") || strings.EqualFold(r.URL.Query().Get("statusOnly"), "true")
+	return listOf(all, err, func(vm service.VM) *sdk.VirtualMachine { return compute.VM(vm, view) })
+}
+
+func (s *Server) vm(r *request) (answer, error) {
+	vm, err := s.Service.VM(r.Context(), r.sub(), r.group(), r.name())
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(compute.VM(vm, strings.EqualFold(r.URL.Query().Get("$expand"), "instanceView")))
+}
+
+func (s *Server) instanceView(r *request) (answer, error) {
+	vm, err := s.Service.VM(r.Context(), r.sub(), r.group(), r.name())
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(compute.InstanceView(vm))
+}
+
+func (s *Server) pools(r *request) (answer, error) {
+	all, err := s.Service.Pools(r.Context(), r.sub(), r.group())
+	return listOf(all, err, compute.Account)
+}
+
+func (s *Server) networks(r *request) (answer, error) {
+	all, err := s.Service.Networks(r.Context(), r.sub(), r.group())
+	return listOf(all, err, compute.Network)
+}
+
+func (s *Server) pool(r *request) (answer, error) {
+	return part(r, "storage account", s.Service.Pools, compute.Account)
+}
+
+func (s *Server) network(r *request) (answer, error) {
+	return part(r, "virtual network", s.Service.Networks, compute.Network)
+}
+
+// part answers with the one of a group's parts that the path names.
+func part(r *request, what string, all func(context.Context, string, string) ([]service.Part, error), wire func(service.Part) resources.Resource) (answer, error) {
+	parts, err := all(r.Context(), r.sub(), r.group())
+	if err != nil {
+		return answer{}, err
+	}
+	p, err := service.Pick(parts, what, r.name())
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(wire(p))
+}

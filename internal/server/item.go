@@ -1,0 +1,206 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
+
+	"holdfast"
+	"holdfast/internal/api/backup"
+)
+
+const (
+	fabricPath    = vaultPath + "/backupFabrics/{fabric}"
+	containerPath = fabricPath + "/protectionContainers/{container}"
+	itemPath      = containerPath + "/protectedItems/{item}"
+	pointPath     = itemPath + "/recoveryPoints"
+	fabricType    = vaultType + "/backupFabrics"
+	containerType = fabricType + "/protectionContainers"
+	itemType      = containerType + "/protectedItems"
+)
+
+// Discovery, containers, protected items, recovery points, backup and restore.
+var itemRoutes = []route{
+	post(fabricPath+"/refreshContainers", fabricType+"/refreshContainers/action", (*Server).refresh),
+	get(fabricPath+"/operationResults/{op}", fabricType+"/operationResults/read", (*Server).refreshed),
+	get(vaultPath+"/backupProtectableItems", vaultType+"/backupProtectableItems/read", (*Server).protectable),
+	get(vaultPath+"/backupProtectionContainers", vaultType+"/backupProtectionContainers/read", (*Server).containers),
+	get(vaultPath+"/backupProtectedItems", vaultType+"/backupProtectedItems/read", (*Server).items),
+	get(containerPath, containerType+"/read", (*Server).container),
+	post(subPath+"/providers/Microsoft.RecoveryServices/locations/{location}/backupStatus", "Microsoft.RecoveryServices/locations/backupStatus/action", (*Server).backupStatus),
+
+	get(itemPath, itemType+"/read", (*Server).item),
+	put(itemPath, itemType+"/write", (*Server).putItem),
+	post(itemPath+"/backup", itemType+"/backup/action", (*Server).backup),
+	get(pointPath, itemType+"/recoveryPoints/read", (*Server).points),
+	get(pointPath+"/{point}", itemType+"/recoveryPoints/read", (*Server).point),
+	post(pointPath+"/{point}/restore", itemType+"/recoveryPoints/restore/action", (*Server).restore),
+}
+
+// itemID is the id of the item that the path names.
+func (r *request) itemID() string {
+	return r.vaultID() + "/backupFabrics/" + r.captures["fabric"] + "/protectionContainers/" + r.captures["container"] + "/protectedItems/" + r.captures["item"]
+}
+
+// refresh looks at the sites at once: discovery is live, there is no list to renew.
+func (s *Server) refresh(r *request) (answer, error) {
+	if _, err := s.Service.Protectable(r.Context(), r.vaultID()); err != nil {
+		return answer{}, err
+	}
+	a := status(http.StatusAccepted, nil)
+	a.header = http.Header{"Location": {r.link(r.vaultID() + "/backupFabrics/" + r.captures["fabric"] + "/operationResults/" + r.id)}, "Retry-After": {retryAfter}}
+	return a, nil
+}
+
+func (s *Server) refreshed(*request) (answer, error) { return noContent() }
+
+func (s *Server) protectable(r *request) (answer, error) {
+	f, err := r.filter("backupManagementType", "workloadType", "friendlyName", "status")
+	if err != nil {
+		return answer{}, err
+	}
+	v, err := r.theVault()
+	if err != nil {
+		return answer{}, err
+	}
+	out := []*sdk.WorkloadProtectableItemResource{}
+	if !f.Matches("backupManagementType", "AzureIaasVM") {
+		return listed(out)
+	}
+	vms, err := s.Service.Protectable(r.Context(), v.ID)
+	if err != nil {
+		return answer{}, err
+	}
+	for _, vm := range vms {
+		if f.Matches("friendlyName", vm.Name) {
+			out = append(out, backup.Protectable(v.ID, vm))
+		}
+	}
+	return listed(out)
+}
+
+func (s *Server) containers(r *request) (answer, error) {
+	f, err := r.filter("backupManagementType", "friendlyName", "status", "containerType")
+	if err != nil {
+		return answer{}, err
+	}
+	items, err := s.Service.Items(r.Context(), r.vaultID())
+	if err != nil {
+		return answer{}, err
+	}
+	out := []*sdk.ProtectionContainerResource{}
+	for _, i := range items {
+		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("friendlyName", i.VM) && f.Matches("status", "Registered") {
+			out = append(out, backup.Container(i))
+		}
+	}
+	return listed(out)
+}
+
+func (s *Server) container(r *request) (answer, error) {
+	items, err := s.Service.Items(r.Context(), r.vaultID())
+	if err != nil {
+		return answer{}, err
+	}
+	for _, i := range items {
+		if c := backup.Container(i); strings.EqualFold(*c.Name, r.captures["container"]) {
+			return ok(c)
+		}
+	}
+	return answer{}, holdfast.Errorf(holdfast.NotFound, r.captures["container"], "The container %q was not found.", r.captures["container"])
+}
+
+func (s *Server) items(r *request) (answer, error) {
+	f, err := r.filter("backupManagementType", "itemType", "policyName", "backupSetName", "containerName", "fabricName", "friendlyName")
+	if err != nil {
+		return answer{}, err
+	}
+	items, err := s.Service.Items(r.Context(), r.vaultID())
+	if err != nil {
+		return answer{}, err
+	}
+	out := []*sdk.ProtectedItemResource{}
+	for _, i := range items {
+		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("itemType", "VM") && f.Matches("policyName", i.Policy) && f.Matches("friendlyName", i.VM) {
+			out = append(out, backup.Item(i))
+		}
+	}
+	return listed(out)
+}
+
+func (s *Server) item(r *request) (answer, error) {
+	i, err := s.Service.Item(r.Context(), r.itemID())
+	if err != nil {
+		return answer{}, err
+	}
+	n, oldest, err := s.Service.PointCount(r.Context(), i.ID)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(backup.ItemDetail(i, n, oldest))
+}
+
+func (s *Server) putItem(r *request) (answer, error) {
+	in, err := decoded(r, backup.DecodeProtect)
+	if err != nil {
+		return answer{}, err
+	}
+	j, err := s.Service.PutItem(r.Context(), r.vaultID(), r.captures["container"], r.captures["item"], in)
+	return r.accepted(j, err)
+}
+
+func (s *Server) backup(r *request) (answer, error) {
+	expires, err := decoded(r, backup.DecodeBackup)
+	if err != nil {
+		return answer{}, err
+	}
+	j, err := s.Service.BackupNow(r.Context(), r.itemID(), expires)
+	return r.accepted(j, err)
+}
+
+func (s *Server) points(r *request) (answer, error) {
+	f, err := r.filter("startDate", "endDate", "restorePointQueryType", "extendedInfo")
+	if err != nil {
+		return answer{}, err
+	}
+	from, err1 := f.Time("startDate")
+	to, err2 := f.Time("endDate")
+	if err1 != nil || err2 != nil {
+		return answer{}, holdfast.Errorf(holdfast.Invalid, "$filter", "startDate and endDate are dates such as '2024-01-02 12:00:00 AM'.")
+	}
+	all, err := s.Service.Points(r.Context(), r.itemID(), from, to)
+	return listOf(all, err, backup.Point)
+}
+
+func (s *Server) point(r *request) (answer, error) {
+	p, err := s.Service.Point(r.Context(), r.itemID(), r.captures["point"])
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(backup.Point(p))
+}
+
+func (s *Server) restore(r *request) (answer, error) {
+	in, err := decoded(r, backup.DecodeRestore)
+	if err != nil {
+		return answer{}, err
+	}
+	j, err := s.Service.Restore(r.Context(), r.itemID(), r.captures["point"], in)
+	return r.accepted(j, err)
+}
+
+func (s *Server) backupStatus(r *request) (answer, error) {
+	vm, err := decoded(r, backup.StatusRequest)
+	if err != nil {
+		return answer{}, err
+	}
+	i, err := s.Service.ProtectionOf(r.Context(), vm)
+	if err != nil && holdfast.KindOf(err) != holdfast.NotFound {
+		return answer{}, err
+	}
+	if err != nil || !r.may(vaultType+"/read", i.Vault) { // a vault that the caller may not see is not named
+		return ok(backup.Status(nil))
+	}
+	return ok(backup.Status(&i))
+}

@@ -1,0 +1,122 @@
+package server
+
+import (
+	"net/http"
+
+	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
+
+	"holdfast"
+	"holdfast/internal/api/backup"
+	"holdfast/internal/arm"
+	"holdfast/internal/service"
+)
+
+const (
+	jobsPath = vaultPath + "/backupJobs"
+	// retryAfter is how long a client waits before it asks again, seconds.
+	retryAfter = "1"
+	// pageSize is how many jobs a page has.
+	pageSize = 200
+)
+
+// Jobs and operations. An operation is the making of a job: it has ended when
+// the job is there, and its id is the job's.
+var jobRoutes = []route{
+	get(jobsPath, vaultType+"/backupJobs/read", (*Server).jobs),
+	get(jobsPath+"/{job}", vaultType+"/backupJobs/read", (*Server).job),
+	post(jobsPath+"/{job}/cancel", vaultType+"/backupJobs/cancel/action", (*Server).cancelJob),
+
+	get(vaultPath+"/backupOperations/{op}", vaultType+"/backupOperations/read", (*Server).operation),
+	get(itemPath+"/operationsStatus/{op}", itemType+"/operationsStatus/read", (*Server).operation),
+	get(itemPath+"/operationResults/{op}", itemType+"/operationResults/read", (*Server).operationResult),
+	get(vaultPath+"/backupOperationResults/{op}", vaultType+"/backupOperationResults/read", (*Server).operationResult),
+}
+
+// link makes an absolute link with the request's api-version.
+func (r *request) link(path string) string { return r.base() + path + "?api-version=" + r.version }
+
+// accepted is the answer to a request that made a job.
+func (r *request) accepted(j service.Job, err error) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	a := status(http.StatusAccepted, nil)
+	a.header = http.Header{
+		"Azure-Asyncoperation": {r.link(r.itemID() + "/operationsStatus/" + j.ID)},
+		"Location":             {r.link(r.itemID() + "/operationResults/" + j.ID)},
+		"Retry-After":          {retryAfter},
+	}
+	return a, nil
+}
+
+func (s *Server) operation(r *request) (answer, error) {
+	j, err := s.Service.VaultJob(r.Context(), r.vaultID(), r.captures["op"])
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(backup.Accepted(r.resource(), j.ID, j.Created))
+}
+
+func (s *Server) operationResult(r *request) (answer, error) {
+	j, err := s.Service.VaultJob(r.Context(), r.vaultID(), r.captures["op"])
+	if err != nil {
+		return answer{}, err
+	}
+	if j.Operation == "ConfigureBackup" && r.captures["item"] != "" {
+		return s.item(r)
+	}
+	return noContent()
+}
+
+func (s *Server) jobs(r *request) (answer, error) {
+	f, err := r.filter("operation", "status", "startTime", "endTime", "backupManagementType", "jobId")
+	if err != nil {
+		return answer{}, err
+	}
+	from, err1 := f.Time("startTime")
+	to, err2 := f.Time("endTime")
+	if err1 != nil || err2 != nil {
+		return answer{}, holdfast.Errorf(holdfast.Invalid, "$filter", "startTime and endTime are dates such as '2024-01-02 12:00:00 AM'.")
+	}
+	filter := service.JobFilter{Operation: f.Get("operation"), From: from, To: to, Limit: pageSize + 1}
+	filter.State = service.JobState(f.Get("status"))
+	if after := r.URL.Query().Get("$skipToken"); after != "" {
+		last, err := s.Service.VaultJob(r.Context(), r.vaultID(), after)
+		if err != nil {
+			return answer{}, holdfast.Errorf(holdfast.Invalid, "$skipToken", "The page that the link leads to is gone; list again from the start.")
+		}
+		filter.Before = &last
+	}
+	all, err := s.Service.VaultJobs(r.Context(), r.vaultID(), filter)
+	if err != nil {
+		return answer{}, err
+	}
+	page := arm.List[*sdk.JobResource]{Value: []*sdk.JobResource{}}
+	if len(all) > pageSize {
+		all = all[:pageSize]
+		page.NextLink = arm.NextLink(r.base(), r.URL, all[pageSize-1].ID)
+	}
+	for _, j := range all {
+		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("jobId", j.ID) {
+			page.Value = append(page.Value, backup.Job(r.vaultID(), j, s.Clock(), false))
+		}
+	}
+	return ok(page)
+}
+
+func (s *Server) job(r *request) (answer, error) {
+	j, err := s.Service.VaultJob(r.Context(), r.vaultID(), r.captures["job"])
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(backup.Job(r.vaultID(), j, s.Clock(), true))
+}
+
+func (s *Server) cancelJob(r *request) (answer, error) {
+	if err := s.Service.CancelJob(r.Context(), r.vaultID(), r.captures["job"]); err != nil {
+		return answer{}, err
+	}
+	a := status(http.StatusAccepted, nil)
+	a.header = http.Header{"Location": {r.link(r.vaultID() + "/backupOperationResults/" + r.captures["job"])}, "Retry-After": {retryAfter}}
+	return a, nil
+}

@@ -1,0 +1,111 @@
+package server
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/arm"
+	"holdfast/internal/authz"
+)
+
+// request is one request and what was found out about it.
+type request struct {
+	*http.Request
+	server *Server
+	id     string // correlation id
+
+	path        []string // unescaped segments
+	captures    map[string]string
+	version     string // api-version, lower case
+	action      string
+	handler     handler
+	refusal     error // when there is no handler
+	caller      authz.Caller
+	assignments []authz.Assignment
+}
+
+// resource is the path as a resource id: what is asked for, in the caller's case.
+func (r *request) resource() string { return "/" + strings.Join(r.path, "/") }
+
+func (r *request) sub() string   { return r.captures["sub"] }
+func (r *request) group() string { return r.captures["rg"] }
+func (r *request) name() string  { return r.captures["name"] }
+
+// base is scheme and host as the caller sees them; links are made with it.
+func (r *request) base() string { return "https://" + r.Host }
+
+// body returns the request's body.
+func (r *request) body() ([]byte, error) {
+	b, err := io.ReadAll(r.Body)
+	var tooLarge *http.MaxBytesError
+	if errors.As(err, &tooLarge) {
+		return nil, contentTooLarge{}
+	}
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.Invalid, "", "The request body could not be read to its end.").WithCause(err)
+	}
+	return b, nil
+}
+
+// decoded reads the body and decodes it.
+func decoded[T any](r *request, decode func([]byte) (T, error)) (v T, err error) {
+	b, err := r.body()
+	if err != nil {
+		return v, err
+	}
+	return decode(b)
+}
+
+// filter returns the $filter, in which only some names may occur.
+func (r *request) filter(names ...string) (arm.Filter, error) {
+	f, err := arm.ParseFilter(r.URL.Query().Get("$filter"))
+	if err == nil {
+		err = f.Only(names...)
+	}
+	if err != nil {
+		return nil, holdfast.Errorf(holdfast.Invalid, "$filter", "%v.", err)
+	}
+	return f, nil
+}
+
+// answer is what a request gets.
+type answer struct {
+	status int
+	header http.Header
+	body   any // nil is none
+}
+
+func ok(body any) (answer, error)      { return answer{status: http.StatusOK, body: body}, nil }
+func noContent() (answer, error)       { return answer{status: http.StatusNoContent}, nil }
+func status(code int, body any) answer { return answer{status: code, body: body} }
+
+// listed is a whole listing in one page.
+func listed[T any](all []T) (answer, error) {
+	if all == nil {
+		all = []T{} // [] and never null
+	}
+	return ok(arm.List[T]{Value: all})
+}
+
+// write sends the answer.
+func (a answer) write(w http.ResponseWriter) {
+	for k, v := range a.header {
+		w.Header()[k] = v
+	}
+	if a.body == nil {
+		w.WriteHeader(a.status)
+		return
+	}
+	b, err := json.Marshal(a.body)
+	if err != nil {
+		panic(fmt.Sprintf("internal error: answer of type %T: %v", a.body, err))
+	}
+	w.Header().Set("Content-Type", "application/json; charset=utf-8")
+	w.WriteHeader(a.status)
+	_, _ = w.Write(b) // the caller may have gone
+}

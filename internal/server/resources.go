@@ -1,0 +1,137 @@
+package server
+
+import (
+	"net/http"
+
+	"holdfast/internal/api/resources"
+	"holdfast/internal/service"
+)
+
+const (
+	subPath   = "/subscriptions/{sub}"
+	groupPath = subPath + "/resourceGroups/{rg}"
+	sitesPath = subPath + "/providers/Holdfast.Site/sites"
+)
+
+// Subscriptions, locations, resource groups and sites.
+var resourceRoutes = []route{
+	get(subPath, "Microsoft.Resources/subscriptions/read", (*Server).subscription),
+	get(subPath+"/locations", "Microsoft.Resources/subscriptions/locations/read", (*Server).locations),
+
+	get(subPath+"/resourceGroups", "Microsoft.Resources/subscriptions/resourceGroups/read", (*Server).groups),
+	get(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/read", (*Server).getGroup),
+	{method: http.MethodHead, pattern: groupPath, action: "Microsoft.Resources/subscriptions/resourceGroups/read", handler: (*Server).headGroup},
+	put(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/write", (*Server).putGroup),
+	remove(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/delete", (*Server).deleteGroup),
+
+	get(sitesPath, "Holdfast.Site/sites/read", (*Server).sites),
+	get(sitesPath+"/{name}", "Holdfast.Site/sites/read", (*Server).site),
+	put(sitesPath+"/{name}", "Holdfast.Site/sites/write", (*Server).putSite),
+	remove(sitesPath+"/{name}", "Holdfast.Site/sites/delete", (*Server).deleteSite),
+}
+
+func (s *Server) subscription(r *request) (answer, error) {
+	sub, err := s.Service.Subscription(r.Context(), r.sub())
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(resources.Subscription(sub))
+}
+
+func (s *Server) locations(r *request) (answer, error) {
+	sites, err := s.Service.Sites(r.Context(), r.sub())
+	return listOf(sites, err, func(site service.Site) map[string]any { return resources.Location(r.sub(), site) })
+}
+
+// listOf is a listing with each element in its wire form.
+func listOf[T, W any](all []T, err error, wire func(T) W) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	out := make([]W, len(all))
+	for i, v := range all {
+		out[i] = wire(v)
+	}
+	return listed(out)
+}
+
+// made is 201 for what is new and 200 for what was there.
+func made(created bool, body any, err error) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	if created {
+		return status(http.StatusCreated, body), nil
+	}
+	return ok(body)
+}
+
+func (s *Server) groups(r *request) (answer, error) {
+	all, err := s.Service.Groups(r.Context(), r.sub())
+	return listOf(all, err, resources.Group)
+}
+
+func (s *Server) getGroup(r *request) (answer, error) {
+	g, err := s.Service.Group(r.Context(), r.sub(), r.group())
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(resources.Group(g))
+}
+
+func (s *Server) headGroup(r *request) (answer, error) {
+	if _, err := s.Service.Group(r.Context(), r.sub(), r.group()); err != nil {
+		return answer{}, err
+	}
+	return noContent()
+}
+
+func (s *Server) putGroup(r *request) (answer, error) {
+	in, err := decoded(r, resources.Decode[resources.Input])
+	if err != nil {
+		return answer{}, err
+	}
+	g, created, err := s.Service.PutGroup(r.Context(), r.sub(), r.group(), service.Group{Location: in.Location, Tags: in.Tags})
+	return made(created, resources.Group(g), err)
+}
+
+func (s *Server) deleteGroup(r *request) (answer, error) {
+	if err := s.Service.DeleteGroup(r.Context(), r.sub(), r.group()); err != nil {
+		return answer{}, err
+	}
+	return status(http.StatusOK, nil), nil
+}
+
+func (s *Server) sites(r *request) (answer, error) {
+	all, err := s.Service.Sites(r.Context(), r.sub())
+	return listOf(all, err, func(site service.Site) resources.Resource { w, _ := resources.Site(site); return w })
+}
+
+func (s *Server) site(r *request) (answer, error) {
+	site, err := s.Service.Site(r.Context(), r.sub(), r.name())
+	if err != nil {
+		return answer{}, err
+	}
+	have, err := s.Service.SiteFacts(r.Context(), site)
+	return ok(resources.LiveSite(site, have, err))
+}
+
+func (s *Server) putSite(r *request) (answer, error) {
+	in, err := decoded(r, resources.DecodeSite)
+	if err != nil {
+		return answer{}, err
+	}
+	site, created, err := s.Service.PutSite(r.Context(), r.sub(), r.name(), in)
+	if err != nil {
+		return answer{}, err
+	}
+	have, err := s.Service.SiteFacts(r.Context(), site)
+	return made(created, resources.LiveSite(site, have, err), nil)
+}
+
+func (s *Server) deleteSite(r *request) (answer, error) {
+	if err := s.Service.DeleteSite(r.Context(), r.sub(), r.name()); err != nil {
+		return answer{}, err
+	}
+	return status(http.StatusOK, nil), nil
+}

@@ -1,0 +1,180 @@
+package service
+
+import (
+	"context"
+	"crypto/rand"
+	"fmt"
+	"math/big"
+	"strings"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/job"
+)
+
+const (
+	// onDemandLife is how long an on-demand point is kept when its request does
+	// not say, as in Azure.
+	onDemandLife = 30 * 24 * time.Hour
+	// maxLife is the longest retention (FRQ-02).
+	maxLifeYears = 99
+)
+
+// BackupNow starts a backup of an item. expires is when its point may go; zero
+// is 30 days from now. A second backup of one item at a time is a Conflict.
+func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time) (Job, error) {
+	now := s.Clock()
+	if expires.IsZero() {
+		expires = now.Add(onDemandLife)
+	}
+	if err := checkExpiry(expires, now); err != nil {
+		return Job{}, err
+	}
+	i, err := s.Item(ctx, item)
+	if err != nil {
+		return Job{}, err
+	}
+	if i.Held != Active {
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The protection of %q is stopped: %s.", i.VM, i.Held).WithHint("Resume it with a policy first.")
+	}
+	vm, err := s.machineOf(ctx, i)
+	if err != nil {
+		return Job{}, err
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		i, err := findItem(tx, i.ID)
+		if err != nil {
+			return Job{}, err
+		}
+		v, err := findVault(tx, i.Vault)
+		if err != nil {
+			return Job{}, err
+		}
+		site, err := siteAt(tx, v.sub(), "location", v.Location)
+		if err != nil {
+			return Job{}, err
+		}
+		spec := i.spec(ctx, "Backup")
+		spec.Exclusive = "backup:" + i.ID
+		return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
+			Site: site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(now),
+			Want: holdfast.FileSystemConsistent, ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
+		})
+	})
+}
+
+func checkExpiry(expires, now time.Time) error {
+	const member = "properties.recoveryPointExpiryTimeInUTC"
+	if !expires.After(now) {
+		return holdfast.Errorf(holdfast.Invalid, member, "%s is %s, which has passed.", member, expires.Format(time.RFC3339))
+	}
+	if expires.After(now.AddDate(maxLifeYears, 0, 1)) {
+		return holdfast.Errorf(holdfast.Invalid, member, "%s is %s; a point is kept %d years at most.", member, expires.Format(time.RFC3339), maxLifeYears)
+	}
+	return nil
+}
+
+// machineOf finds the VM of an item, and sees that it is still the same machine.
+func (s *Service) machineOf(ctx context.Context, i Item) (VM, error) {
+	src := idOf(i.Source)
+	vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
+	if err != nil {
+		return vm, err
+	}
+	if vm.UUID != i.UUID {
+		return vm, holdfast.Errorf(holdfast.Conflict, i.VM, "The VM %q is another machine now (UUID %s); the protected one had UUID %s.", i.VM, vm.UUID, i.UUID).
+			WithHint("Stop this protection, and protect the new machine under a name of its own.")
+	}
+	return vm, nil
+}
+
+// newPointID is 19 decimal digits that sort by time: milliseconds and chance.
+// It names the point in the API and in the repository.
+func newPointID(now time.Time) string {
+	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
+	if err != nil {
+		panic("internal error: " + err.Error()) // crypto/rand does not fail
+	}
+	return fmt.Sprintf("%013d%06d", now.UnixMilli(), n)
+}
+
+// backupDone applies what a backup found, in the transaction that ends its job.
+func (s *Service) backupDone(tx *catalog.Tx, jobID string, a holdfast.BackupArgs, r holdfast.BackupResult, runErr error) error {
+	j, err := job.Get(tx, jobID)
+	if err != nil {
+		return err
+	}
+	i, err := findItem(tx, j.Subject)
+	if err != nil {
+		return err
+	}
+	i.LastBackupTime, i.LastBackupStatus = j.Created, "Failed"
+	if runErr == nil {
+		i.LastBackupStatus, i.LastPoint = "Completed", r.Time
+		p := Point{Item: i.ID, Name: r.PointID, Result: r, Expires: a.Expires, Excluded: a.ExcludeLUNs}
+		row := catalog.Resource{ID: PointID(i.ID, p.Name), Type: TypePoint, Parent: i.ID, Created: r.Time}
+		if _, err := catalog.Write(tx, row, p); err != nil {
+			return err
+		}
+	}
+	return putItem(tx, i)
+}
+
+// Point is a recovery point of an item. Its time is its creation.
+type Point struct {
+	Stamp
+	Item     string                `json:"item"` // ARM id
+	Name     string                `json:"name"`
+	Result   holdfast.BackupResult `json:"result"`
+	Expires  time.Time             `json:"expires,omitzero"`
+	Excluded []int                 `json:"excluded,omitempty"` // LUNs left out
+}
+
+// PointID is the ARM id of a point.
+func PointID(item, name string) string { return item + "/recoveryPoints/" + name }
+
+// Points lists the points of an item, newest first; from and to, if not zero,
+// bound their times.
+func (s *Service) Points(ctx context.Context, item string, from, to time.Time) ([]Point, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Point, error) {
+		if _, err := findItem(tx, item); err != nil {
+			return nil, err
+		}
+		return list(tx, catalog.Query{Type: TypePoint, Parent: item, From: from, To: to, Newest: true}, decodePoint)
+	})
+}
+
+// Point returns one point of an item.
+func (s *Service) Point(ctx context.Context, item, name string) (Point, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Point, error) { return findPoint(tx, item, name) })
+}
+
+// PointCount says how many points an item has, and since when.
+func (s *Service) PointCount(ctx context.Context, item string) (n int, oldest time.Time, err error) {
+	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) {
+		const where = ` FROM resource WHERE parent = ? AND type = ?`
+		var micros int64
+		err := tx.QueryRow(`SELECT count(*), coalesce(min(created), 0)`+where, strings.ToLower(item), strings.ToLower(TypePoint)).Scan(&n, &micros)
+		oldest = catalog.Time(micros)
+		return nil, err
+	})
+	return n, oldest, err
+}
+
+func findPoint(tx *catalog.Tx, item, name string) (Point, error) {
+	r, err := tx.Get(PointID(item, name))
+	if err != nil {
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			err = holdfast.Errorf(holdfast.NotFound, name, "The recovery point %q was not found.", name)
+		}
+		return Point{}, err
+	}
+	return decodePoint(r)
+}
+
+func decodePoint(r catalog.Resource) (Point, error) {
+	p, err := catalog.Decode[Point](r)
+	p.Stamp = stamp(r)
+	return p, err
+}

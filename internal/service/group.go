@@ -1,0 +1,119 @@
+package service
+
+import (
+	"context"
+	"strings"
+
+	"holdfast"
+
+	"holdfast/internal/catalog"
+)
+
+// Group is a resource group.
+type Group struct {
+	Stamp
+	Name     string            `json:"name"`
+	Location string            `json:"location"`
+	Tags     map[string]string `json:"tags,omitempty"`
+}
+
+// PutGroup makes a resource group or replaces its tags; created says which. The
+// location of an existing group does not change.
+func (s *Service) PutGroup(ctx context.Context, sub, name string, g Group) (out Group, created bool, err error) {
+	if err := checkName("resource group", name); err != nil {
+		return out, false, err
+	}
+	if g.Location == "" {
+		return out, false, holdfast.Errorf(holdfast.Invalid, "location", "A resource group needs a location.")
+	}
+	g.Name, g.Location = name, Location(g.Location)
+	out, err = write(ctx, s, func(tx *catalog.Tx) (Group, error) {
+		if _, err := findSubscription(tx, sub); err != nil {
+			return g, err
+		}
+		old, err := findGroup(tx, sub, name)
+		created = err != nil
+		switch {
+		case err != nil && holdfast.KindOf(err) != holdfast.NotFound:
+			return g, err
+		case err == nil && old.Location != g.Location:
+			return g, holdfast.Errorf(holdfast.Conflict, "location", "The resource group %q is in %s; its location cannot change to %s.", name, old.Location, g.Location)
+		case err == nil:
+			g.Name = old.Name
+		}
+		return putGroup(tx, sub, g)
+	})
+	return out, created, err
+}
+
+func putGroup(tx *catalog.Tx, sub string, g Group) (Group, error) {
+	r, err := catalog.Write(tx, catalog.Resource{ID: groupID(sub, g.Name), Type: TypeGroup, Parent: subscriptionID(sub)}, g)
+	g.Stamp = stamp(r)
+	return g, err
+}
+
+// Group returns one resource group.
+func (s *Service) Group(ctx context.Context, sub, name string) (Group, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Group, error) { return findGroup(tx, sub, name) })
+}
+
+// Groups lists the resource groups of a subscription.
+func (s *Service) Groups(ctx context.Context, sub string) ([]Group, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Group, error) {
+		return list(tx, catalog.Query{Type: TypeGroup, Parent: subscriptionID(sub)}, decodeGroup)
+	})
+}
+
+// DeleteGroup removes an empty resource group. One that still holds vaults, or
+// where a site's machines appear, is refused.
+func (s *Service) DeleteGroup(ctx context.Context, sub, name string) error {
+	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
+		var none struct{}
+		g, err := findGroup(tx, sub, name)
+		if err != nil {
+			return none, err
+		}
+		sites, err := sitesIn(tx, sub)
+		if err != nil {
+			return none, err
+		}
+		for _, site := range sites {
+			if sameName(site.Group, name) {
+				return none, holdfast.Errorf(holdfast.Conflict, name, "The resource group %q holds the machines of the site %q.", name, site.Name).
+					WithHint("Delete the site first.")
+			}
+		}
+		held, err := tx.List(catalog.Query{Type: TypeVault, Parent: g.ID})
+		if err != nil {
+			return none, err
+		}
+		if len(held) > 0 {
+			return none, holdfast.Errorf(holdfast.Conflict, name, "The resource group %q still holds %s.", name, held[0].ID).WithHint("Delete the vault first.")
+		}
+		if err := tx.DeleteUnder(g.ID); err != nil {
+			return none, err
+		}
+		_, err = tx.Delete(g.ID)
+		return none, err
+	})
+	return err
+}
+
+func findGroup(tx *catalog.Tx, sub, name string) (Group, error) {
+	r, err := tx.Get(groupID(sub, name))
+	if err != nil {
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			err = holdfast.Errorf(holdfast.NotFound, name, "The resource group %q was not found.", name)
+		}
+		return Group{}, err
+	}
+	return decodeGroup(r)
+}
+
+func decodeGroup(r catalog.Resource) (Group, error) {
+	g, err := catalog.Decode[Group](r)
+	g.Stamp = stamp(r)
+	return g, err
+}
+
+func sameName(a, b string) bool { return strings.EqualFold(a, b) }

@@ -1,0 +1,78 @@
+package service
+
+import (
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/arm"
+)
+
+// Resource types. The case is ARM's and fixed: clients cut ids by it.
+const (
+	TypeSubscription = "Microsoft.Resources/subscriptions"
+	TypeGroup        = "Microsoft.Resources/resourceGroups"
+	TypeSite         = "Holdfast.Site/sites"
+	TypeVM           = "Microsoft.Compute/virtualMachines"
+	TypePool         = "Microsoft.Storage/storageAccounts"
+	TypeNetwork      = "Microsoft.Network/virtualNetworks"
+	TypeVault        = "Microsoft.RecoveryServices/vaults"
+	TypePolicy       = TypeVault + "/backupPolicies"
+	TypeContainer    = TypeVault + "/backupFabrics/protectionContainers"
+	TypeItem         = TypeContainer + "/protectedItems"
+	TypePoint        = TypeItem + "/recoveryPoints"
+)
+
+func subscriptionID(sub string) string { return "/subscriptions/" + sub }
+func groupID(sub, group string) string { return subscriptionID(sub) + "/resourceGroups/" + group }
+func siteID(sub, name string) string {
+	return subscriptionID(sub) + "/providers/" + TypeSite + "/" + name
+}
+func inGroup(sub, group, typ, name string) string {
+	return groupID(sub, group) + "/providers/" + typ + "/" + name
+}
+func policyID(vault, name string) string { return vault + "/backupPolicies/" + name }
+
+// ItemID is the id of the protected item of a VM in a vault, from the names of
+// the VM's group and the VM (arm-contract, 7).
+func ItemID(vault, group, vm string) string {
+	return ContainerID(vault, group, vm) + "/protectedItems/VM;" + itemName(group, vm)
+}
+
+// ContainerID is the id of the container of a VM's protected item.
+func ContainerID(vault, group, vm string) string {
+	return vault + "/backupFabrics/Azure/protectionContainers/IaasVMContainer;" + itemName(group, vm)
+}
+
+func itemName(group, vm string) string { return "iaasvmcontainerv2;" + group + ";" + vm }
+
+func vaultOf(id string) string {
+	if i := strings.Index(strings.ToLower(id), "/backup"); i >= 0 {
+		return id[:i]
+	}
+	return id
+}
+
+// parseAs parses an id that a request's member gives, of the expected type.
+func parseAs(member, id, typ string) (arm.ID, error) {
+	parsed, err := arm.ParseID(id)
+	if err != nil {
+		return parsed, holdfast.Errorf(holdfast.Invalid, member, "%s is %q, which is not a resource id: %v.", member, id, err)
+	}
+	if !parsed.Is(typ) {
+		return parsed, holdfast.Errorf(holdfast.Invalid, member, "%s is %q; it must be the id of a %s.", member, id, typ)
+	}
+	return parsed, nil
+}
+
+// Location brings a location to the form it is compared in: "East US" is eastus.
+func Location(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
+
+func checkName(what, name string) error {
+	if arm.IsName(name) {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.Invalid, "name", "%q cannot name a %s: a name is %s.", name, what, arm.NameRule)
+}
+
+// lastName is the last segment of an id, for messages.
+func lastName(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }

@@ -1,0 +1,314 @@
+package service
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/google/uuid"
+
+	"holdfast"
+	"holdfast/internal/arm"
+	"holdfast/internal/catalog"
+	"holdfast/internal/job"
+)
+
+// Item is a protected VM.
+type Item struct {
+	Stamp
+	Vault     string     `json:"vault"`  // ARM id
+	Source    string     `json:"source"` // ARM id of the VM
+	Group     string     `json:"group"`
+	VM        string     `json:"vm"`     // its name
+	UUID      string     `json:"uuid"`   // which machine of that name it is
+	Series    string     `json:"series"` // joins its points in the repository
+	Policy    string     `json:"policy"` // name; "" when protection is stopped
+	Held      Hold       `json:"held,omitempty"`
+	Exclusion *Exclusion `json:"exclusion,omitempty"`
+
+	LastBackupStatus string    `json:"lastBackupStatus,omitempty"` // Completed or Failed
+	LastBackupTime   time.Time `json:"lastBackupTime,omitzero"`
+	LastPoint        time.Time `json:"lastPoint,omitzero"`
+}
+
+// Hold says why an item is not backed up any more.
+type Hold string
+
+// The holds. Points are kept under each.
+const (
+	Active    Hold = ""
+	Stopped   Hold = "ProtectionStopped" // by its user, points kept for ever
+	Suspended Hold = "BackupsSuspended"  // by its user, points kept as the policy says
+)
+
+// Exclusion selects disks by LUN.
+type Exclusion struct {
+	LUNs    []int `json:"luns"`
+	Include bool  `json:"include"` // LUNs are the ones to back up, besides the OS disk
+}
+
+// Excluded lists the LUNs of disks that are left out.
+func (e *Exclusion) Excluded(disks []holdfast.DiskFact) []int {
+	if e == nil {
+		return nil
+	}
+	var out []int
+	for _, d := range disks {
+		listed := slices.Contains(e.LUNs, d.LUN)
+		if d.LUN >= 0 && listed != e.Include {
+			out = append(out, d.LUN)
+		}
+	}
+	return out
+}
+
+// State is the item's protection state in Azure's words.
+func (i Item) State() string {
+	switch {
+	case i.Held != Active:
+		return string(i.Held)
+	case i.LastPoint.IsZero():
+		return "IRPending"
+	}
+	return "Protected"
+}
+
+// claim is the row that lets a VM be protected once only, in whatever vault.
+func claim(vm string) string { return "/protected" + vm }
+
+// Protect is what PUT on a protected item means. Exactly one of Policy and Hold
+// is set.
+type Protect struct {
+	Source    string     // ARM id of the VM
+	PolicyID  string     // protect with it, or resume
+	Hold      Hold       // stop
+	Exclusion *Exclusion // nil leaves it as it is
+	Reset     bool       // end the exclusion
+}
+
+// PutItem protects a VM, changes how, or stops its protection while keeping its
+// points. The job that it returns is already done.
+func (s *Service) PutItem(ctx context.Context, vault, container, item string, in Protect) (Job, error) {
+	src, err := checkSource(container, item, in.Source)
+	if err != nil {
+		return Job{}, err
+	}
+	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	if err != nil {
+		return Job{}, err
+	}
+	id := ItemID(v.ID, src.Group, src.Name())
+	old, err := s.Item(ctx, id)
+	switch {
+	case err != nil && holdfast.KindOf(err) != holdfast.NotFound:
+		return Job{}, err
+	case err != nil && in.Hold != Active:
+		return Job{}, err
+	case err != nil:
+		return s.protect(ctx, v, src, in)
+	}
+	return s.changeItem(ctx, old, in)
+}
+
+// checkSource sees that the names in the path are those of the VM.
+func checkSource(container, item, source string) (arm.ID, error) {
+	src, err := parseAs("properties.sourceResourceId", source, TypeVM)
+	if err != nil {
+		return src, err
+	}
+	want := itemName(src.Group, src.Name())
+	if !strings.EqualFold(container, "IaasVMContainer;"+want) || !strings.EqualFold(item, "VM;"+want) {
+		return src, holdfast.Errorf(holdfast.Invalid, "properties.sourceResourceId",
+			"The item is named %q in %q, but a VM %q of the group %q is named VM;%s in IaasVMContainer;%s.", item, container, src.Name(), src.Group, want, want)
+	}
+	return src, nil
+}
+
+// protect makes a new item.
+func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) (Job, error) {
+	if !strings.EqualFold(src.Subscription, v.sub()) { // ACT-06
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.sourceResourceId", "The VM is in another subscription than the vault %q.", v.Name).
+			WithHint("A VM is backed up to a vault of its own region and subscription.")
+	}
+	vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
+	if err != nil {
+		return Job{}, err
+	}
+	if Location(vm.Location) != v.Location { // ACT-06
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.sourceResourceId", "The VM %q is in %s, the vault %q in %s.", vm.Name, vm.Location, v.Name, v.Location).
+			WithHint("A VM is backed up to a vault of its own region and subscription.")
+	}
+	if strings.ContainsAny(vm.Name, ";/\\") {
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.sourceResourceId", "The VM's name %q has a character that cannot be part of a resource id.", vm.Name)
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		p, err := policyOf(tx, v.ID, in.PolicyID)
+		if err != nil {
+			return Job{}, err
+		}
+		i := Item{Stamp: Stamp{ID: ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID,
+			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion}
+		if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
+			return Job{}, err
+		}
+		if err := claimVM(tx, i); err != nil {
+			return Job{}, err
+		}
+		if err := putItem(tx, i); err != nil {
+			return Job{}, err
+		}
+		return job.Record(tx, i.spec(ctx, "ConfigureBackup"))
+	})
+}
+
+func claimVM(tx *catalog.Tx, i Item) error {
+	if held, _, err := catalog.Read[string](tx, claim(i.Source)); err == nil {
+		return holdfast.Errorf(holdfast.Conflict, "properties.sourceResourceId", "The VM %q is already protected as %s.", i.VM, held)
+	} else if holdfast.KindOf(err) != holdfast.NotFound {
+		return err
+	}
+	_, err := catalog.Write(tx, catalog.Resource{ID: claim(i.Source), Type: "Holdfast.Backup/claims", Parent: i.Vault}, i.ID)
+	return err
+}
+
+func checkExclusion(e *Exclusion, disks []holdfast.DiskFact) error {
+	if e == nil {
+		return nil
+	}
+	for _, lun := range e.LUNs {
+		if lun < 0 || !slices.ContainsFunc(disks, func(d holdfast.DiskFact) bool { return d.LUN == lun }) {
+			return holdfast.Errorf(holdfast.Invalid, "properties.extendedProperties.diskExclusionProperties.diskLunList", "The VM has no data disk with LUN %d.", lun)
+		}
+	}
+	return nil
+}
+
+// changeItem gives an item another policy, resumes it or stops it.
+func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, error) {
+	var disks []holdfast.DiskFact
+	if in.Exclusion != nil {
+		src := idOf(i.Source)
+		vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
+		if err != nil {
+			return Job{}, err
+		}
+		disks = vm.Disks
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		i, err := findItem(tx, i.ID)
+		if err != nil {
+			return Job{}, err
+		}
+		if in.Hold != Active {
+			i.Held, i.Policy = in.Hold, ""
+			if err := putItem(tx, i); err != nil {
+				return Job{}, err
+			}
+			return job.Record(tx, i.spec(ctx, "DisableBackup"))
+		}
+		p, err := policyOf(tx, i.Vault, in.PolicyID)
+		if err != nil {
+			return Job{}, err
+		}
+		if err := checkExclusion(in.Exclusion, disks); err != nil {
+			return Job{}, err
+		}
+		i.Held, i.Policy = Active, p.Name
+		if in.Exclusion != nil || in.Reset {
+			i.Exclusion = in.Exclusion
+		}
+		if err := putItem(tx, i); err != nil {
+			return Job{}, err
+		}
+		return job.Record(tx, i.spec(ctx, "ConfigureBackup"))
+	})
+}
+
+// policyOf returns the policy that properties.policyId names; it is one of the vault.
+func policyOf(tx *catalog.Tx, vault, id string) (Policy, error) {
+	const member = "properties.policyId"
+	parsed, err := parseAs(member, id, TypePolicy)
+	if err != nil {
+		return Policy{}, err
+	}
+	if !strings.EqualFold(policyID(vault, parsed.Name()), parsed.String()) {
+		return Policy{}, holdfast.Errorf(holdfast.Invalid, member, "The policy %s is not one of the vault.", id)
+	}
+	p, err := findPolicy(tx, vault, parsed.Name())
+	if holdfast.KindOf(err) == holdfast.NotFound && err != nil {
+		err = holdfast.Errorf(holdfast.Invalid, member, "The policy %q was not found in the vault.", parsed.Name())
+	}
+	return p, err
+}
+
+// spec is what a job of the item is for.
+func (i Item) spec(ctx context.Context, operation string) job.Spec {
+	return job.Spec{Operation: operation, Scope: i.Vault, Subject: i.ID, Entity: i.VM, Principal: caller(ctx)}
+}
+
+func putItem(tx *catalog.Tx, i Item) error {
+	_, err := catalog.Write(tx, catalog.Resource{ID: i.ID, Type: TypeItem, Parent: i.Vault}, i)
+	return err
+}
+
+// Item returns a protected item.
+func (s *Service) Item(ctx context.Context, id string) (Item, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Item, error) { return findItem(tx, id) })
+}
+
+// Items lists the protected items of a vault.
+func (s *Service) Items(ctx context.Context, vault string) ([]Item, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Item, error) {
+		if _, err := findVault(tx, vault); err != nil {
+			return nil, err
+		}
+		return list(tx, catalog.Query{Type: TypeItem, Parent: vault}, decodeItem)
+	})
+}
+
+// Protectable lists the VMs that a vault could protect and no vault does.
+func (s *Service) Protectable(ctx context.Context, vault string) ([]VM, error) {
+	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	if err != nil {
+		return nil, err
+	}
+	all, err := s.VMs(ctx, v.sub(), "")
+	if err != nil {
+		return nil, err
+	}
+	return read(ctx, s, func(tx *catalog.Tx) ([]VM, error) {
+		return slices.DeleteFunc(all, func(vm VM) bool {
+			_, err := tx.Get(claim(vm.ID))
+			return Location(vm.Location) != v.Location || err == nil
+		}), nil
+	})
+}
+
+// ProtectionOf returns the item that protects a VM, or holdfast.NotFound.
+func (s *Service) ProtectionOf(ctx context.Context, vm string) (Item, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Item, error) {
+		id, _, err := catalog.Read[string](tx, claim(vm))
+		if err != nil {
+			return Item{}, err
+		}
+		return findItem(tx, id)
+	})
+}
+
+func findItem(tx *catalog.Tx, id string) (Item, error) {
+	r, err := tx.Get(id)
+	if err != nil {
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			err = holdfast.Errorf(holdfast.NotFound, id, "The protected item %q was not found.", lastName(id))
+		}
+		return Item{}, err
+	}
+	return decodeItem(r)
+}
+
+func decodeItem(r catalog.Resource) (Item, error) {
+	i, err := catalog.Decode[Item](r)
+	i.Stamp = stamp(r)
+	return i, err
+}

@@ -1,0 +1,126 @@
+package service
+
+import (
+	"context"
+	"encoding/json"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/policy"
+)
+
+// Policy is a backup policy of a vault.
+type Policy struct {
+	Stamp
+	Name       string          `json:"name"`
+	Properties json.RawMessage `json:"properties"` // as its owner wrote it
+	Items      int             `json:"-"`          // how many items it protects
+}
+
+// PutPolicy makes or replaces a policy.
+func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties json.RawMessage) (Policy, error) {
+	if err := checkName("policy", name); err != nil {
+		return Policy{}, err
+	}
+	if _, err := policy.Parse(properties); err != nil {
+		return Policy{}, err
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Policy, error) {
+		if _, err := findVault(tx, vault); err != nil {
+			return Policy{}, err
+		}
+		if err := putPolicy(tx, vault, name, properties); err != nil {
+			return Policy{}, err
+		}
+		return countedPolicy(tx, vault, name)
+	})
+}
+
+func putPolicy(tx *catalog.Tx, vault, name string, properties json.RawMessage) error {
+	_, err := catalog.Write(tx, catalog.Resource{ID: policyID(vault, name), Type: TypePolicy, Parent: vault}, Policy{Name: name, Properties: properties})
+	return err
+}
+
+// Policy returns one policy of a vault.
+func (s *Service) Policy(ctx context.Context, vault, name string) (Policy, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Policy, error) {
+		if _, err := findVault(tx, vault); err != nil {
+			return Policy{}, err
+		}
+		return countedPolicy(tx, vault, name)
+	})
+}
+
+// Policies lists the policies of a vault.
+func (s *Service) Policies(ctx context.Context, vault string) ([]Policy, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Policy, error) {
+		if _, err := findVault(tx, vault); err != nil {
+			return nil, err
+		}
+		all, err := list(tx, catalog.Query{Type: TypePolicy, Parent: vault}, decodePolicy)
+		if err != nil {
+			return nil, err
+		}
+		counts, err := itemsByPolicy(tx, vault)
+		for i := range all {
+			all[i].Items = counts[strings.ToLower(all[i].Name)]
+		}
+		return all, err
+	})
+}
+
+// DeletePolicy removes a policy that protects nothing.
+func (s *Service) DeletePolicy(ctx context.Context, vault, name string) error {
+	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
+		var none struct{}
+		p, err := countedPolicy(tx, vault, name)
+		if err != nil {
+			return none, err
+		}
+		if p.Items > 0 {
+			return none, holdfast.Errorf(holdfast.Invalid, name, "The policy %q protects %d items.", name, p.Items).WithHint("Give them another policy or stop their protection first.")
+		}
+		_, err = tx.Delete(p.ID)
+		return none, err
+	})
+	return err
+}
+
+func countedPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
+	p, err := findPolicy(tx, vault, name)
+	if err != nil {
+		return p, err
+	}
+	counts, err := itemsByPolicy(tx, vault)
+	p.Items = counts[strings.ToLower(p.Name)]
+	return p, err
+}
+
+// itemsByPolicy counts a vault's items by the name of their policy. It is
+// derived: a stored count could be wrong.
+func itemsByPolicy(tx *catalog.Tx, vault string) (map[string]int, error) {
+	items, err := list(tx, catalog.Query{Type: TypeItem, Parent: vault}, decodeItem)
+	counts := map[string]int{}
+	for _, i := range items {
+		counts[strings.ToLower(i.Policy)]++
+	}
+	return counts, err
+}
+
+func findPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
+	r, err := tx.Get(policyID(vault, name))
+	if err != nil {
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			err = holdfast.Errorf(holdfast.NotFound, name, "The policy %q was not found in the vault.", name)
+		}
+		return Policy{}, err
+	}
+	return decodePolicy(r)
+}
+
+func decodePolicy(r catalog.Resource) (Policy, error) {
+	p, err := catalog.Decode[Policy](r)
+	p.Stamp = stamp(r)
+	return p, err
+}

@@ -1,0 +1,240 @@
+package service
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"holdfast"
+	"holdfast/internal/arm"
+	"holdfast/internal/catalog"
+	"holdfast/internal/job"
+)
+
+// RestoreRequest asks for disks or a VM from a point.
+type RestoreRequest struct {
+	Mode     string // RestoreDisks or AlternateLocation (create a VM)
+	Region   string // "" is the vault's
+	Source   string // ARM id of the VM that the point is of; "" is not checked
+	TargetVM string // ARM id of the VM to make
+	TargetRG string // ARM id of the group for restored disks
+	Network  string // ARM id; "" keeps the point's
+	Subnet   string // ARM id; its network is Network
+	Pool     string // ARM id of the storage account: the pool for the disks
+	LUNs     []int  // nil is all; empty is the OS disk only
+
+	// Holdfast's own members.
+	Directory  string // absolute, instead of Pool
+	Format     string // raw or qcow2; "" is qcow2
+	NamePrefix string // "" is made from the VM's name and the point
+	Start      *bool  // boot the new VM; nil does
+}
+
+// Restore starts a restore from a point. Everything that can be seen to fail is
+// refused here, before a byte is written.
+func (s *Service) Restore(ctx context.Context, item, point string, in RestoreRequest) (Job, error) {
+	r, err := s.restoreOf(ctx, item, point)
+	if err != nil {
+		return Job{}, err
+	}
+	args := holdfast.RestoreArgs{
+		Site: r.site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
+		Mode: holdfast.RestoreMode(in.Mode), Directory: in.Directory, Format: in.Format, NamePrefix: in.NamePrefix,
+	}
+	spec := r.item.spec(ctx, "Restore")
+	for _, check := range []func() error{
+		func() error { return r.checkPlace(in) },
+		func() error { return checkForm(&args, r) },
+		func() error { return s.checkTarget(ctx, &args, &spec, r, in) },
+		func() error { return s.checkParts(ctx, &args, r, in) },
+		func() error { return checkLUNs(&args, r, in) },
+	} {
+		if err := check(); err != nil {
+			return Job{}, err
+		}
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		if _, err := findPoint(tx, item, point); err != nil { // still there
+			return Job{}, err
+		}
+		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
+	})
+}
+
+// restoring is what a restore works on.
+type restoring struct {
+	item  Item
+	point Point
+	vault Vault
+	site  Site
+}
+
+func (s *Service) restoreOf(ctx context.Context, item, point string) (restoring, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (r restoring, err error) {
+		if r.item, err = findItem(tx, item); err != nil {
+			return r, err
+		}
+		if r.point, err = findPoint(tx, item, point); err != nil {
+			return r, err
+		}
+		if r.vault, err = findVault(tx, r.item.Vault); err != nil {
+			return r, err
+		}
+		r.site, err = siteAt(tx, r.vault.sub(), "location", r.vault.Location)
+		return r, err
+	})
+}
+
+// checkPlace refuses a request that is about another VM or region (MGT-01).
+func (r restoring) checkPlace(in RestoreRequest) error {
+	if in.Region != "" && Location(in.Region) != r.vault.Location {
+		return holdfast.Errorf(holdfast.Unsupported, "properties.region", "The point is in %s; it cannot be restored to %s.", r.vault.Location, in.Region)
+	}
+	if in.Source != "" && !strings.EqualFold(in.Source, r.item.Source) {
+		return holdfast.Errorf(holdfast.Invalid, "properties.sourceResourceId", "properties.sourceResourceId is %q, but the point is of %s.", in.Source, r.item.Source)
+	}
+	for _, target := range []struct{ member, id string }{
+		{"properties.targetVirtualMachineId", in.TargetVM}, {"properties.targetResourceGroupId", in.TargetRG},
+		{"properties.virtualNetworkId", in.Network}, {"properties.subnetId", in.Subnet}, {"properties.storageAccountId", in.Pool},
+	} {
+		if target.id == "" {
+			continue
+		}
+		id, err := arm.ParseID(target.id)
+		if err != nil {
+			return holdfast.Errorf(holdfast.Invalid, target.member, "%s is %q, which is not a resource id: %v.", target.member, target.id, err)
+		}
+		if !strings.EqualFold(id.Subscription, r.vault.sub()) {
+			return holdfast.Errorf(holdfast.Unsupported, target.member, "%s is in another subscription than the vault.", target.member)
+		}
+	}
+	return nil
+}
+
+// checkForm checks how the disks are to be written.
+func checkForm(args *holdfast.RestoreArgs, r restoring) error {
+	switch args.Format {
+	case "":
+		args.Format = "qcow2"
+	case "raw", "qcow2":
+	default:
+		return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.format", "properties.holdfast.format is %q; a disk is written as raw or qcow2.", args.Format)
+	}
+	if args.NamePrefix == "" {
+		args.NamePrefix = r.item.VM + "-" + r.point.Name
+	}
+	if !arm.IsName(args.NamePrefix) {
+		return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.namePrefix", "properties.holdfast.namePrefix is %q; it must be %s.", args.NamePrefix, arm.NameRule)
+	}
+	if d := args.Directory; d != "" && (!path.IsAbs(d) || path.Clean(d) != d) {
+		return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.directory", "properties.holdfast.directory is %q; it must be a plain absolute path on the site's host.", d)
+	}
+	return nil
+}
+
+// checkTarget checks what is to be made: disks only, or a VM whose name is free.
+func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, spec *job.Spec, r restoring, in RestoreRequest) error {
+	switch args.Mode {
+	case holdfast.RestoreDisks:
+		if in.TargetVM != "" {
+			return holdfast.Errorf(holdfast.Invalid, "properties.targetVirtualMachineId", "RestoreDisks makes no VM; AlternateLocation does.")
+		}
+		spec.Exclusive = "restore:" + r.site.ID + ":" + args.Directory + in.Pool + ":" + args.NamePrefix
+		return nil
+	case holdfast.CreateVM:
+	case "OriginalLocation":
+		return holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "Replacing the disks of an existing VM is not offered by this version of Holdfast.").
+			WithHint("Restore the disks, or create a new VM.")
+	default:
+		return holdfast.Errorf(holdfast.Invalid, "properties.recoveryType", "properties.recoveryType is %q; it is RestoreDisks or AlternateLocation.", in.Mode)
+	}
+	target, err := parseAs("properties.targetVirtualMachineId", in.TargetVM, TypeVM)
+	if err != nil {
+		return err
+	}
+	args.VMName, args.Start = target.Name(), in.Start == nil || *in.Start
+	if err := checkName("VM", args.VMName); err != nil {
+		return err
+	}
+	if !sameName(target.Group, r.site.Group) {
+		return holdfast.Errorf(holdfast.Invalid, "properties.targetVirtualMachineId", "The VMs of the site %q are in the resource group %q; the target is in %q.", r.site.Name, r.site.Group, target.Group)
+	}
+	spec.Exclusive = "restore:" + target.String()
+	if in.NamePrefix == "" {
+		args.NamePrefix = args.VMName
+	}
+	_, err = s.Inventory.VM(ctx, args.Site, args.VMName)
+	switch {
+	case err == nil: // MGT-02
+		return holdfast.Errorf(holdfast.Conflict, "properties.targetVirtualMachineId", "A VM named %q is there already.", args.VMName).
+			WithHint("Choose another name, or replace the disks of the existing VM.")
+	case holdfast.KindOf(err) != holdfast.NotFound:
+		return err
+	}
+	return nil
+}
+
+// checkParts finds the pool and the network that the request names.
+func (s *Service) checkParts(ctx context.Context, args *holdfast.RestoreArgs, r restoring, in RestoreRequest) error {
+	have, err := s.Inventory.Discover(ctx, args.Site)
+	if err != nil {
+		return err
+	}
+	switch {
+	case args.Directory == "" && in.Pool == "":
+		return holdfast.Errorf(holdfast.Invalid, "properties.storageAccountId", "The request does not say where the disks go.").
+			WithHint("Name a storage account (a pool of the site), or a directory in properties.holdfast.directory.")
+	case args.Directory == "":
+		pool, err := parseAs("properties.storageAccountId", in.Pool, TypePool)
+		if err != nil {
+			return err
+		}
+		i := slices.IndexFunc(have.Pools, func(p holdfast.PoolFact) bool { return sameName(p.Name, pool.Name()) })
+		if i < 0 {
+			return holdfast.Errorf(holdfast.NotFound, "properties.storageAccountId", "The site %q has no storage pool %q.", r.site.Name, pool.Name())
+		}
+		args.Pool = have.Pools[i].Name
+	}
+	if in.Network == "" {
+		return nil
+	}
+	network, err := parseAs("properties.virtualNetworkId", in.Network, TypeNetwork)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(have.Networks, func(n string) bool { return sameName(n, network.Name()) })
+	if i < 0 {
+		return holdfast.Errorf(holdfast.NotFound, "properties.virtualNetworkId", "The site %q has no network %q.", r.site.Name, network.Name())
+	}
+	args.Network = have.Networks[i]
+	return nil
+}
+
+// checkLUNs checks which disks are to come back.
+func checkLUNs(args *holdfast.RestoreArgs, r restoring, in RestoreRequest) error {
+	if in.LUNs == nil {
+		return nil
+	}
+	const member = "properties.restoreDiskLunList"
+	if args.Mode != holdfast.RestoreDisks {
+		return holdfast.Errorf(holdfast.Invalid, member, "Disks are chosen with RestoreDisks only; a VM comes back with all of its disks.")
+	}
+	for _, lun := range in.LUNs {
+		if !slices.ContainsFunc(r.point.Result.Disks, func(d holdfast.DiskResult) bool { return d.LUN == lun }) {
+			return holdfast.Errorf(holdfast.Invalid, member, "The point has no disk with LUN %d.", lun)
+		}
+	}
+	args.LUNs = in.LUNs
+	if len(args.LUNs) == 0 {
+		args.LUNs = []int{-1}
+	}
+	return nil
+}
+
+// restoreDone has nothing to apply: what came back is in the job.
+func (s *Service) restoreDone(*catalog.Tx, string, holdfast.RestoreArgs, holdfast.RestoreResult, error) error {
+	return nil
+}

@@ -1,0 +1,116 @@
+// Package service holds the rules of the control plane: what may be asked of
+// sites, vaults, policies, protected items, points and jobs, and what changes
+// when it is.
+//
+// It promises that a request is refused before anything changes, with a
+// holdfast.Error that names the field and the rule; that a resource and the job
+// which works on it change in one transaction; and that what a job found is
+// applied in the transaction that ends the job.
+//
+// It does not decode requests nor check rights (server), does not touch a disk,
+// a hypervisor or a repository: quick questions go through the ports Inventory
+// and Provisioner, long work goes to a mover in a job.
+package service
+
+import (
+	"context"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/authz"
+	"holdfast/internal/catalog"
+	"holdfast/internal/clock"
+	"holdfast/internal/job"
+)
+
+// Inventory says what a site has. The answers are live: VMs are not stored.
+type Inventory interface {
+	// Discover lists what the site has now.
+	Discover(ctx context.Context, site holdfast.SiteRef) (holdfast.DiscoverResult, error)
+	// VM returns one VM by name, or holdfast.NotFound.
+	VM(ctx context.Context, site holdfast.SiteRef, name string) (holdfast.VMFact, error)
+}
+
+// Provisioner makes or finds the repository of a vault.
+type Provisioner interface {
+	Provision(ctx context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error)
+}
+
+// Deps is what the rules need.
+type Deps struct {
+	Catalog     *catalog.Catalog
+	Jobs        *job.Runner // not started: New registers what runs
+	Inventory   Inventory
+	Provisioner Provisioner
+	Clock       clock.Clock
+	DataDir     string // where vaults go that name no repository, absolute
+
+	// The movers.
+	Backup  func(context.Context, holdfast.BackupArgs, holdfast.Progress) (holdfast.BackupResult, error)
+	Restore func(context.Context, holdfast.RestoreArgs, holdfast.Progress) (holdfast.RestoreResult, error)
+}
+
+// The job kinds.
+const (
+	kindBackup  = "backup"
+	kindRestore = "restore"
+)
+
+// Service is the rules over one catalog. It is safe for concurrent use.
+type Service struct{ Deps }
+
+// New makes the service and registers its job kinds with d.Jobs.
+func New(d Deps) *Service {
+	s := &Service{Deps: d}
+	job.Register(d.Jobs, kindBackup, d.Backup, s.backupDone)
+	job.Register(d.Jobs, kindRestore, d.Restore, s.restoreDone)
+	return s
+}
+
+// Job is what its user sees of long work.
+type Job = job.Job
+
+// caller names who asks, for the job's row.
+func caller(ctx context.Context) string { return authz.CallerOf(ctx).Name }
+
+// read runs f in a transaction that sees one moment.
+func read[T any](ctx context.Context, s *Service, f func(*catalog.Tx) (T, error)) (v T, err error) {
+	err = s.Catalog.View(ctx, func(tx *catalog.Tx) error { v, err = f(tx); return err })
+	return v, err
+}
+
+// write runs f in a transaction that changes the catalog.
+func write[T any](ctx context.Context, s *Service, f func(*catalog.Tx) (T, error)) (v T, err error) {
+	err = s.Catalog.Update(ctx, func(tx *catalog.Tx) error { v, err = f(tx); return err })
+	return v, err
+}
+
+// list decodes every resource that a query picks.
+func list[T any](tx *catalog.Tx, q catalog.Query, decode func(catalog.Resource) (T, error)) ([]T, error) {
+	rows, err := tx.List(q)
+	if err != nil {
+		return nil, err
+	}
+	all := make([]T, len(rows))
+	for i, r := range rows {
+		if all[i], err = decode(r); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// Stamp is what the catalog knows of every resource.
+type Stamp struct {
+	ID      string    `json:"-"`
+	ETag    string    `json:"-"`
+	Created time.Time `json:"-"`
+	Updated time.Time `json:"-"`
+}
+
+func stamp(r catalog.Resource) Stamp {
+	return Stamp{ID: r.ID, ETag: r.ETag, Created: r.Created, Updated: r.Updated}
+}
+
+// JobState is how far a job is.
+type JobState = job.State

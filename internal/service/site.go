@@ -1,0 +1,177 @@
+package service
+
+import (
+	"context"
+	"path/filepath"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+)
+
+// Site is a libvirt host and what hangs on it: a region of its own.
+type Site struct {
+	Stamp
+	Subscription string `json:"subscription"`
+	Name         string `json:"name"`
+	URI          string `json:"uri"`        // libvirt URI
+	Group        string `json:"group"`      // resource group where its machines appear
+	ScratchDir   string `json:"scratchDir"` // absolute, reached by this server and by QEMU
+}
+
+// Ref is what a mover needs to reach the site.
+func (s Site) Ref() holdfast.SiteRef {
+	return holdfast.SiteRef{Name: s.Name, URI: s.URI, ScratchDir: s.ScratchDir}
+}
+
+// PutSite registers a libvirt host as a site, or changes one. The host is asked
+// before anything is stored: one that does not answer is refused.
+func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out Site, created bool, err error) {
+	if err := s.checkSite(name, &site); err != nil {
+		return out, false, err
+	}
+	site.Subscription, site.Name = sub, name
+	if _, err := s.Subscription(ctx, sub); err != nil {
+		return out, false, err
+	}
+	if _, err := s.Inventory.Discover(ctx, site.Ref()); err != nil {
+		return out, false, err
+	}
+	out, err = write(ctx, s, func(tx *catalog.Tx) (Site, error) {
+		old, err := findSite(tx, sub, name)
+		created = err != nil
+		if err != nil && holdfast.KindOf(err) != holdfast.NotFound {
+			return site, err
+		}
+		if err == nil {
+			site.Name = old.Name
+		}
+		others, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+		if err != nil {
+			return site, err
+		}
+		for _, o := range others {
+			if o.URI == site.URI && !strings.EqualFold(o.ID, siteID(sub, name)) {
+				return site, holdfast.Errorf(holdfast.Conflict, "properties.uri", "The host %s is already the site %q.", o.URI, o.Name)
+			}
+		}
+		return putSite(tx, site)
+	})
+	return out, created, err
+}
+
+func (s *Service) checkSite(name string, site *Site) error {
+	if err := checkName("site", name); err != nil {
+		return err
+	}
+	if Location(name) != strings.ToLower(name) {
+		return holdfast.Errorf(holdfast.Invalid, "name", "The name %q has a space; a site's name is a location.", name)
+	}
+	if site.URI == "" {
+		return holdfast.Errorf(holdfast.Invalid, "properties.uri", "properties.uri is missing: the libvirt URI of the host, such as qemu:///system.")
+	}
+	if err := checkName("resource group", site.Group); err != nil {
+		return holdfast.Errorf(holdfast.Invalid, "properties.resourceGroup", "properties.resourceGroup is %q: it names the resource group where the site's machines appear.", site.Group)
+	}
+	if site.ScratchDir == "" {
+		site.ScratchDir = filepath.Join(s.DataDir, "scratch", strings.ToLower(name))
+	}
+	if !filepath.IsAbs(site.ScratchDir) || filepath.Clean(site.ScratchDir) != site.ScratchDir {
+		return holdfast.Errorf(holdfast.Invalid, "properties.scratchDir", "properties.scratchDir is %q; it must be a plain absolute path.", site.ScratchDir)
+	}
+	return nil
+}
+
+func putSite(tx *catalog.Tx, site Site) (Site, error) {
+	sub := site.Subscription
+	if _, err := findGroup(tx, sub, site.Group); holdfast.KindOf(err) == holdfast.NotFound && err != nil {
+		if _, err := putGroup(tx, sub, Group{Name: site.Group, Location: Location(site.Name)}); err != nil {
+			return site, err
+		}
+	} else if err != nil {
+		return site, err
+	}
+	r, err := catalog.Write(tx, catalog.Resource{ID: siteID(sub, site.Name), Type: TypeSite, Parent: subscriptionID(sub)}, site)
+	site.Stamp = stamp(r)
+	return site, err
+}
+
+// Site returns one site.
+func (s *Service) Site(ctx context.Context, sub, name string) (Site, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, name) })
+}
+
+// SiteFacts asks a site what it has now.
+func (s *Service) SiteFacts(ctx context.Context, site Site) (holdfast.DiscoverResult, error) {
+	return s.Inventory.Discover(ctx, site.Ref())
+}
+
+// Sites lists the sites of a subscription; they are its locations.
+func (s *Service) Sites(ctx context.Context, sub string) ([]Site, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Site, error) { return sitesIn(tx, sub) })
+}
+
+// DeleteSite forgets a site that no vault uses. Its host is not touched.
+func (s *Service) DeleteSite(ctx context.Context, sub, name string) error {
+	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
+		var none struct{}
+		site, err := findSite(tx, sub, name)
+		if err != nil {
+			return none, err
+		}
+		vaults, err := list(tx, catalog.Query{Type: TypeVault, Under: subscriptionID(sub)}, decodeVault)
+		if err != nil {
+			return none, err
+		}
+		for _, v := range vaults {
+			if v.Location == Location(name) {
+				return none, holdfast.Errorf(holdfast.Conflict, name, "The site %q still has the vault %q.", site.Name, v.Name).WithHint("Delete the vault first.")
+			}
+		}
+		_, err = tx.Delete(site.ID)
+		return none, err
+	})
+	return err
+}
+
+func sitesIn(tx *catalog.Tx, sub string) ([]Site, error) {
+	return list(tx, catalog.Query{Type: TypeSite, Parent: subscriptionID(sub)}, decodeSite)
+}
+
+func findSite(tx *catalog.Tx, sub, name string) (Site, error) {
+	r, err := tx.Get(siteID(sub, name))
+	if err != nil {
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			err = holdfast.Errorf(holdfast.NotFound, name, "The site %q was not found.", name)
+		}
+		return Site{}, err
+	}
+	return decodeSite(r)
+}
+
+// siteAt returns the site that is a location, which a member of a request names.
+func siteAt(tx *catalog.Tx, sub, member, location string) (Site, error) {
+	site, err := findSite(tx, sub, Location(location))
+	if err == nil || holdfast.KindOf(err) != holdfast.NotFound {
+		return site, err
+	}
+	sites, err := sitesIn(tx, sub)
+	if err != nil {
+		return Site{}, err
+	}
+	names := make([]string, len(sites))
+	for i, s := range sites {
+		names[i] = s.Name
+	}
+	hint := "Register a site first."
+	if len(names) > 0 {
+		hint = "Known locations: " + strings.Join(names, ", ") + "."
+	}
+	return Site{}, holdfast.Errorf(holdfast.Invalid, member, "The location %q is not a site of this subscription.", location).WithHint(hint)
+}
+
+func decodeSite(r catalog.Resource) (Site, error) {
+	v, err := catalog.Decode[Site](r)
+	v.Stamp = stamp(r)
+	return v, err
+}

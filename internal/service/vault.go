@@ -1,0 +1,258 @@
+package service
+
+import (
+	"context"
+	"net/url"
+	"path/filepath"
+	"strings"
+
+	"github.com/google/uuid"
+
+	"holdfast"
+	"holdfast/internal/arm"
+	"holdfast/internal/catalog"
+	"holdfast/internal/policy"
+)
+
+// Vault is a Recovery Services vault; its body is a repository.
+type Vault struct {
+	Stamp
+	Name         string                 `json:"name"`
+	Location     string                 `json:"location"` // the site, in lower case
+	GUID         string                 `json:"guid"`
+	Repository   holdfast.RepositoryRef `json:"repository"`
+	RepositoryID string                 `json:"repositoryId"`
+	Tags         map[string]string      `json:"tags,omitempty"`
+	SKU          map[string]any         `json:"sku,omitempty"`
+	Identity     map[string]any         `json:"identity,omitempty"`
+	// Settings are the properties that belong to clients, as they were sent:
+	// members that Holdfast does not know survive.
+	Settings map[string]any `json:"settings,omitempty"`
+}
+
+// VaultInput is what a client may say of a vault. Settings is merged into what
+// is there (RFC 7396).
+type VaultInput struct {
+	Location      string
+	Tags          map[string]string
+	SKU, Identity map[string]any
+	Settings      map[string]any
+	RepositoryURL string // only at creation; "" is a directory of the server
+	KeyID         string // only at creation; "" is a new key
+}
+
+func (v Vault) sub() string   { return idOf(v.ID).Subscription }
+func (v Vault) group() string { return idOf(v.ID).Group }
+
+// idOf parses an id of ours, which cannot be wrong.
+func idOf(id string) arm.ID {
+	parsed, err := arm.ParseID(id)
+	if err != nil {
+		panic("internal error: " + err.Error())
+	}
+	return parsed
+}
+
+// PutVault makes a vault with its repository and default policies, or updates
+// one. The repository is made before the vault is stored: a place that is full,
+// not writable or holds something else is refused, and no vault is left.
+func (s *Service) PutVault(ctx context.Context, sub, group, name string, in VaultInput) (out Vault, created bool, err error) {
+	id := inGroup(sub, group, TypeVault, name)
+	if err := checkSettings(in.Settings); err != nil {
+		return out, false, err
+	}
+	old, err := s.Vault(ctx, sub, group, name)
+	if err == nil {
+		out, err = s.changeVault(ctx, old, in)
+		return out, false, err
+	}
+	if holdfast.KindOf(err) != holdfast.NotFound {
+		return out, false, err
+	}
+	if err := checkName("vault", name); err != nil {
+		return out, false, err
+	}
+	v := Vault{Stamp: Stamp{ID: id}, Name: name, Location: Location(in.Location), GUID: uuid.NewString(),
+		Tags: in.Tags, SKU: in.SKU, Identity: in.Identity, Settings: merge(nil, in.Settings)}
+	if v.Repository, err = s.place(in, v.GUID); err != nil {
+		return out, false, err
+	}
+	if _, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, checkVault(tx, v) }); err != nil {
+		return out, false, err
+	}
+	made, err := s.Provisioner.Provision(ctx, holdfast.ProvisionArgs{Repository: v.Repository})
+	if err != nil {
+		return out, false, err
+	}
+	v.RepositoryID = made.RepositoryID
+	out, err = write(ctx, s, func(tx *catalog.Tx) (Vault, error) {
+		if err := checkVault(tx, v); err != nil { // again: the world moved while the repository was made
+			return v, err
+		}
+		for name, body := range policy.Defaults(tx.Now()) {
+			if err := putPolicy(tx, v.ID, name, body); err != nil {
+				return v, err
+			}
+		}
+		return putVault(tx, v)
+	})
+	return out, true, err
+}
+
+// place says where a new vault's repository lives.
+func (s *Service) place(in VaultInput, guid string) (holdfast.RepositoryRef, error) {
+	ref := holdfast.RepositoryRef{URL: in.RepositoryURL, KeyID: in.KeyID}
+	const member = "properties.holdfast.repositoryUrl"
+	if ref.KeyID == "" {
+		ref.KeyID = guid
+	}
+	if err := checkName("key", ref.KeyID); err != nil {
+		return ref, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.keyId", "properties.holdfast.keyId is %q; it must be %s.", ref.KeyID, arm.NameRule)
+	}
+	if ref.URL == "" {
+		ref.URL = filepath.Join(s.DataDir, "vaults", guid)
+	}
+	if filepath.IsAbs(ref.URL) {
+		ref.URL = (&url.URL{Scheme: "file", Path: filepath.Clean(ref.URL)}).String()
+	}
+	u, err := url.Parse(ref.URL)
+	if err != nil || u.Scheme == "" {
+		return ref, holdfast.Errorf(holdfast.Invalid, member, "%s is %q; it must be an absolute path or a URL such as s3://bucket/prefix.", member, in.RepositoryURL)
+	}
+	if u.User != nil {
+		return ref, holdfast.Errorf(holdfast.Invalid, member, "%s holds credentials; they belong into the server's environment.", member)
+	}
+	return ref, nil
+}
+
+// checkVault refuses a new vault that may not be.
+func checkVault(tx *catalog.Tx, v Vault) error {
+	if _, err := findGroup(tx, v.sub(), v.group()); err != nil {
+		return err
+	}
+	if _, err := siteAt(tx, v.sub(), "location", v.Location); err != nil {
+		return err
+	}
+	all, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if strings.EqualFold(o.ID, v.ID) {
+			return holdfast.Errorf(holdfast.Conflict, v.Name, "The vault %q was made by another request.", v.Name)
+		}
+		if o.Repository.URL == v.Repository.URL {
+			return holdfast.Errorf(holdfast.Conflict, "properties.holdfast.repositoryUrl", "The repository at %s already belongs to a vault.", v.Repository.URL)
+		}
+	}
+	return nil
+}
+
+// changeVault updates a vault: its location and its repository stay.
+func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vault, error) {
+	if in.Location != "" && Location(in.Location) != v.Location {
+		return v, holdfast.Errorf(holdfast.Conflict, "location", "The vault %q is in %s; its location cannot change to %s.", v.Name, v.Location, in.Location)
+	}
+	if in.RepositoryURL != "" && in.RepositoryURL != v.Repository.URL && "file://"+in.RepositoryURL != v.Repository.URL {
+		return v, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.repositoryUrl", "The vault %q lives at %s; that cannot change.", v.Name, v.Repository.URL)
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Vault, error) {
+		r, err := tx.Get(v.ID)
+		if err != nil {
+			return v, err
+		}
+		if v, err = decodeVault(r); err != nil {
+			return v, err
+		}
+		if err := checkRedundancy(tx, v, in.Settings); err != nil {
+			return v, err
+		}
+		v.Settings = merge(v.Settings, in.Settings)
+		if in.Tags != nil {
+			v.Tags = in.Tags
+		}
+		if in.Identity != nil {
+			v.Identity = in.Identity
+		}
+		return putVault(tx, v)
+	})
+}
+
+// UpdateVault merges into a vault that is there.
+func (s *Service) UpdateVault(ctx context.Context, sub, group, name string, in VaultInput) (Vault, error) {
+	if err := checkSettings(in.Settings); err != nil {
+		return Vault{}, err
+	}
+	v, err := s.Vault(ctx, sub, group, name)
+	if err != nil {
+		return v, err
+	}
+	return s.changeVault(ctx, v, in)
+}
+
+func putVault(tx *catalog.Tx, v Vault) (Vault, error) {
+	r, err := catalog.Write(tx, catalog.Resource{ID: v.ID, Type: TypeVault, Parent: groupID(v.sub(), v.group())}, v)
+	v.Stamp = stamp(r)
+	return v, err
+}
+
+// Vault returns one vault.
+func (s *Service) Vault(ctx context.Context, sub, group, name string) (Vault, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, inGroup(sub, group, TypeVault, name)) })
+}
+
+// Vaults lists the vaults of a resource group, or of a subscription for "".
+func (s *Service) Vaults(ctx context.Context, sub, group string) ([]Vault, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Vault, error) {
+		if group == "" {
+			return list(tx, catalog.Query{Type: TypeVault, Under: subscriptionID(sub)}, decodeVault)
+		}
+		if _, err := findGroup(tx, sub, group); err != nil {
+			return nil, err
+		}
+		return list(tx, catalog.Query{Type: TypeVault, Parent: groupID(sub, group)}, decodeVault)
+	})
+}
+
+// DeleteVault forgets a vault that protects nothing. Its repository stays where
+// it is: bytes are deleted by nobody's accident.
+func (s *Service) DeleteVault(ctx context.Context, sub, group, name string) error {
+	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
+		var none struct{}
+		v, err := findVault(tx, inGroup(sub, group, TypeVault, name))
+		if err != nil {
+			return none, err
+		}
+		n, err := tx.Count(catalog.Query{Type: TypeItem, Parent: v.ID})
+		if err != nil {
+			return none, err
+		}
+		if n > 0 { // az looks for the words "existing resources within the vault" (arm-contract, 5)
+			return none, holdfast.Errorf(holdfast.Invalid, name, "The vault %q cannot be deleted as there are existing resources within the vault: %d protected items.", name, n).
+				WithHint("Stop their protection and delete their data first.")
+		}
+		if err := tx.DeleteUnder(v.ID); err != nil {
+			return none, err
+		}
+		_, err = tx.Delete(v.ID)
+		return none, err
+	})
+	return err
+}
+
+func findVault(tx *catalog.Tx, id string) (Vault, error) {
+	r, err := tx.Get(id)
+	if err != nil {
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			err = holdfast.Errorf(holdfast.NotFound, id, "The vault %q was not found.", lastName(id))
+		}
+		return Vault{}, err
+	}
+	return decodeVault(r)
+}
+
+func decodeVault(r catalog.Resource) (Vault, error) {
+	v, err := catalog.Decode[Vault](r)
+	v.Stamp = stamp(r)
+	return v, err
+}

@@ -1,0 +1,122 @@
+package service
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+)
+
+// VM is a machine of a site, as it is now.
+type VM struct {
+	ID       string // ARM id
+	Location string // the site
+	Group    string
+	holdfast.VMFact
+}
+
+// Part is a pool or a network of a site: something that is only named.
+type Part struct {
+	ID       string // ARM id
+	Name     string
+	Location string
+	Pool     holdfast.PoolFact // of a pool
+}
+
+// VMs lists the machines of a subscription's sites, or of one resource group
+// when group is not "". A site that does not answer is an error: a list that
+// silently lacks machines would be taken for the truth.
+func (s *Service) VMs(ctx context.Context, sub, group string) ([]VM, error) {
+	var all []VM
+	err := s.eachSite(ctx, sub, group, func(site Site, have holdfast.DiscoverResult) {
+		for _, f := range have.VMs {
+			all = append(all, vmOf(site, f))
+		}
+	})
+	return all, err
+}
+
+// VM returns one machine by its group and name.
+func (s *Service) VM(ctx context.Context, sub, group, name string) (VM, error) {
+	sites, err := s.sitesOf(ctx, sub, group)
+	if err != nil {
+		return VM{}, err
+	}
+	for _, site := range sites {
+		f, err := s.Inventory.VM(ctx, site.Ref(), name)
+		if err == nil {
+			return vmOf(site, f), nil
+		}
+		if holdfast.KindOf(err) != holdfast.NotFound {
+			return VM{}, err
+		}
+	}
+	id := inGroup(sub, group, TypeVM, name)
+	return VM{}, holdfast.Errorf(holdfast.NotFound, id, "The virtual machine %q was not found in the resource group %q.", name, group)
+}
+
+func vmOf(site Site, f holdfast.VMFact) VM {
+	return VM{ID: inGroup(site.Subscription, site.Group, TypeVM, f.Name), Location: site.Name, Group: site.Group, VMFact: f}
+}
+
+// Pools lists the storage pools of a subscription's sites: the staging places
+// of restores.
+func (s *Service) Pools(ctx context.Context, sub, group string) ([]Part, error) {
+	var all []Part
+	err := s.eachSite(ctx, sub, group, func(site Site, have holdfast.DiscoverResult) {
+		for _, p := range have.Pools {
+			all = append(all, Part{ID: inGroup(sub, site.Group, TypePool, p.Name), Name: p.Name, Location: site.Name, Pool: p})
+		}
+	})
+	return all, err
+}
+
+// Networks lists the libvirt networks of a subscription's sites.
+func (s *Service) Networks(ctx context.Context, sub, group string) ([]Part, error) {
+	var all []Part
+	err := s.eachSite(ctx, sub, group, func(site Site, have holdfast.DiscoverResult) {
+		for _, n := range have.Networks {
+			all = append(all, Part{ID: inGroup(sub, site.Group, TypeNetwork, n), Name: n, Location: site.Name})
+		}
+	})
+	return all, err
+}
+
+// Pick returns the part of a name, or holdfast.NotFound.
+func Pick(parts []Part, what, name string) (Part, error) {
+	i := slices.IndexFunc(parts, func(p Part) bool { return strings.EqualFold(p.Name, name) })
+	if i < 0 {
+		return Part{}, holdfast.Errorf(holdfast.NotFound, name, "The %s %q was not found.", what, name)
+	}
+	return parts[i], nil
+}
+
+// sitesOf are the sites whose machines appear in a group; all for "".
+func (s *Service) sitesOf(ctx context.Context, sub, group string) ([]Site, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Site, error) {
+		if group != "" {
+			if _, err := findGroup(tx, sub, group); err != nil {
+				return nil, err
+			}
+		}
+		sites, err := sitesIn(tx, sub)
+		return slices.DeleteFunc(sites, func(site Site) bool { return group != "" && !sameName(site.Group, group) }), err
+	})
+}
+
+func (s *Service) eachSite(ctx context.Context, sub, group string, f func(Site, holdfast.DiscoverResult)) error {
+	sites, err := s.sitesOf(ctx, sub, group)
+	if err != nil {
+		return err
+	}
+	for _, site := range sites {
+		have, err := s.Inventory.Discover(ctx, site.Ref())
+		if err != nil {
+			return err
+		}
+		f(site, have)
+	}
+	return nil
+}
