@@ -41,6 +41,45 @@ func TestCommandLinePageIsCurrent(t *testing.T) {
 	}
 }
 
+// TestDocumentsUseRealCommands parses every line of the documents that is a
+// command of holdfast: the command and its flags have to be there.
+func TestDocumentsUseRealCommands(t *testing.T) {
+	t.Parallel()
+	files, err := filepath.Glob(filepath.Join("..", "..", "docs", "*.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	seen := 0
+	for _, file := range append(files, filepath.Join("..", "..", "README.md")) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for line := range strings.Lines(strings.ReplaceAll(string(text), "\\\n", " ")) {
+			words := strings.Fields(strings.TrimPrefix(strings.TrimSpace(line), "sudo "))
+			if len(words) < 2 || words[0] != "holdfast" || strings.ContainsAny(line, "[<…(.|") {
+				continue
+			}
+			seen++
+			root := cli.Root(commands()...)
+			root.InitDefaultCompletionCmd()
+			c, rest, err := root.Find(words[1:])
+			if err == nil {
+				err = c.ParseFlags(rest)
+			}
+			if err == nil && c.Args != nil {
+				err = c.Args(c, c.Flags().Args())
+			}
+			if err != nil {
+				t.Errorf("%s: %s: %v", filepath.Base(file), strings.TrimSpace(line), err)
+			}
+		}
+	}
+	if seen < 20 {
+		t.Errorf("%d commands found in the documents; the test looks in the wrong place", seen)
+	}
+}
+
 func firstDifference(a, b string) int {
 	x, y := strings.Split(a, "\n"), strings.Split(b, "\n")
 	for i := range min(len(x), len(y)) {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strconv"
 	"strings"
 	"time"
 
@@ -98,7 +97,7 @@ func (s *session) summary(j client.Job) error {
 	fmt.Fprintln(s.out(), printable(end))
 	var rows [][]string
 	for _, name := range slices.Sorted(maps.Keys(j.Properties)) {
-		rows = append(rows, []string{"  " + name, property(name, j.Properties[name])})
+		rows = append(rows, []string{"  " + name, j.Properties[name]})
 	}
 	if err := table(s.out(), rows); err != nil {
 		return err
@@ -112,15 +111,6 @@ func (s *session) summary(j client.Job) error {
 		s.note("warning: %s", printable(j.Warning))
 	}
 	return nil
-}
-
-// property is a property of a job for people: as it is, and a plain number of
-// bytes also in their words.
-func property(name, value string) string {
-	if n, err := strconv.ParseInt(value, 10, 64); err == nil && n >= 1<<10 && strings.HasPrefix(name, "Bytes ") {
-		return fmt.Sprintf("%s (%s)", value, size(n))
-	}
-	return value
 }
 
 // elapsed is how long a job ran or has been running.

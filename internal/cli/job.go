@@ -95,7 +95,7 @@ func (a *app) jobShow() *cobra.Command {
 			facts = append(facts, fact{"bytes", fmt.Sprintf("%s of %s", size(j.Done), size(j.Total))})
 		}
 		for _, name := range slices.Sorted(maps.Keys(j.Properties)) {
-			facts = append(facts, fact{name, property(name, j.Properties[name])})
+			facts = append(facts, fact{name, j.Properties[name]})
 		}
 		facts = append(facts, fact{"warning", j.Warning})
 		for _, e := range j.Errors {

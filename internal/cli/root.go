@@ -119,19 +119,17 @@ func eachCommand(c *cobra.Command, visit func(*cobra.Command)) {
 // asGroup makes c a command that only holds others: alone it shows its help,
 // and a word that is none of its verbs is wrong usage.
 func asGroup(c *cobra.Command) {
-	c.RunE = func(c *cobra.Command, args []string) error {
+	c.RunE = func(c *cobra.Command, _ []string) error { return c.Help() }
+	c.SuggestionsMinimumDistance = 2
+	c.Args = func(c *cobra.Command, args []string) error {
 		if len(args) == 0 {
-			return c.Help()
+			return nil
 		}
-		c.SuggestionsMinimumDistance = 2
-		e := usagef("%q is not one of its commands.", args[0])
 		if near := c.SuggestionsFor(args[0]); len(near) > 0 {
-			e = usagef("%q is not one of its commands; did you mean %q?", args[0], near[0])
+			return usagef("%q is not one of its commands; did you mean %q?", args[0], near[0])
 		}
-		e.command = c.CommandPath()
-		return e
+		return usagef("%q is not one of its commands.", args[0])
 	}
-	c.Args = cobra.ArbitraryArgs
 }
 
 // noun makes a group of verbs.
