@@ -1,0 +1,211 @@
+package ledger
+
+import (
+	"bytes"
+	"context"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+
+	"holdfast/internal/objstore"
+	"holdfast/internal/repository/seal"
+)
+
+func objstorePut(ctx context.Context, store objstore.Store, name string, b []byte) error {
+	return store.Put(ctx, name, bytes.NewReader(b), objstore.PutOptions{})
+}
+
+// refresh folds what is new. lost is the number of the last record if that is
+// damaged: it has no successor to be read from.
+func (l *Log) refresh(ctx context.Context) (lost uint64, err error) {
+	if !l.begun {
+		if err := l.start(ctx); err != nil {
+			return 0, err
+		}
+		l.begun = true
+	}
+	seqs, err := l.list(ctx, recordPrefix, l.state.Seq)
+	if err != nil || len(seqs) == 0 {
+		return 0, err
+	}
+	next := l.state.Clone()
+	last := l.last
+	for i, seq := range seqs {
+		r, sum, err := l.load(ctx, seq)
+		if errors.Is(err, seal.ErrDamaged) {
+			if i == len(seqs)-1 {
+				lost = seq
+				break
+			}
+			continue // read from its successor
+		}
+		if err != nil {
+			return 0, err
+		}
+		if last, err = l.follow(next, last, r, sum); err != nil {
+			return 0, err
+		}
+	}
+	l.state, l.last = next, last
+	return lost, nil
+}
+
+// follow folds r into s, and before it the record that r carries if that could
+// not be read itself.
+func (l *Log) follow(s *State, last []byte, r *Record, sum string) ([]byte, error) {
+	if r.Seq == s.Seq+2 {
+		switch {
+		case r.Op == Lost && r.Lost == s.Seq+1:
+			s.Seq, s.Sum = r.Lost, r.Prev
+		case len(r.Last) > 0:
+			before := &Record{}
+			if err := json.Unmarshal(r.Last, before); err != nil {
+				return nil, seal.Damaged("ledger record %d carries a malformed predecessor", r.Seq)
+			}
+			if err := s.Apply(before, r.Prev); err != nil {
+				return nil, err
+			}
+		}
+	}
+	if r.Seq != s.Seq+1 {
+		return nil, seal.Damaged("ledger records %d to %d are lost", s.Seq+1, r.Seq-1)
+	}
+	if err := s.Apply(r, sum); err != nil {
+		return nil, fmt.Errorf("ledger record %d: %w", r.Seq, err)
+	}
+	return withoutLast(r), nil
+}
+
+// load reads record seq. A record that is gone between listing and reading is
+// taken for damaged: its successor is asked.
+func (l *Log) load(ctx context.Context, seq uint64) (*Record, string, error) {
+	name := ObjectOf(seq)
+	raw, err := Fetch(ctx, l.store, name)
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil, "", seal.Damaged("%s is gone", name)
+	}
+	if err != nil {
+		return nil, "", err
+	}
+	r, err := l.decode(name, raw)
+	if err == nil && r.Seq != seq {
+		err = seal.Damaged("%s holds record %d", name, r.Seq)
+	}
+	if err != nil {
+		l.note(name, err)
+		return nil, "", err
+	}
+	sum := seal.BoxSum(raw)
+	return r, hex.EncodeToString(sum[:]), nil
+}
+
+func (l *Log) note(name string, err error) {
+	if errors.Is(err, seal.ErrDamaged) {
+		l.hurt[name] = err
+	}
+}
+
+// start takes the newest state that is whole and still joins the records.
+func (l *Log) start(ctx context.Context) error {
+	seqs, err := l.list(ctx, statePrefix, 0)
+	if err != nil {
+		return err
+	}
+	slices.Reverse(seqs)
+	for _, seq := range seqs {
+		s, err := l.loadState(ctx, seq)
+		if errors.Is(err, seal.ErrDamaged) || errors.Is(err, objstore.ErrNotExist) {
+			l.note(StateObject(seq), err)
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		l.state, l.last = s, nil
+		if r, _, err := l.load(ctx, seq); err == nil {
+			l.last = withoutLast(r)
+		}
+		return nil
+	}
+	return nil
+}
+
+func (l *Log) loadState(ctx context.Context, seq uint64) (*State, error) {
+	name := StateObject(seq)
+	raw, err := Fetch(ctx, l.store, name)
+	if err != nil {
+		return nil, err
+	}
+	content, err := l.keys.OpenBox(seal.State, name, raw)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w", name, err)
+	}
+	s := NewState()
+	if err := json.Unmarshal(content, s); err != nil || s.Seq != seq {
+		return nil, fmt.Errorf("%s: %w", name, seal.Damaged("malformed state: %v", err))
+	}
+	s.reindex()
+	return s, nil
+}
+
+// list answers the numbers of the objects under prefix that are above seq.
+func (l *Log) list(ctx context.Context, prefix string, seq uint64) ([]uint64, error) {
+	var seqs []uint64
+	for info, err := range l.store.List(ctx, prefix, prefix+fmt.Sprintf("%016x", seq)) {
+		if err != nil {
+			return nil, fmt.Errorf("list %s: %w", prefix, err)
+		}
+		if n := SeqOf(info.Name); n > seq {
+			seqs = append(seqs, n)
+		}
+	}
+	return seqs, nil
+}
+
+// Trim deletes records and states that a reader no longer needs: it leaves the
+// two newest whole states and the records since the older of them.
+func (l *Log) Trim(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	seqs, err := l.list(ctx, statePrefix, 0)
+	if err != nil {
+		return err
+	}
+	slices.Reverse(seqs)
+	var whole []uint64
+	for _, seq := range seqs {
+		if _, err := l.loadState(ctx, seq); err == nil {
+			whole = append(whole, seq)
+		} else if !errors.Is(err, seal.ErrDamaged) {
+			return err
+		}
+	}
+	if len(whole) < 2 {
+		return nil
+	}
+	for _, prefix := range []string{recordPrefix, statePrefix} {
+		if err := l.trim(ctx, prefix, whole[1]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Log) trim(ctx context.Context, prefix string, keep uint64) error {
+	for info, err := range l.store.List(ctx, prefix, "") {
+		if err != nil {
+			return err
+		}
+		n := SeqOf(info.Name)
+		if n == 0 || n >= keep {
+			continue
+		}
+		err := l.store.Delete(ctx, info.Name)
+		if err != nil && !errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, objstore.ErrHeld) {
+			return err
+		}
+	}
+	return nil
+}

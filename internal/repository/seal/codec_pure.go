@@ -1,0 +1,69 @@
+//go:build !cgo
+
+package seal
+
+import (
+	"sync"
+
+	"github.com/klauspost/compress/zstd"
+)
+
+var (
+	encoders = sync.Pool{New: func() any {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+		if err != nil {
+			panic("zstd encoder: " + err.Error())
+		}
+		return e
+	}}
+	decoders = sync.Pool{New: func() any {
+		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(BoxMax))
+		if err != nil {
+			panic("zstd decoder: " + err.Error())
+		}
+		return d
+	}}
+)
+
+// Codec compresses and decompresses with zstd. It is not safe for concurrent
+// use: each goroutine has its own.
+type Codec struct {
+	enc *zstd.Encoder
+	dec *zstd.Decoder
+}
+
+// NewCodec makes a Codec.
+func NewCodec() *Codec {
+	return &Codec{encoders.Get().(*zstd.Encoder), decoders.Get().(*zstd.Decoder)}
+}
+
+// Close ends the Codec.
+func (c *Codec) Close() {
+	encoders.Put(c.enc)
+	decoders.Put(c.dec)
+}
+
+// Compress answers src compressed in dst's space if that is big enough, and
+// false if src does not get smaller by at least 1/32.
+func (c *Codec) Compress(dst, src []byte) ([]byte, bool) {
+	if len(src) == 0 {
+		return nil, false
+	}
+	out := c.enc.EncodeAll(src, dst[:0])
+	if len(out) > len(src)-len(src)/32 {
+		return nil, false
+	}
+	return out, true
+}
+
+// Decompress fills dst, whose length is the exact plain length, from src.
+func (c *Codec) Decompress(dst, src []byte) error {
+	out, err := c.dec.DecodeAll(src, dst[:0])
+	if err != nil {
+		return Damaged("zstd: %v", err)
+	}
+	if len(out) != len(dst) || (len(dst) > 0 && &out[0] != &dst[0]) {
+		return Damaged("zstd answers %d bytes, not %d", len(out), len(dst))
+	}
+	return nil
+}
