@@ -173,4 +173,3 @@ func prove(keys *seal.Keys, id ID, raw []byte, want []Entry) error {
 	}
 	return nil
 }
-

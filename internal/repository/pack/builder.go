@@ -43,6 +43,16 @@ func (b *Builder) Blobs() int {
 	return len(b.ids)
 }
 
+// Fits reports whether a frame of up to room bytes of payload, of any number of
+// blobs up to room / 64, still fits.
+func (b *Builder) Fits(room int) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	blobs := len(b.ids) + room/64
+	trailer := blobs*idSize + seal.Overhead + (len(b.rows)+1)*rowSize + footerSize
+	return len(b.buf)+seal.FrameHeaderSize+room+seal.Overhead+trailer <= cap(b.buf)
+}
+
 // Place is room for one frame in a pack.
 type Place struct {
 	b     *Builder
@@ -101,7 +111,7 @@ func (b *Builder) Finish() []byte {
 	b.pending.Wait()
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	f := footer{frames: uint32(len(b.rows)), blobs: uint32(len(b.ids)), directory: uint32(len(b.buf)), id: b.head.id}
+	f := footer{frames: uint32(len(b.rows)), blobs: uint32(len(b.ids)), directory: uint32(len(b.buf)), header: b.head}
 	ids := make([]byte, 0, len(b.ids)*idSize)
 	for _, id := range b.ids {
 		ids = append(ids, id[:]...)
@@ -112,7 +122,7 @@ func (b *Builder) Finish() []byte {
 		b.buf = r.append(b.buf)
 	}
 	f.length = uint32(len(b.buf) + footerSize)
-	b.buf = append(b.buf, f.encode(b.buf[:headerSize], b.buf[f.directory:])...)
+	b.buf = append(b.buf, f.encode(b.buf[f.directory:])...)
 	return b.buf
 }
 

@@ -150,21 +150,21 @@ func parseTable(b []byte, frames, blobs, directory uint32) ([]Row, error) {
 
 type footer struct {
 	frames, blobs, directory, table, length uint32
-	id                                      ID
-	sum                                     [32]byte
+	header
+	sum [32]byte
 }
 
-// encodeFooter makes the footer of header ‖ … ‖ directory ‖ table.
-func (f footer) encode(head, dirAndTable []byte) []byte {
+// encode makes the footer that follows directory ‖ table.
+func (f footer) encode(dirAndTable []byte) []byte {
 	b := make([]byte, 0, footerSize)
 	b = append(b, endMagic...)
 	b = binary.LittleEndian.AppendUint16(b, version)
 	b = append(b, 0, 0)
-	for _, v := range [...]uint32{f.frames, f.blobs, f.directory, f.table, f.length, 0, 0} {
+	for _, v := range [...]uint32{f.frames, f.blobs, f.directory, f.table, f.length, uint32(f.kind), f.number} {
 		b = binary.LittleEndian.AppendUint32(b, v)
 	}
 	b = append(b, f.id[:]...)
-	sum := seal.Hash(head, dirAndTable, b)
+	sum := seal.Hash(dirAndTable, b)
 	return append(b, sum[:]...)
 }
 
@@ -176,10 +176,11 @@ func parseFooter(b []byte, size int64) (footer, error) {
 		return footer{}, seal.Damaged("pack footer has version %d", v)
 	}
 	le := binary.LittleEndian
-	f := footer{le.Uint32(b[12:]), le.Uint32(b[16:]), le.Uint32(b[20:]), le.Uint32(b[24:]), le.Uint32(b[28:]), ID(b[40:56]), [32]byte(b[56:88])}
+	f := footer{le.Uint32(b[12:]), le.Uint32(b[16:]), le.Uint32(b[20:]), le.Uint32(b[24:]), le.Uint32(b[28:]),
+		header{Kind(b[32]), le.Uint32(b[36:]), ID(b[40:56])}, [32]byte(b[56:88])}
 	dir := int64(f.blobs)*idSize + seal.Overhead
 	end := int64(f.table) + int64(f.frames)*rowSize + footerSize
-	if b[10] != 0 || b[11] != 0 || le.Uint64(b[32:]) != 0 || int64(f.length) != size ||
+	if b[10] != 0 || b[11] != 0 || [3]byte(b[33:36]) != [3]byte{} || (f.kind != Chunks && f.kind != Nodes) || int64(f.length) != size ||
 		int64(f.directory)+dir != int64(f.table) || end != size || f.directory < headerSize {
 		return footer{}, seal.Damaged("pack footer is malformed")
 	}

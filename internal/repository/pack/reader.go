@@ -19,8 +19,7 @@ const TrailerGuess = 64 << 10
 // Reader knows where the blobs of one stored pack lie. It is immutable and safe
 // for concurrent use.
 type Reader struct {
-	id    ID
-	kind  Kind
+	head  header
 	aead  cipher.AEAD
 	rows  []Row
 	blobs uint32
@@ -28,7 +27,7 @@ type Reader struct {
 	size  int64
 }
 
-// Open reads header and trailer of the stored pack id through r.
+// Open reads the trailer of the stored pack id through r.
 func Open(keys *seal.Keys, id ID, r io.ReaderAt, size int64) (*Reader, error) {
 	if size < headerSize+footerSize || size > maxSize {
 		return nil, seal.Damaged("pack %s has an impossible length of %d bytes", id, size)
@@ -47,33 +46,25 @@ func Open(keys *seal.Keys, id ID, r io.ReaderAt, size int64) (*Reader, error) {
 			return nil, err
 		}
 	}
-	head := make([]byte, headerSize)
-	if err := readFull(r, head, 0); err != nil {
-		return nil, err
-	}
-	return parse(keys, id, head, tail, f, size)
+	return parse(keys, id, tail, f, size)
 }
 
-func parse(keys *seal.Keys, id ID, head, tail []byte, f footer, size int64) (*Reader, error) {
+func parse(keys *seal.Keys, id ID, tail []byte, f footer, size int64) (*Reader, error) {
 	trailer := tail[int64(len(tail))-(size-int64(f.directory)):]
 	rest, foot := trailer[:len(trailer)-footerSize], trailer[len(trailer)-footerSize:]
-	if seal.Hash(head, rest, foot[:footerSize-32]) != f.sum {
-		return nil, seal.Damaged("header or trailer of pack %s has a wrong checksum", id)
+	if seal.Hash(rest, foot[:footerSize-32]) != f.sum {
+		return nil, seal.Damaged("trailer of pack %s has a wrong checksum", id)
 	}
-	h, err := parseHeader(head)
-	if err != nil {
-		return nil, err
-	}
-	if h.id != id || f.id != id {
-		return nil, seal.Damaged("object of pack %s holds pack %s", id, h.id)
+	if f.id != id {
+		return nil, seal.Damaged("object of pack %s holds pack %s", id, f.id)
 	}
 	rows, err := parseTable(rest[f.table-f.directory:], f.frames, f.blobs, f.directory)
 	if err != nil {
 		return nil, err
 	}
-	p := &Reader{id: id, kind: h.kind, rows: rows, blobs: f.blobs, dir: rest[:f.table-f.directory], size: size}
+	p := &Reader{head: f.header, rows: rows, blobs: f.blobs, dir: rest[:f.table-f.directory], size: size}
 	if keys != nil {
-		if p.aead, err = keys.Pack(h.number, id); err != nil {
+		if p.aead, err = keys.Pack(f.number, id); err != nil {
 			return nil, err
 		}
 	}
@@ -94,10 +85,10 @@ func readFull(r io.ReaderAt, b []byte, off int64) error {
 }
 
 // ID names the pack.
-func (p *Reader) ID() ID { return p.id }
+func (p *Reader) ID() ID { return p.head.id }
 
 // Kind is what the pack holds.
-func (p *Reader) Kind() Kind { return p.kind }
+func (p *Reader) Kind() Kind { return p.head.kind }
 
 // Size is the length of the whole pack in bytes.
 func (p *Reader) Size() int64 { return p.size }
@@ -114,7 +105,7 @@ func (p *Reader) Cost() int64 { return int64(len(p.rows)*56 + len(p.dir) + 256) 
 // Frame finds the frame that holds the blob with this ordinal.
 func (p *Reader) Frame(ordinal uint32) (Row, error) {
 	if ordinal >= p.blobs {
-		return Row{}, seal.Damaged("pack %s has no blob %d", p.id, ordinal)
+		return Row{}, seal.Damaged("pack %s has no blob %d", p.head.id, ordinal)
 	}
 	i := sort.Search(len(p.rows), func(i int) bool { return p.rows[i].First > ordinal })
 	return p.rows[i-1], nil
@@ -122,9 +113,9 @@ func (p *Reader) Frame(ordinal uint32) (Row, error) {
 
 // IDs opens the directory: the content ids in order of ordinal.
 func (p *Reader) IDs() ([]chunk.ID, error) {
-	b, err := p.aead.Open(nil, seal.Nonce(0, dirNonce), p.dir, p.id[:])
+	b, err := p.aead.Open(nil, seal.Nonce(0, dirNonce), p.dir, p.head.id[:])
 	if err != nil || len(b) != int(p.blobs)*idSize {
-		return nil, seal.Damaged("directory of pack %s does not open", p.id)
+		return nil, seal.Damaged("directory of pack %s does not open", p.head.id)
 	}
 	ids := make([]chunk.ID, p.blobs)
 	for i := range ids {
@@ -136,24 +127,33 @@ func (p *Reader) IDs() ([]chunk.ID, error) {
 // OpenFrame opens the stored frame of row and answers its payload, in
 // scratch's space if that is big enough.
 func (p *Reader) OpenFrame(row Row, frame []byte, c *seal.Codec, scratch []byte) ([]byte, error) {
-	plain, err := seal.OpenFrame(p.aead, p.id, row.FrameHeader, frame, c, scratch)
+	plain, err := seal.OpenFrame(p.aead, p.head.id, row.FrameHeader, frame, c, scratch)
 	if err != nil {
-		return nil, fmt.Errorf("pack %s: %w", p.id, err)
+		return nil, fmt.Errorf("pack %s: %w", p.head.id, err)
 	}
 	return plain, nil
+}
+
+// CheckHeader finds damage in the first bytes of the pack. Nothing else needs
+// them: they say again what the footer says.
+func (p *Reader) CheckHeader(raw []byte) error {
+	if len(raw) < headerSize || string(raw[:headerSize]) != string(p.head.encode()) {
+		return seal.Damaged("header of pack %s", p.head.id)
+	}
+	return nil
 }
 
 // CheckFrame finds damage in a stored frame without a key.
 func (p *Reader) CheckFrame(row Row, frame []byte) error {
 	if sum := seal.Hash(frame); !bytes.Equal(sum[:20], row.Sum[:]) {
-		return seal.Damaged("frame %d of pack %s has a wrong checksum", row.Number, p.id)
+		return seal.Damaged("frame %d of pack %s has a wrong checksum", row.Number, p.head.id)
 	}
 	return nil
 }
 
 // Blob cuts the blob with this ordinal out of the payload of its frame.
 func (p *Reader) Blob(row Row, payload []byte, ordinal uint32) ([]byte, error) {
-	return cut(p.kind, row.FrameHeader, payload, int(ordinal-row.First))
+	return cut(p.head.kind, row.FrameHeader, payload, int(ordinal-row.First))
 }
 
 // cut answers blob i of a payload of h.Count blobs.

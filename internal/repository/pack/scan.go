@@ -12,6 +12,9 @@ func Check(id ID, raw []byte) (broken []uint32, err error) {
 	if err != nil {
 		return nil, err
 	}
+	if err := p.CheckHeader(raw); err != nil {
+		return nil, err
+	}
 	for _, r := range p.rows {
 		if p.CheckFrame(r, raw[r.Offset:int64(r.Offset)+r.Size()]) != nil {
 			broken = append(broken, r.Number)
@@ -33,7 +36,7 @@ func Scan(keys *seal.Keys, namer *chunk.Namer, id ID, raw []byte, nodeID func([]
 			continue
 		}
 		for _, kind := range []Kind{Chunks, Nodes} {
-			p := &Reader{id: id, kind: kind, aead: aead, size: int64(len(raw))}
+			p := &Reader{head: header{kind, number, id}, aead: aead, size: int64(len(raw))}
 			ids := p.scan(namer, raw, nodeID)
 			if best == nil || len(ids) > len(bestIDs) {
 				best, bestIDs = p, ids
@@ -55,11 +58,11 @@ func (p *Reader) scan(namer *chunk.Namer, raw []byte, nodeID func([]byte) (chunk
 		if err != nil || end > len(raw) || h.Number != uint32(len(p.rows)) || h.First != uint32(len(ids)) {
 			return ids
 		}
-		payload, err := seal.OpenFrame(p.aead, p.id, h, raw[off:end], c, nil)
+		payload, err := seal.OpenFrame(p.aead, p.head.id, h, raw[off:end], c, nil)
 		if err != nil {
 			return ids
 		}
-		found, err := name(p.kind, h, payload, namer, nodeID)
+		found, err := name(p.head.kind, h, payload, namer, nodeID)
 		if err != nil {
 			return ids
 		}

@@ -1,0 +1,160 @@
+package repository
+
+import (
+	"context"
+	"sync"
+
+	"holdfast/internal/repository/chunk"
+	"holdfast/internal/repository/pack"
+	"holdfast/internal/repository/seal"
+	"holdfast/internal/repository/tree"
+)
+
+// The sizes of packs being filled and how many of them may be in memory at
+// once, being filled or stored.
+const (
+	chunkPackSize = 32 << 20
+	nodePackSize  = 8 << 20
+	chunkPacks    = 3
+	nodePacks     = 2
+)
+
+// packer fills packs of one kind and stores them in the background. It is safe
+// for concurrent use.
+type packer struct {
+	ctx    context.Context
+	s      *session
+	kind   pack.Kind
+	stored func(*pack.Builder, int64) // after a pack is durable
+	size   int
+	free   chan []byte // buffers; nil ones are not made yet
+
+	mu      sync.Mutex
+	cur     *pack.Builder
+	buf     []byte
+	uploads sync.WaitGroup
+
+	failOnce sync.Once
+	failed   chan struct{}
+	err      error
+}
+
+func newPacker(ctx context.Context, s *session, kind pack.Kind, stored func(*pack.Builder, int64)) *packer {
+	size, n := chunkPackSize, chunkPacks
+	if kind == pack.Nodes {
+		size, n = nodePackSize, nodePacks
+	}
+	p := &packer{ctx: ctx, s: s, kind: kind, stored: stored, size: size, free: make(chan []byte, n), failed: make(chan struct{})}
+	for range n {
+		p.free <- nil
+	}
+	return p
+}
+
+// fail keeps the first failure of a background store.
+func (p *packer) fail(err error) {
+	p.failOnce.Do(func() {
+		p.err = err
+		close(p.failed)
+	})
+}
+
+// add seals a payload of the blobs ids into a pack and answers the place of the
+// first; the others follow it.
+func (p *packer) add(payload seal.Payload, ids []chunk.ID, c *seal.Codec, scratch []byte) (tree.Ref, error) {
+	place, id, err := p.reserve(payload, ids)
+	if err != nil {
+		return tree.Ref{}, err
+	}
+	if err := place.Fill(payload, c, scratch); err != nil {
+		return tree.Ref{}, err
+	}
+	return tree.Ref{ID: ids[0], Pack: id, Ordinal: place.First()}, nil
+}
+
+func (p *packer) reserve(payload seal.Payload, ids []chunk.ID) (pack.Place, pack.ID, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	for {
+		if p.cur != nil {
+			if place, ok := p.cur.Reserve(payload, ids); ok {
+				return place, p.cur.ID(), nil
+			}
+			p.rotate()
+		}
+		if err := p.start(); err != nil {
+			return pack.Place{}, pack.ID{}, err
+		}
+	}
+}
+
+// next answers the place that the first blob of the next frame will have, if
+// that frame takes at most room bytes and nobody else adds one before.
+func (p *packer) next(room int) (tree.Ref, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.cur != nil && !p.cur.Fits(room) {
+		p.rotate()
+	}
+	if p.cur == nil {
+		if err := p.start(); err != nil {
+			return tree.Ref{}, err
+		}
+	}
+	return tree.Ref{Pack: p.cur.ID(), Ordinal: uint32(p.cur.Blobs())}, nil
+}
+
+// start waits for a buffer and begins a pack.
+func (p *packer) start() error {
+	var buf []byte
+	select {
+	case <-p.failed:
+		return p.err
+	case <-p.ctx.Done():
+		return context.Cause(p.ctx)
+	case buf = <-p.free:
+	}
+	if buf == nil {
+		buf = make([]byte, 0, p.size)
+	}
+	b, err := pack.NewBuilder(p.s.r.keys, p.kind, p.s.packID(), buf)
+	if err != nil {
+		return err
+	}
+	p.cur, p.buf = b, buf
+	return nil
+}
+
+// rotate stores the present pack in the background.
+func (p *packer) rotate() {
+	b, buf := p.cur, p.buf
+	p.cur, p.buf = nil, nil
+	if b == nil {
+		return
+	}
+	p.uploads.Add(1)
+	go func() {
+		defer p.uploads.Done()
+		raw := b.Finish()
+		if err := put(p.ctx, p.s.r.store, b.ID().Object(), raw); err != nil {
+			p.fail(err)
+		} else {
+			p.stored(b, int64(len(raw)))
+		}
+		p.free <- buf[:0]
+	}()
+}
+
+// flush stores the present pack and waits until all are durable.
+func (p *packer) flush() error {
+	p.mu.Lock()
+	p.rotate()
+	p.mu.Unlock()
+	p.uploads.Wait()
+	select {
+	case <-p.failed:
+		return p.err
+	default:
+		return nil
+	}
+}
