@@ -83,8 +83,10 @@ type Options struct {
 	// LeaseTimeout is how long a foreign session may go without a beat before
 	// it is taken for dead, on the watcher's own clock; 0 means 10 minutes.
 	LeaseTimeout time.Duration
-	// Clock stamps and paces; nil means the machine's.
+	// Clock stamps and measures patience; nil means the machine's.
 	Clock clock.Clock
+	// After paces heartbeats; nil means time.After.
+	After func(time.Duration) <-chan time.Time
 }
 
 func (o Options) withDefaults() Options {
@@ -95,7 +97,10 @@ func (o Options) withDefaults() Options {
 		o.LeaseTimeout = 10 * time.Minute
 	}
 	if o.Clock == nil {
-		o.Clock = clock.Real{}
+		o.Clock = clock.System
+	}
+	if o.After == nil {
+		o.After = time.After
 	}
 	if o.Owner.Instance == "" {
 		o.Owner.Instance = randomHex(8)
@@ -131,7 +136,7 @@ func Init(ctx context.Context, store objstore.Store, key keyring.Key, opt Option
 	if err != nil {
 		return nil, err
 	}
-	cfg := newConfig(id, opt.Clock.Now())
+	cfg := newConfig(id, opt.Clock())
 	if err := writeFirst(ctx, store, cfg, ring, key); err != nil {
 		return nil, err
 	}

@@ -111,7 +111,7 @@ func (r *Repository) isDead(ctx context.Context, s ledger.OpenSession) (bool, er
 			n = max(n, v)
 		}
 	}
-	now := r.opt.Clock.Now()
+	now := r.opt.Clock()
 	r.watch.Lock()
 	defer r.watch.Unlock()
 	seen, ok := r.watch.beats[s.Session]
@@ -136,7 +136,7 @@ func (s *session) keepBeating(ctx context.Context) {
 				cancel()
 			}
 			return
-		case <-s.r.opt.Clock.After(s.r.opt.LeaseTimeout / 10):
+		case <-s.r.opt.After(s.r.opt.LeaseTimeout / 10):
 		}
 		box, err := s.r.keys.Box(seal.Lease, name(n), []byte(s.r.opt.Owner.Instance))
 		if err == nil {

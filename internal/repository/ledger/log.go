@@ -107,7 +107,7 @@ func (l *Log) Append(ctx context.Context, build func(*State) (*Record, error)) (
 			return nil, err
 		}
 		r.Seq, r.Prev, r.Last = l.state.Seq+1, l.state.Sum, l.last
-		r.Nonce, r.Time = hex.EncodeToString(nonce[:]), l.clock.Now().UTC()
+		r.Nonce, r.Time = hex.EncodeToString(nonce[:]), l.clock().UTC()
 		won, err := l.put(ctx, r)
 		if err != nil {
 			return nil, err
@@ -175,7 +175,7 @@ func (l *Log) bridge(ctx context.Context, seq uint64) error {
 	l.state = l.state.Clone()
 	l.state.Seq, l.state.Sum = seq, ""
 	l.last = nil
-	r := &Record{Seq: seq + 1, Op: Lost, Lost: seq, Nonce: fmt.Sprintf("lost-%d", seq), Time: l.clock.Now().UTC()}
+	r := &Record{Seq: seq + 1, Op: Lost, Lost: seq, Nonce: fmt.Sprintf("lost-%d", seq), Time: l.clock().UTC()}
 	if won, err := l.put(ctx, r); !won || err != nil {
 		l.state, l.last = prior, last
 		return err
