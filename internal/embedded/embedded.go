@@ -39,6 +39,7 @@ type Config struct {
 	Provisioner service.Provisioner
 	Backup      func(context.Context, holdfast.BackupArgs, holdfast.Progress) (holdfast.BackupResult, error)
 	Restore     func(context.Context, holdfast.RestoreArgs, holdfast.Progress) (holdfast.RestoreResult, error)
+	Delete      func(context.Context, holdfast.DeletePointsArgs, holdfast.Progress) (holdfast.DeletePointsResult, error) // nil: points cannot be deleted
 }
 
 // Times that a stop may take.
@@ -129,7 +130,7 @@ func (s *Server) openService(ctx context.Context) error {
 	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log})
 	s.service = service.New(service.Deps{
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir,
-		Backup: s.cfg.Backup, Restore: s.cfg.Restore,
+		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete,
 	})
 	if err := runner.Start(ctx); err != nil {
 		return err

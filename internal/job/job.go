@@ -163,13 +163,7 @@ func newJob(tx *catalog.Tx, kind string, s Spec, args any) Job {
 func insert(tx *catalog.Tx, j Job) error {
 	exclusive := sql.NullString{String: strings.ToLower(j.Exclusive), Valid: j.Exclusive != ""}
 	if exclusive.Valid {
-		var id string
-		err := tx.QueryRow(`SELECT id FROM job WHERE exclusive = ? AND ended = 0`, exclusive).Scan(&id)
-		if err == nil {
-			return holdfast.Errorf(holdfast.Conflict, j.Entity, "A %s job of %q is already running: %s.", strings.ToLower(j.Operation), j.Entity, id).
-				WithHint("Wait for it to end or cancel it, then try again.")
-		}
-		if !errors.Is(err, sql.ErrNoRows) {
+		if err := Idle(tx, j.Exclusive, j.Entity); err != nil {
 			return err
 		}
 	}
@@ -178,6 +172,21 @@ func insert(tx *catalog.Tx, j Job) error {
 		string(j.Args), string(j.Result), string(holdfast.Marshal(j.Report)), string(holdfast.Marshal(j.Failure)),
 		catalog.Micros(j.Created), catalog.Micros(j.Ended))
 	return err
+}
+
+// Idle is nil when no running job holds exclusive, and else a Conflict that
+// names the job. entity is what the job's user calls it.
+func Idle(tx *catalog.Tx, exclusive, entity string) error {
+	var id, operation string
+	err := tx.QueryRow(`SELECT id, operation FROM job WHERE exclusive = ? AND ended = 0`, strings.ToLower(exclusive)).Scan(&id, &operation)
+	if errors.Is(err, sql.ErrNoRows) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return holdfast.Errorf(holdfast.Conflict, entity, "A %s job of %q is already running: %s.", strings.ToLower(operation), entity, id).
+		WithHint("Wait for it to end or cancel it, then try again.")
 }
 
 func flag(b bool) int {

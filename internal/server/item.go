@@ -32,6 +32,7 @@ var itemRoutes = []route{
 
 	get(itemPath, itemType+"/read", (*Server).item),
 	put(itemPath, itemType+"/write", (*Server).putItem),
+	remove(itemPath, itemType+"/delete", (*Server).deleteItem),
 	post(itemPath+"/backup", itemType+"/backup/action", (*Server).backup),
 	get(pointPath, itemType+"/recoveryPoints/read", (*Server).points),
 	get(pointPath+"/{point}", itemType+"/recoveryPoints/read", (*Server).point),
@@ -147,6 +148,11 @@ func (s *Server) putItem(r *request) (answer, error) {
 		return answer{}, err
 	}
 	j, err := s.Service.PutItem(r.Context(), r.vaultID(), r.captures["container"], r.captures["item"], in)
+	return r.accepted(j, err)
+}
+
+func (s *Server) deleteItem(r *request) (answer, error) {
+	j, err := s.Service.DeleteItem(r.Context(), r.itemID())
 	return r.accepted(j, err)
 }
 

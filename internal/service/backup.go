@@ -56,7 +56,7 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 			return Job{}, err
 		}
 		spec := i.spec(ctx, "Backup")
-		spec.Exclusive = "backup:" + i.ID
+		spec.Exclusive = backupOf(i)
 		return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
 			Site: site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(now),
 			Want: holdfast.FileSystemConsistent, ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,

@@ -26,6 +26,8 @@ type Item struct {
 	Policy    string     `json:"policy"` // name; "" when protection is stopped
 	Held      Hold       `json:"held,omitempty"`
 	Exclusion *Exclusion `json:"exclusion,omitempty"`
+	// DeleteAfter is until when a soft-deleted item is kept; zero is not deleted.
+	DeleteAfter time.Time `json:"deleteAfter,omitzero"`
 
 	LastBackupStatus string    `json:"lastBackupStatus,omitempty"` // Completed or Failed
 	LastBackupTime   time.Time `json:"lastBackupTime,omitzero"`
@@ -85,6 +87,7 @@ type Protect struct {
 	Hold      Hold       // stop
 	Exclusion *Exclusion // nil leaves it as it is
 	Reset     bool       // end the exclusion
+	Undelete  bool       // bring a soft-deleted item back
 }
 
 // PutItem protects a VM, changes how, or stops its protection while keeping its
@@ -103,7 +106,7 @@ func (s *Service) PutItem(ctx context.Context, vault, container, item string, in
 	switch {
 	case err != nil && holdfast.KindOf(err) != holdfast.NotFound:
 		return Job{}, err
-	case err != nil && in.Hold != Active:
+	case err != nil && (in.Hold != Active || in.Undelete):
 		return Job{}, err
 	case err != nil:
 		return s.protect(ctx, v, src, in)
@@ -199,6 +202,12 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 		i, err := findItem(tx, i.ID)
 		if err != nil {
 			return Job{}, err
+		}
+		if in.Undelete {
+			return undelete(ctx, tx, i)
+		}
+		if !i.DeleteAfter.IsZero() {
+			return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The item %q is soft-deleted.", i.VM).WithHint("Undelete it first.")
 		}
 		if in.Hold != Active {
 			i.Held, i.Policy = in.Hold, ""

@@ -48,12 +48,14 @@ type Deps struct {
 	// The movers.
 	Backup  func(context.Context, holdfast.BackupArgs, holdfast.Progress) (holdfast.BackupResult, error)
 	Restore func(context.Context, holdfast.RestoreArgs, holdfast.Progress) (holdfast.RestoreResult, error)
+	Delete  func(context.Context, holdfast.DeletePointsArgs, holdfast.Progress) (holdfast.DeletePointsResult, error) // nil: points cannot be deleted
 }
 
 // The job kinds.
 const (
 	kindBackup  = "backup"
 	kindRestore = "restore"
+	kindDelete  = "delete"
 )
 
 // Service is the rules over one catalog. It is safe for concurrent use.
@@ -64,6 +66,9 @@ func New(d Deps) *Service {
 	s := &Service{Deps: d}
 	job.Register(d.Jobs, kindBackup, d.Backup, s.backupDone)
 	job.Register(d.Jobs, kindRestore, d.Restore, s.restoreDone)
+	if d.Delete != nil {
+		job.Register(d.Jobs, kindDelete, d.Delete, s.deleteDone)
+	}
 	return s
 }
 

@@ -22,32 +22,33 @@ func Item(i service.Item) *sdk.ProtectedItemResource {
 		policyID = i.Vault + "/backupPolicies/" + i.Policy
 	}
 	name := "iaasvmcontainerv2;" + i.Group + ";" + i.VM
-	return &sdk.ProtectedItemResource{
-		ID: &i.ID, Name: to.Ptr("VM;" + name), Type: to.Ptr(service.TypeItem), ETag: &i.ETag,
-		Properties: &sdk.AzureIaaSComputeVMProtectedItem{
-			ProtectedItemType:    to.Ptr(vmType),
-			BackupManagementType: to.Ptr(managed),
-			WorkloadType:         to.Ptr(sdk.DataSourceTypeVM),
-			ContainerName:        &name,
-			SourceResourceID:     &i.Source,
-			VirtualMachineID:     &i.Source,
-			FriendlyName:         &i.VM,
-			PolicyID:             &policyID,
-			PolicyName:           &i.Policy, // "" and never null: az crashes on null
-			ProtectionState:      to.Ptr(sdk.ProtectionState(i.State())),
-			ProtectionStatus:     to.Ptr("Healthy"),
-			HealthStatus:         to.Ptr(health(i)),
-			HealthDetails:        []*sdk.AzureIaaSVMHealthDetails{},
-			LastBackupStatus:     &i.LastBackupStatus, // the key must be there for az -o table
-			LastBackupTime:       moment(i.LastBackupTime),
-			LastRecoveryPoint:    moment(i.LastPoint),
-			ProtectedItemDataID:  &i.Series,
+	p := &sdk.AzureIaaSComputeVMProtectedItem{
+		ProtectedItemType:    to.Ptr(vmType),
+		BackupManagementType: to.Ptr(managed),
+		WorkloadType:         to.Ptr(sdk.DataSourceTypeVM),
+		ContainerName:        &name,
+		SourceResourceID:     &i.Source,
+		VirtualMachineID:     &i.Source,
+		FriendlyName:         &i.VM,
+		PolicyID:             &policyID,
+		PolicyName:           &i.Policy, // "" and never null: az crashes on null
+		ProtectionState:      to.Ptr(sdk.ProtectionState(i.State())),
+		ProtectionStatus:     to.Ptr("Healthy"),
+		HealthStatus:         to.Ptr(health(i)),
+		HealthDetails:        []*sdk.AzureIaaSVMHealthDetails{},
+		LastBackupStatus:     &i.LastBackupStatus, // the key must be there for az -o table
+		LastBackupTime:       moment(i.LastBackupTime),
+		LastRecoveryPoint:    moment(i.LastPoint),
+		ProtectedItemDataID:  &i.Series,
 
-			IsScheduledForDeferredDelete: to.Ptr(false),
-			IsArchiveEnabled:             to.Ptr(false),
-			ExtendedProperties:           exclusion(i.Exclusion),
-		},
+		IsScheduledForDeferredDelete: to.Ptr(!i.DeleteAfter.IsZero()),
+		IsArchiveEnabled:             to.Ptr(false),
+		ExtendedProperties:           exclusion(i.Exclusion),
 	}
+	if !i.DeleteAfter.IsZero() {
+		p.DeferredDeleteTimeInUTC = moment(i.DeleteAfter)
+	}
+	return &sdk.ProtectedItemResource{ID: &i.ID, Name: to.Ptr("VM;" + name), Type: to.Ptr(service.TypeItem), ETag: &i.ETag, Properties: p}
 }
 
 // ItemDetail is Item with what is counted: n points, the oldest of them.
@@ -97,7 +98,8 @@ func DecodeProtect(body []byte) (service.Protect, error) {
 		in.Reset = true // {} ends the exclusion
 	}
 	if deref(p.IsRehydrate) {
-		return in, holdfast.Errorf(holdfast.Unsupported, "properties.isRehydrate", "The item is not soft-deleted; there is nothing to undelete.")
+		in.Undelete = true
+		return in, nil
 	}
 	return in, decodeState(&in, deref(p.ProtectionState))
 }

@@ -1,0 +1,374 @@
+package embedded_test
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"holdfast"
+	"holdfast/internal/embedded"
+)
+
+// refused is a request and the refusal that it gets.
+type refused struct {
+	name, method, path, body string
+	status                   int
+	code, says               string
+}
+
+func (s *sdk) refuses(t *testing.T, cases []refused) {
+	t.Helper()
+	for _, c := range cases {
+		path := strings.NewReplacer("~S", "/subscriptions/"+s.sub, "~G", "/subscriptions/"+s.sub+"/resourceGroups/lab", "~V", s.vaultPath(), "~I", strings.ReplaceAll(s.itemPath(), ";", "%3B")).Replace(c.path)
+		if !strings.Contains(path, "api-version=") {
+			path += map[bool]string{true: "&", false: "?"}[strings.Contains(path, "?")] + "api-version=2025-02-01"
+		}
+		body := strings.NewReplacer("~S", "/subscriptions/"+s.sub, "~G", "/subscriptions/"+s.sub+"/resourceGroups/lab", "~V", s.vaultPath()).Replace(c.body)
+		code, out, _ := s.send(t, c.method, path, body)
+		e, _ := out["error"].(map[string]any)
+		if code != c.status || e["code"] != c.code || !strings.Contains(fmt.Sprint(e["message"]), c.says) {
+			t.Errorf("%s: %s %s = %d %v\n want %d %s saying %q", c.name, c.method, c.path, code, out, c.status, c.code, c.says)
+		}
+	}
+}
+
+func TestBadInputIsRefused(t *testing.T) {
+	t.Parallel()
+	s := dial(t, serve(t, newWorld(), t.TempDir()))
+	lab(t, s)
+	const protect = `{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":"%s","policyId":"%s"}}`
+	other := strings.Replace("~V/backupFabrics/Azure/protectionContainers/IaasVMContainer;iaasvmcontainerv2;lab;ghost/protectedItems/VM;iaasvmcontainerv2;lab;ghost", ";", "%3B", -1)
+	s.refuses(t, []refused{
+		{"no such type", "GET", "~G/providers/Microsoft.Nothing/things", "", 404, "ResourceNotFound", "no resource type"},
+		{"wrong method", "POST", "~V", "{}", 405, "MethodNotAllowed", "POST is not offered"},
+		{"no api-version", "GET", "~S/resourceGroups?api-version=", "", 400, "MissingApiVersionParameter", "required"},
+		{"bad api-version", "GET", "~S/resourceGroups?api-version=new", "", 400, "InvalidApiVersionParameter", "date"},
+		{"bad name", "PUT", "~S/resourceGroups/a%20b", `{"location":"x"}`, 400, "InvalidParameter", "cannot name"},
+		{"other subscription", "GET", "/subscriptions/00000000-0000-0000-0000-000000000000/resourceGroups", "", 403, "AuthorizationFailed", "may not perform"},
+		{"no location", "PUT", "~S/resourceGroups/g", `{}`, 400, "InvalidParameter", "location"},
+		{"moved group", "PUT", "~S/resourceGroups/lab", `{"location":"elsewhere"}`, 409, "Conflict", "cannot change"},
+		{"group in use", "DELETE", "~S/resourceGroups/lab", "", 409, "Conflict", "machines of the site"},
+		{"site without URI", "PUT", "~S/providers/Holdfast.Site/sites/s2", `{"properties":{"resourceGroup":"lab"}}`, 400, "InvalidParameter", "properties.uri"},
+		{"host does not answer", "PUT", "~S/providers/Holdfast.Site/sites/s2", `{"properties":{"uri":"qemu+ssh://nowhere/system","resourceGroup":"lab"}}`, 409, "HostUnreachable", "nowhere"},
+		{"host twice", "PUT", "~S/providers/Holdfast.Site/sites/s2", `{"properties":{"uri":"qemu:///system","resourceGroup":"lab"}}`, 409, "Conflict", "already the site"},
+		{"relative scratch", "PUT", "~S/providers/Holdfast.Site/sites/s2", `{"properties":{"uri":"qemu:///session","resourceGroup":"lab","scratchDir":"../x"}}`, 400, "InvalidParameter", "scratchDir"},
+		{"site in use", "DELETE", "~S/providers/Holdfast.Site/sites/site1", "", 409, "Conflict", "still has the vault"},
+		{"vault elsewhere", "PUT", "~G/providers/Microsoft.RecoveryServices/vaults/v2", `{"location":"mars"}`, 400, "InvalidParameter", "Known locations: site1"},
+		{"vault moved", "PUT", "~V", `{"location":"mars"}`, 409, "Conflict", "cannot change"},
+		{"vault in no group", "PUT", "~S/resourceGroups/none/providers/Microsoft.RecoveryServices/vaults/v2", `{"location":"site1"}`, 404, "ResourceNotFound", `"none"`},
+		{"secret in URL", "PUT", "~G/providers/Microsoft.RecoveryServices/vaults/v2", `{"location":"site1","properties":{"holdfast":{"repositoryUrl":"s3://key:secret@bucket"}}}`, 400, "InvalidParameter", "credentials"},
+		{"bad redundancy", "PATCH", "~V", `{"properties":{"redundancySettings":{"standardTierStorageRedundancy":"None"}}}`, 400, "InvalidParameter", "standardTierStorageRedundancy"},
+		{"not JSON", "PUT", "~V", `"text"`, 400, "InvalidParameter", "cannot be read"},
+		{"policy without schedule", "PUT", "~V/backupPolicies/p", `{"properties":{"backupManagementType":"AzureIaasVM"}}`, 400, "InvalidParameter", "schedulePolicyType"},
+		{"no vault", "GET", "~G/providers/Microsoft.RecoveryServices/vaults/none/backupJobs", "", 404, "ResourceNotFound", `"none"`},
+		{"bad filter", "GET", "~V/backupJobs?$filter=status%20is%20'x'", "", 400, "InvalidParameter", "$filter"},
+		{"unknown filter", "GET", "~V/backupJobs?$filter=colour%20eq%20'x'", "", 400, "InvalidParameter", "colour"},
+		{"bad date", "GET", "~V/backupJobs?$filter=startTime%20eq%20'soon'", "", 400, "InvalidParameter", "dates"},
+		{"unknown VM", "PUT", other, fmt.Sprintf(protect, "~G/providers/Microsoft.Compute/virtualMachines/ghost", "~V/backupPolicies/DefaultPolicy"), 404, "ResourceNotFound", "ghost"},
+		{"names do not agree", "PUT", "~I", fmt.Sprintf(protect, "~G/providers/Microsoft.Compute/virtualMachines/db", "~V/backupPolicies/DefaultPolicy"), 400, "InvalidParameter", "is named"},
+		{"no source", "PUT", "~I", fmt.Sprintf(protect, "", "~V/backupPolicies/DefaultPolicy"), 400, "InvalidParameter", "sourceResourceId"},
+		{"other subscription's VM", "PUT", "~I", fmt.Sprintf(protect, "/subscriptions/other/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/web", "~V/backupPolicies/DefaultPolicy"), 409, "OperationNotAllowed", "another subscription"},
+		{"unknown policy", "PUT", "~I", fmt.Sprintf(protect, "~G/providers/Microsoft.Compute/virtualMachines/web", "~V/backupPolicies/None"), 400, "InvalidParameter", `policy "None"`},
+		{"no policy", "PUT", "~I", fmt.Sprintf(protect, "~G/providers/Microsoft.Compute/virtualMachines/web", ""), 400, "InvalidParameter", "policyId is missing"},
+		{"unknown type", "PUT", "~I", `{"properties":{"protectedItemType":"microsoft.compute/virtualmachines"}}`, 400, "InvalidParameter", "protectedItemType"},
+		{"backup of nothing", "POST", "~I/backup", `{"properties":{"objectType":"IaasVMBackupRequest"}}`, 404, "ResourceNotFound", "protected item"},
+		{"delete nothing", "DELETE", "~I", "", 404, "ResourceNotFound", "protected item"},
+	})
+	// Nothing of all that has left a trace.
+	for path, want := range map[string]int{"/providers/Holdfast.Site/sites?api-version=2026-11-01": 1, "/resourceGroups?api-version=2021-04-01": 1, "/providers/Microsoft.RecoveryServices/vaults?api-version=2023-04-01": 1} {
+		if _, out, _ := s.send(t, "GET", "/subscriptions/"+s.sub+path, ""); len(out["value"].([]any)) != want {
+			t.Errorf("%s has %v", path, out)
+		}
+	}
+}
+
+func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
+	t.Parallel()
+	s := dial(t, serve(t, newWorld(), t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	s.job(t, s.backupNow(t))
+	point := "~I/recoveryPoints/" + *s.points(t)[0].Name + "/restore"
+	restore := func(members string) string {
+		return `{"properties":{"objectType":"IaasVMRestoreRequest","storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default",` + members + `}}`
+	}
+	const toVM = `"recoveryType":"AlternateLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/new"`
+	s.refuses(t, []refused{
+		{"foreign policy", "PUT", "~I", `{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":"~G/providers/Microsoft.Compute/virtualMachines/web","policyId":"/x"}}`, 400, "InvalidParameter", "policyId"},
+		{"expired before it is made", "POST", "~I/backup", `{"properties":{"objectType":"IaasVMBackupRequest","recoveryPointExpiryTimeInUTC":"2020-01-01T00:00:00Z"}}`, 400, "InvalidParameter", "has passed"},
+		{"kept for ever", "POST", "~I/backup", `{"properties":{"objectType":"IaasVMBackupRequest","recoveryPointExpiryTimeInUTC":"2999-01-01T00:00:00Z"}}`, 400, "InvalidParameter", "99 years"},
+		{"not a date", "POST", "~I/backup", `{"properties":{"objectType":"IaasVMBackupRequest","recoveryPointExpiryTimeInUTC":"soon"}}`, 400, "InvalidParameter", "cannot be read"},
+		{"not a backup", "POST", "~I/backup", `{"properties":{"objectType":"Other"}}`, 400, "InvalidParameter", "objectType"},
+		{"policy in use", "DELETE", "~V/backupPolicies/DefaultPolicy", "", 400, "InvalidParameter", "protects 1 items"},
+		{"vault in use", "DELETE", "~V", "", 400, "InvalidParameter", "existing resources within the vault"},
+		{"redundancy of a used vault", "PATCH", "~V", `{"properties":{"redundancySettings":{"standardTierStorageRedundancy":"GeoRedundant"}}}`, 409, "Conflict", "cannot change"},
+		{"no such point", "POST", "~I/recoveryPoints/1/restore", restore(`"recoveryType":"RestoreDisks"`), 404, "ResourceNotFound", "recovery point"},
+		{"no mode", "POST", point, restore(`"region":"site1"`), 400, "InvalidParameter", "recoveryType"},
+		{"other region", "POST", point, restore(`"recoveryType":"RestoreDisks","region":"mars"`), 409, "OperationNotAllowed", "cannot be restored to mars"},
+		{"name taken", "POST", point, restore(`"recoveryType":"AlternateLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/db"`), 409, "Conflict", "replace the disks"},
+		{"unknown network", "POST", point, restore(toVM + `,"virtualNetworkId":"~G/providers/Microsoft.Network/virtualNetworks/none"`), 404, "ResourceNotFound", `network "none"`},
+		{"some disks of a VM", "POST", point, restore(toVM + `,"restoreDiskLunList":[0]`), 400, "InvalidParameter", "chosen with RestoreDisks"},
+		{"unknown LUN", "POST", point, restore(`"recoveryType":"RestoreDisks","restoreDiskLunList":[7]`), 400, "InvalidParameter", "LUN 7"},
+		{"unknown pool", "POST", point, strings.Replace(restore(`"recoveryType":"RestoreDisks"`), "Accounts/default", "Accounts/none", 1), 404, "ResourceNotFound", `pool "none"`},
+		{"no place", "POST", point, `{"properties":{"objectType":"IaasVMRestoreRequest","recoveryType":"RestoreDisks"}}`, 400, "InvalidParameter", "where the disks go"},
+		{"relative directory", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"directory":"a/b"}`), 400, "InvalidParameter", "absolute"},
+		{"climbing directory", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"directory":"/a/../b"}`), 400, "InvalidParameter", "absolute"},
+		{"unknown format", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"format":"vmdk"}`), 400, "InvalidParameter", "raw or qcow2"},
+		{"bad prefix", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"namePrefix":"../x"}`), 400, "InvalidParameter", "namePrefix"},
+		{"in place", "POST", point, restore(`"recoveryType":"OriginalLocation"`), 409, "OperationNotAllowed", "not offered"},
+		{"no such job", "GET", "~V/backupJobs/none", "", 404, "ResourceNotFound", "job"},
+	})
+}
+
+func TestSecondBackupAtOnceIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	w.hold = make(chan struct{})
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	first := s.backupNow(t)
+	<-w.begun
+	s.refuses(t, []refused{
+		{"second backup", "POST", "~I/backup", `{"properties":{"objectType":"IaasVMBackupRequest"}}`, 409, "Conflict", "already running"},
+		{"delete while backing up", "DELETE", "~I", "", 409, "Conflict", "already running"},
+	})
+	close(w.hold)
+	if j := s.job(t, first); *j.Status != "Completed" || len(w.backups) != 1 {
+		t.Errorf("the first backup: %+v, %d runs", j, len(w.backups))
+	}
+}
+
+func TestVaultPlaceIsRefused(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	for _, kind := range []holdfast.Kind{holdfast.Full, holdfast.Denied, holdfast.Conflict, holdfast.WrongKey} {
+		w.refuse = holdfast.Errorf(kind, "/vaults/x", "The directory is no place for a repository.").WithCause(errors.New("secret detail"))
+		code, out, _ := s.send(t, "PUT", "/subscriptions/"+s.sub+"/resourceGroups/lab/providers/Microsoft.RecoveryServices/vaults/v2?api-version=2023-04-01", `{"location":"site1"}`)
+		if e := out["error"].(map[string]any); code != 409 || e["code"] != string(kind) || strings.Contains(fmt.Sprint(out), "secret") {
+			t.Errorf("%s: %d %v", kind, code, out)
+		}
+	}
+	if code, _, _ := s.send(t, "GET", "/subscriptions/"+s.sub+"/resourceGroups/lab/providers/Microsoft.RecoveryServices/vaults/v2?api-version=2023-04-01", ""); code != 404 {
+		t.Errorf("a refused vault is there: %d", code)
+	}
+}
+
+func TestSignIn(t *testing.T) {
+	t.Parallel()
+	r := serve(t, newWorld(), t.TempDir())
+	base := r.env["HOLDFAST_ENDPOINT"]
+	form := func(secret string) url.Values {
+		return url.Values{"grant_type": {"client_credentials"}, "client_id": {r.env["HOLDFAST_CLIENT_ID"]}, "client_secret": {secret}, "scope": {base + "/.default"}}
+	}
+	for _, authority := range []string{"/adfs", "/" + r.env["HOLDFAST_TENANT_ID"] + "/v2.0"} {
+		var doc struct {
+			Issuer string `json:"issuer"`
+			Token  string `json:"token_endpoint"`
+			Keys   string `json:"jwks_uri"`
+		}
+		r.getJSON(t, base+authority+"/.well-known/openid-configuration", "", &doc)
+		if doc.Issuer != base+authority {
+			t.Errorf("issuer %s at %s", doc.Issuer, authority)
+		}
+		var keys struct{ Keys []map[string]string }
+		r.getJSON(t, doc.Keys, "", &keys)
+		if len(keys.Keys) != 1 || keys.Keys[0]["crv"] != "P-256" {
+			t.Errorf("keys: %v", keys)
+		}
+		resp, err := r.hc.PostForm(doc.Token, form(r.env["HOLDFAST_CLIENT_SECRET"]))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var token struct {
+			AccessToken string `json:"access_token"`
+		}
+		decodeBody(t, resp, &token)
+		var subs struct{ Value []map[string]any }
+		r.getJSON(t, base+"/subscriptions?api-version=2022-12-01", token.AccessToken, &subs)
+		if len(subs.Value) != 1 || subs.Value[0]["subscriptionId"] != r.env["HOLDFAST_SUBSCRIPTION_ID"] {
+			t.Errorf("subscriptions: %v", subs)
+		}
+		resp, err = r.hc.PostForm(doc.Token, form("wrong"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		var refusal struct {
+			Error string `json:"error"`
+		}
+		if decodeBody(t, resp, &refusal); resp.StatusCode != 401 || refusal.Error != "invalid_client" {
+			t.Errorf("wrong secret: %d %+v", resp.StatusCode, refusal)
+		}
+	}
+	for _, bearer := range []string{"", "x", "eyJhbGciOiJub25lIn0.e30."} {
+		var body struct{ Error struct{ Code string } }
+		if code := r.getJSON(t, base+"/subscriptions/none/resourceGroups?api-version=2022-12-01", bearer, &body); code != 401 || body.Error.Code != "AuthenticationFailed" {
+			t.Errorf("bearer %q: %d %+v", bearer, code, body)
+		}
+	}
+}
+
+func (r *running) getJSON(t *testing.T, link, bearer string, into any) int {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), "GET", link, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bearer != "" {
+		req.Header.Set("Authorization", "Bearer "+bearer)
+	}
+	resp, err := r.hc.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	decodeBody(t, resp, into)
+	return resp.StatusCode
+}
+
+func decodeBody(t *testing.T, resp *http.Response, into any) {
+	t.Helper()
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := json.Unmarshal(b, into); err != nil {
+		t.Fatalf("%s: %v: %s", resp.Request.URL, err, b)
+	}
+}
+
+func TestMetadataShapes(t *testing.T) {
+	t.Parallel()
+	r := serve(t, newWorld(), t.TempDir())
+	base := r.env["HOLDFAST_ENDPOINT"] + "/metadata/endpoints?api-version="
+	var small struct {
+		Authentication struct{ LoginEndpoint string }
+		PortalEndpoint string
+	}
+	r.getJSON(t, base+"2015-01-01", "", &small)
+	if !strings.HasSuffix(small.Authentication.LoginEndpoint, "/adfs") || small.PortalEndpoint == "" {
+		t.Errorf("2015: %+v", small)
+	}
+	var many []struct{ Name, ResourceManager string }
+	r.getJSON(t, base+"2019-05-01", "", &many)
+	if len(many) != 1 || many[0].Name == "AzureCloud" {
+		t.Errorf("2019: %+v", many)
+	}
+	var one struct {
+		ResourceManager string
+		Suffixes        map[string]any
+	}
+	r.getJSON(t, base+"2022-09-01", "", &one)
+	if one.ResourceManager != r.env["HOLDFAST_ENDPOINT"] || one.Suffixes == nil {
+		t.Errorf("2022: %+v", one)
+	}
+}
+
+func TestRequestLimits(t *testing.T) {
+	t.Parallel()
+	s := dial(t, serve(t, newWorld(), t.TempDir()))
+	s.refuses(t, []refused{{"large body", "PUT", "~S/resourceGroups/g", `{"location":"` + strings.Repeat("x", 5<<20) + `"}`, 413, "RequestContentTooLarge", "larger"}})
+	for _, path := range []string{"/..%2f..%2fetc/passwd", "/a%00b", "//", "/subscriptions//"} {
+		req, err := http.NewRequestWithContext(t.Context(), "GET", s.env["HOLDFAST_ENDPOINT"], bytes.NewReader(nil))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.URL.Opaque = path
+		resp, err := s.hc.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != 400 && resp.StatusCode != 401 {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
+		if resp.Header.Get("x-ms-request-id") == "" {
+			t.Errorf("%s: no request id", path)
+		}
+	}
+}
+
+// TestRestart: the second start is the same server: same sign-in, same
+// resources, and a job that the first one left is finished.
+func TestRestart(t *testing.T) {
+	t.Parallel()
+	dir, w := t.TempDir(), newWorld()
+	w.hold = make(chan struct{})
+	s := dial(t, serve(t, w, dir))
+	lab(t, s)
+	s.protect(t)
+	accepted := s.backupNow(t)
+	<-w.begun
+	if _, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Inventory: w, Provisioner: w, Backup: w.Backup, Restore: w.Restore}); err == nil || !strings.Contains(err.Error(), "another") {
+		t.Errorf("a second server on the same directory: %v", err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	close(w.hold)
+	again := dial(t, serve(t, w, dir))
+	if again.env["HOLDFAST_CLIENT_SECRET"] != s.env["HOLDFAST_CLIENT_SECRET"] || again.env["HOLDFAST_ENDPOINT"] == s.env["HOLDFAST_ENDPOINT"] {
+		t.Errorf("admin.env after a restart: %v, before: %v", again.env, s.env)
+	}
+	link, err := url.Parse(accepted.Header.Get("Azure-AsyncOperation"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	accepted.Header.Set("Azure-AsyncOperation", again.env["HOLDFAST_ENDPOINT"]+link.RequestURI())
+	if j := again.job(t, accepted); *j.Status != "Completed" || w.backups[0].PointID != w.backups[1].PointID {
+		t.Errorf("the job after the restart: %+v", j)
+	}
+	if n := len(again.points(t)); n != 1 {
+		t.Errorf("%d points", n)
+	}
+}
+
+func TestPrivateFiles(t *testing.T) {
+	t.Parallel()
+	r := serve(t, newWorld(), t.TempDir())
+	for name, mode := range map[string]os.FileMode{"admin.env": 0o600, "catalog.db": 0o600, "catalog.db-wal": 0o600, "tls/ca.key": 0o600, "tls/ca.pem": 0o644} {
+		info, err := os.Stat(filepath.Join(r.dir, name))
+		if err != nil || info.Mode().Perm() != mode {
+			t.Errorf("%s: %v, %v; want %v", name, info, err, mode)
+		}
+	}
+}
+
+func TestDeleteAndUndelete(t *testing.T) {
+	t.Parallel()
+	s := dial(t, serve(t, newWorld(), t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	s.job(t, s.backupNow(t))
+	const version = "?api-version=2025-02-01"
+	if code, out, _ := s.send(t, "DELETE", s.itemPath()+version, ""); code != 202 {
+		t.Fatalf("delete: %d %v", code, out)
+	}
+	_, out, _ := s.send(t, "GET", s.itemPath()+version, "")
+	p := out["properties"].(map[string]any)
+	if p["isScheduledForDeferredDelete"] != true || p["protectionState"] != "ProtectionStopped" || p["deferredDeleteTimeInUTC"] == nil || len(s.points(t)) != 1 {
+		t.Errorf("soft-deleted item: %v", p)
+	}
+	s.refuses(t, []refused{
+		{"backup of a deleted item", "POST", "~I/backup", `{"properties":{"objectType":"IaasVMBackupRequest"}}`, 409, "OperationNotAllowed", "stopped"},
+		{"deleted twice", "DELETE", "~I", "", 409, "Conflict", "deleted already"},
+	})
+	vm := `{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":"` + s.vmID("web") + `",`
+	if code, out, _ := s.send(t, "PUT", s.itemPath()+version, vm+`"policyId":"","protectionState":"ProtectionStopped","isRehydrate":true}}`); code != 202 {
+		t.Fatalf("undelete: %d %v", code, out)
+	}
+	s.protect(t) // resume
+	if j := s.job(t, s.backupNow(t)); *j.Status != "Completed" || len(s.points(t)) != 2 {
+		t.Errorf("backup after undelete: %+v", j)
+	}
+}

@@ -1,0 +1,104 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/job"
+)
+
+// DeleteItem ends the protection of an item and gives up its points. With soft
+// delete on, as it is in a new vault, nothing goes yet: the item is marked, and
+// Undelete brings it back. With soft delete off a job deletes the points from
+// the repository, and the item goes when they are gone.
+func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		i, err := findItem(tx, id)
+		if err != nil {
+			return Job{}, err
+		}
+		v, err := findVault(tx, i.Vault)
+		if err != nil {
+			return Job{}, err
+		}
+		if err := job.Idle(tx, backupOf(i), i.VM); err != nil {
+			return Job{}, err
+		}
+		if v.Setting("securitySettings", "softDeleteSettings", "softDeleteState") == "Disabled" {
+			return s.deleteNow(ctx, tx, v, i)
+		}
+		if !i.DeleteAfter.IsZero() {
+			return Job{}, holdfast.Errorf(holdfast.Conflict, i.VM, "The item %q is deleted already; its data is kept until %s.", i.VM, i.DeleteAfter.Format(time.RFC3339))
+		}
+		i.Held, i.Policy, i.DeleteAfter = Stopped, "", tx.Now().AddDate(0, 0, v.SoftDeleteDays())
+		if err := putItem(tx, i); err != nil {
+			return Job{}, err
+		}
+		return job.Record(tx, i.spec(ctx, "DeleteBackupData"))
+	})
+}
+
+// Undelete brings a soft-deleted item back; its protection stays stopped.
+func undelete(ctx context.Context, tx *catalog.Tx, i Item) (Job, error) {
+	if i.DeleteAfter.IsZero() {
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.isRehydrate", "The item %q is not soft-deleted; there is nothing to undelete.", i.VM)
+	}
+	i.DeleteAfter = time.Time{}
+	if err := putItem(tx, i); err != nil {
+		return Job{}, err
+	}
+	return job.Record(tx, i.spec(ctx, "Undelete"))
+}
+
+// deleteNow starts the job that deletes an item's points.
+func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item) (Job, error) {
+	if s.Delete == nil {
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "This server cannot delete points from a repository.").
+			WithHint("Turn the vault's soft delete on; then the item is only marked.")
+	}
+	points, err := list(tx, catalog.Query{Type: TypePoint, Parent: i.ID}, decodePoint)
+	if err != nil {
+		return Job{}, err
+	}
+	args := holdfast.DeletePointsArgs{Repository: v.Repository}
+	for _, p := range points {
+		args.PointIDs = append(args.PointIDs, p.Result.PointID)
+	}
+	i.Held, i.Policy = Stopped, ""
+	if err := putItem(tx, i); err != nil {
+		return Job{}, err
+	}
+	spec := i.spec(ctx, "DeleteBackupData")
+	spec.Exclusive = backupOf(i)
+	return job.Enqueue(s.Jobs, tx, kindDelete, spec, args)
+}
+
+// deleteDone forgets an item whose points are gone.
+func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
+	if runErr != nil {
+		return nil // the item stays, stopped, with the points that are left
+	}
+	j, err := job.Get(tx, jobID)
+	if err != nil {
+		return err
+	}
+	i, err := findItem(tx, j.Subject)
+	if err != nil {
+		return err
+	}
+	if err := tx.DeleteUnder(i.ID); err != nil {
+		return err
+	}
+	for _, id := range []string{claim(i.Source), i.ID} {
+		if gone, err := tx.Delete(id); err != nil || !gone {
+			return fmt.Errorf("forget %s: gone %v: %w", id, gone, err)
+		}
+	}
+	return nil
+}
+
+// backupOf is what the jobs that write an item's points hold, one at a time.
+func backupOf(i Item) string { return "backup:" + i.ID }
