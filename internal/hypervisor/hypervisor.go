@@ -149,6 +149,10 @@ const (
 	Crashed State = "crashed"
 )
 
+// PausedIOError is the StateReason of a domain that QEMU stopped because a
+// disk could not be written (no space, most often).
+const PausedIOError = "ioerror"
+
 // Active says that QEMU runs, so that backup jobs and checkpoints are possible.
 func (s State) Active() bool { return s == Running || s == Paused }
 
@@ -171,6 +175,9 @@ type Domain struct {
 	// Confidential is the launchSecurity type (sev, …); "" without.
 	Confidential string
 	HostDevices  int // passed-through devices
+
+	// QEMUUser and QEMUGroup are what its QEMU process runs as; -1 unknown or off.
+	QEMUUser, QEMUGroup int
 
 	// AgentChannel says that a guest agent channel is defined; AgentConnected
 	// that the guest has opened it.

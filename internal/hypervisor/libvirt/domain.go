@@ -1,0 +1,186 @@
+package libvirt
+
+import (
+	"cmp"
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	rpc "github.com/digitalocean/go-libvirt"
+	"github.com/google/uuid"
+
+	"holdfast/internal/hypervisor"
+)
+
+// lookup finds a domain by its UUID's text form.
+func lookup(l *rpc.Libvirt, id string) (rpc.Domain, error) {
+	u, err := uuid.Parse(id)
+	if err != nil {
+		return rpc.Domain{}, fmt.Errorf("%w: %q is not a UUID", hypervisor.ErrNoDomain, id)
+	}
+	return l.DomainLookupByUUID(rpc.UUID(u))
+}
+
+// onDomain runs f on a domain found by its UUID.
+func onDomain(ctx context.Context, h *Host, id string, f func(*rpc.Libvirt, rpc.Domain) error) error {
+	return do(ctx, h, func(l *rpc.Libvirt) error {
+		d, err := lookup(l, id)
+		if err != nil {
+			return err
+		}
+		return f(l, d)
+	})
+}
+
+// Domains lists all domains with their facts, ordered by name.
+func (h *Host) Domains(ctx context.Context) ([]hypervisor.Domain, error) {
+	return call(ctx, h, func(l *rpc.Libvirt) ([]hypervisor.Domain, error) {
+		pools, err := pools(l)
+		if err != nil {
+			return nil, err
+		}
+		found, _, err := l.ConnectListAllDomains(1, rpc.ConnectListDomainsActive|rpc.ConnectListDomainsInactive)
+		if err != nil {
+			return nil, err
+		}
+		var all []hypervisor.Domain
+		for _, d := range found {
+			facts, err := domainFacts(l, d, pools)
+			if errors.Is(classify(err), hypervisor.ErrNoDomain) {
+				continue // it went away meanwhile
+			}
+			if err != nil {
+				return nil, err
+			}
+			all = append(all, facts)
+		}
+		slices.SortFunc(all, func(a, b hypervisor.Domain) int { return cmp.Compare(a.Name, b.Name) })
+		return all, nil
+	})
+}
+
+// Domain gives one domain's facts.
+func (h *Host) Domain(ctx context.Context, id string) (hypervisor.Domain, error) {
+	return h.domain(ctx, func(l *rpc.Libvirt) (rpc.Domain, error) { return lookup(l, id) })
+}
+
+// DomainNamed gives the facts of the domain with that name.
+func (h *Host) DomainNamed(ctx context.Context, name string) (hypervisor.Domain, error) {
+	return h.domain(ctx, func(l *rpc.Libvirt) (rpc.Domain, error) { return l.DomainLookupByName(name) })
+}
+
+func (h *Host) domain(ctx context.Context, find func(*rpc.Libvirt) (rpc.Domain, error)) (hypervisor.Domain, error) {
+	return call(ctx, h, func(l *rpc.Libvirt) (hypervisor.Domain, error) {
+		d, err := find(l)
+		if err != nil {
+			return hypervisor.Domain{}, err
+		}
+		pools, err := pools(l)
+		if err != nil {
+			return hypervisor.Domain{}, err
+		}
+		return domainFacts(l, d, pools)
+	})
+}
+
+// DomainXML gives the persistent definition with its secrets; of a transient
+// domain, which has none, the running one in the form of a definition.
+func (h *Host) DomainXML(ctx context.Context, id string) (string, error) {
+	return call(ctx, h, func(l *rpc.Libvirt) (string, error) {
+		d, err := lookup(l, id)
+		if err != nil {
+			return "", err
+		}
+		return l.DomainGetXMLDesc(d, rpc.DomainXMLInactive|rpc.DomainXMLSecure)
+	})
+}
+
+// Define makes a domain of XML. libvirt would replace a domain of the same name
+// and UUID; this refuses with ErrExists.
+func (h *Host) Define(ctx context.Context, xml string) (string, error) {
+	return call(ctx, h, func(l *rpc.Libvirt) (string, error) {
+		name, id, err := identity(xml)
+		if err != nil {
+			return "", fmt.Errorf("%w: domain XML: %w", hypervisor.ErrInvalid, err)
+		}
+		if _, err := l.DomainLookupByName(name); err == nil {
+			return "", fmt.Errorf("%w: a virtual machine named %q", hypervisor.ErrExists, name)
+		}
+		if id != "" {
+			if d, err := lookup(l, id); err == nil {
+				return "", fmt.Errorf("%w: UUID %s belongs to the virtual machine %q", hypervisor.ErrExists, id, d.Name)
+			}
+		}
+		d, err := l.DomainDefineXMLFlags(xml, 0)
+		if err != nil {
+			return "", err
+		}
+		return uuid.UUID(d.UUID).String(), nil
+	})
+}
+
+// Undefine forgets a domain that is shut off; its disks stay.
+func (h *Host) Undefine(ctx context.Context, id string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		return l.DomainUndefineFlags(d, rpc.DomainUndefineManagedSave|rpc.DomainUndefineSnapshotsMetadata|
+			rpc.DomainUndefineCheckpointsMetadata|rpc.DomainUndefineNvram)
+	})
+}
+
+// Start boots a domain; already running is no error.
+func (h *Host) Start(ctx context.Context, id string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		state, _, err := state(l, d)
+		if err != nil || state.Active() {
+			return err
+		}
+		return l.DomainCreate(d)
+	})
+}
+
+// Destroy takes a domain's power away; already off is no error.
+func (h *Host) Destroy(ctx context.Context, id string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		err := l.DomainDestroyFlags(d, 0)
+		if errors.Is(classify(err), hypervisor.ErrNotRunning) {
+			return nil
+		}
+		return err
+	})
+}
+
+// Resume lets a paused domain run; already running is no error.
+func (h *Host) Resume(ctx context.Context, id string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		s, _, err := state(l, d)
+		if err != nil || s == hypervisor.Running {
+			return err
+		}
+		return l.DomainResume(d)
+	})
+}
+
+// state maps libvirt's states (virDomainState) and names the reasons of a pause
+// that matter (virDomainPausedReason).
+func state(l *rpc.Libvirt, d rpc.Domain) (hypervisor.State, string, error) {
+	s, reason, err := l.DomainGetState(d, 0)
+	if err != nil {
+		return "", "", err
+	}
+	switch rpc.DomainState(s) {
+	case rpc.DomainRunning, rpc.DomainBlocked, rpc.DomainShutdown:
+		return hypervisor.Running, "", nil
+	case rpc.DomainPaused, rpc.DomainPmsuspended:
+		switch rpc.DomainPausedReason(reason) {
+		case rpc.DomainPausedIoerror:
+			return hypervisor.Paused, hypervisor.PausedIOError, nil
+		case rpc.DomainPausedUser:
+			return hypervisor.Paused, "user", nil
+		}
+		return hypervisor.Paused, "", nil
+	case rpc.DomainCrashed:
+		return hypervisor.Crashed, "", nil
+	}
+	return hypervisor.ShutOff, "", nil
+}
