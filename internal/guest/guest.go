@@ -103,17 +103,19 @@ func (a Agent) Freeze(ctx context.Context, timeout time.Duration) (int, error) {
 	return n, err
 }
 
-// Thaw thaws the guest's file systems and asks whether they are thawed: only
-// the status counts, since a thaw may report an error although it worked
+// Thaw thaws the guest's file systems, asks whether they are thawed, and says
+// how many this call has thawed: none means that somebody else did it before.
+// Only the status counts, since a thaw may report an error although it worked
 // (Windows VSS past its 10 s). ErrStillFrozen when they are not.
-func (a Agent) Thaw(ctx context.Context, timeout time.Duration) error {
-	thawErr := a.call(ctx, "guest-fsfreeze-thaw", nil, nil, timeout)
+func (a Agent) Thaw(ctx context.Context, timeout time.Duration) (int, error) {
+	var n int
+	thawErr := a.call(ctx, "guest-fsfreeze-thaw", nil, &n, timeout)
 	frozen, err := a.Frozen(ctx, timeout)
 	switch {
 	case err != nil:
-		return errors.Join(thawErr, err)
+		return n, errors.Join(thawErr, err)
 	case frozen:
-		return errors.Join(ErrStillFrozen, thawErr)
+		return n, errors.Join(ErrStillFrozen, thawErr)
 	}
-	return nil
+	return n, nil
 }

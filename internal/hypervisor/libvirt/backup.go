@@ -236,29 +236,47 @@ func (h *Host) RedefineCheckpoint(ctx context.Context, id, doc string, targets [
 	if err := x.Unmarshal(doc); err != nil {
 		return fmt.Errorf("%w: checkpoint XML: %w", hypervisor.ErrInvalid, err)
 	}
-	// Parents may be gone, and the domain of that time is not needed: libvirt
-	// takes what the domain is now.
-	x.Parent, x.Domain = nil, nil
 	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
-		live, err := l.DomainGetXMLDesc(d, 0)
-		if err != nil {
-			return err
-		}
-		f, err := parseDomain(live)
-		if err != nil {
-			return err
-		}
-		x.Disks = &libvirtxml.DomainCheckpointDisks{}
-		for _, disk := range f.Disks {
-			x.Disks.Disks = append(x.Disks.Disks, checkpointDisk(disk.Target, slices.Contains(targets, disk.Target)))
-		}
-		again, err := x.Marshal()
-		if err != nil {
-			return err
-		}
-		_, err = l.DomainCheckpointCreateXML(d, again,
-			uint32(rpc.DomainCheckpointCreateRedefine|rpc.DomainCheckpointCreateRedefineValidate))
+		_, err := redefine(l, d, x, targets,
+			rpc.DomainCheckpointCreateRedefine|rpc.DomainCheckpointCreateRedefineValidate)
 		return err
+	})
+}
+
+// redefine gives libvirt a checkpoint of the domain as it is now: parents may
+// be gone, and the domain of that time is not needed.
+func redefine(l *rpc.Libvirt, d rpc.Domain, x libvirtxml.DomainCheckpoint, targets []string,
+	flags rpc.DomainCheckpointCreateFlags) (rpc.DomainCheckpoint, error) {
+	live, err := l.DomainGetXMLDesc(d, 0)
+	if err != nil {
+		return rpc.DomainCheckpoint{}, err
+	}
+	f, err := parseDomain(live)
+	if err != nil {
+		return rpc.DomainCheckpoint{}, err
+	}
+	x.Parent, x.Domain = nil, nil
+	x.Disks = &libvirtxml.DomainCheckpointDisks{}
+	for _, disk := range f.Disks {
+		x.Disks.Disks = append(x.Disks.Disks, checkpointDisk(disk.Target, slices.Contains(targets, disk.Target)))
+	}
+	doc, err := x.Marshal()
+	if err != nil {
+		return rpc.DomainCheckpoint{}, err
+	}
+	return l.DomainCheckpointCreateXML(d, doc, uint32(flags))
+}
+
+// DropBitmaps removes the bitmaps of a checkpoint that libvirt does not know,
+// by making it known, unvalidated, and deleting it.
+func (h *Host) DropBitmaps(ctx context.Context, id, checkpoint string, targets []string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		x := libvirtxml.DomainCheckpoint{Name: checkpoint, CreationTime: "1"}
+		c, err := redefine(l, d, x, targets, rpc.DomainCheckpointCreateRedefine)
+		if err != nil {
+			return err
+		}
+		return l.DomainCheckpointDelete(c, 0)
 	})
 }
 

@@ -1,0 +1,102 @@
+package guestlab
+
+import (
+	"cmp"
+	"fmt"
+	"html"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// domain makes the guest's images and writes its XML.
+func (g *Guest) domain(o Options, image string) string {
+	g.t.Helper()
+	args, err := os.ReadFile(filepath.Join(image, "cmdline"))
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	for _, f := range []string{"vmlinuz", "initrd.img"} {
+		g.run("cp", filepath.Join(image, f), filepath.Join(g.Dir, f))
+	}
+	next := map[string]int{}
+	disks := g.disk("system", Disk{Format: o.System.Format, Bus: o.System.Bus, Path: filepath.Join(image, "disk.qcow2")}, true, next)
+	for i, d := range o.Disks {
+		disks += g.disk(fmt.Sprintf("data%d", i), d, d.Path == "", next)
+	}
+	var loader, channel, tpm string
+	if o.UEFI {
+		loader = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>" +
+			"<nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>" + filepath.Join(g.Dir, "nvram.fd") + "</nvram>"
+	}
+	if !o.NoAgent {
+		channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+	}
+	if o.TPM {
+		tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
+	}
+	return fmt.Sprintf(`<domain type='qemu'>
+  <name>%s</name>
+  <memory unit='MiB'>512</memory>
+  <vcpu>2</vcpu>
+  <os>
+    <type arch='x86_64' machine='q35'>hvm</type>
+    %s
+    <kernel>%s</kernel>
+    <initrd>%s</initrd>
+    <cmdline>%s</cmdline>
+  </os>
+  <features><acpi/></features>
+  <cpu mode='maximum'/>
+  <on_poweroff>destroy</on_poweroff>
+  <on_reboot>restart</on_reboot>
+  <on_crash>destroy</on_crash>
+  <devices>
+    %s
+    <controller type='scsi' model='virtio-scsi'/>
+    <serial type='file'><source path='%s'/></serial>
+    %s%s
+    <memballoon model='none'/>
+  </devices>
+</domain>`, g.Name, loader, filepath.Join(g.Dir, "vmlinuz"), filepath.Join(g.Dir, "initrd.img"),
+		html.EscapeString(strings.TrimSpace(string(args))), disks, filepath.Join(g.Dir, "console"), channel, tpm)
+}
+
+// prefixes of target names by bus.
+var prefixes = map[string]string{"virtio": "vd", "scsi": "sd", "sata": "sd"}
+
+// disk makes one image and writes its XML. A given image is used as it is, or
+// copied when it is only the template.
+func (g *Guest) disk(name string, d Disk, fresh bool, next map[string]int) string {
+	g.t.Helper()
+	d.Format, d.Bus = cmp.Or(d.Format, "qcow2"), cmp.Or(d.Bus, "virtio")
+	d.Size = cmp.Or(d.Size, 64<<20)
+	path := d.Path
+	if fresh {
+		path = filepath.Join(g.Dir, name+"."+d.Format)
+		switch {
+		case d.Path == "":
+			g.run("qemu-img", "create", "-q", "-f", d.Format, path, strconv.FormatInt(d.Size, 10))
+		case d.Format == "qcow2":
+			g.run("cp", "--sparse=always", d.Path, path)
+		default:
+			g.run("qemu-img", "convert", "-q", "-O", d.Format, d.Path, path)
+		}
+	}
+	g.Disks = append(g.Disks, path)
+	prefix := prefixes[d.Bus]
+	target := prefix + string(rune('a'+next[prefix]))
+	next[prefix]++
+	return fmt.Sprintf(`<disk type='file' device='disk'><driver name='qemu' type='%s' discard='unmap'/><source file='%s'/><target dev='%s' bus='%s'/><serial>%s</serial></disk>`,
+		d.Format, path, target, d.Bus, name)
+}
+
+// run runs a program that must succeed.
+func (g *Guest) run(name string, args ...string) {
+	g.t.Helper()
+	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
+		g.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+	}
+}

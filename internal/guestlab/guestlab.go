@@ -1,0 +1,228 @@
+// Package guestlab makes real guests for tests: it starts libvirt where nobody
+// does, defines a small Debian machine from the cached image with the disks
+// that a test wants, boots it, waits for its agent, runs commands in it, and
+// takes everything away at the end.
+//
+// Only tests import it. It promises that what it made is gone after the test,
+// failed or not, and that nothing else is touched: every domain's name starts
+// with "holdfast-lab-" and ends in the test's own random part. It does not
+// promise speed: guests run under software emulation, because a /dev/kvm that
+// is there may not work.
+package guestlab
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/hex"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast/internal/guest"
+	"holdfast/internal/hypervisor/libvirt"
+)
+
+// URI is the libvirt of every lab.
+const URI = "qemu:///system"
+
+// bootDeadline is how long a guest may take until its agent answers. It takes
+// 10 s of processor time; machines that run tests are busy.
+const bootDeadline = 5 * time.Minute
+
+// Disk is one data disk that a test wants.
+type Disk struct {
+	Format string // qcow2 (default) or raw
+	Size   int64  // bytes; default 64 MiB
+	Bus    string // virtio (default), scsi, sata
+	Path   string // an existing image instead of a new one
+}
+
+// Options of a guest. The zero value is a guest with its system disk only.
+type Options struct {
+	Name   string // goes into the domain's name
+	Disks  []Disk // data disks, in order of their targets
+	System Disk   // only Format and Bus count
+	UEFI   bool   // OVMF with NVRAM; the kernel is loaded by QEMU
+	TPM    bool   // swtpm 2.0
+	Off    bool   // define it only
+	// NoAgent leaves out the agent's channel; the boot is not waited for.
+	NoAgent bool
+}
+
+// Guest is one domain of a lab.
+type Guest struct {
+	Host  *libvirt.Host
+	Agent guest.Agent
+	UUID  string
+	Name  string
+	Dir   string   // its files; QEMU reaches it
+	Disks []string // paths: the system disk, then the data disks
+
+	t testing.TB
+}
+
+// Host gives a libvirt that answers, started by scripts/libvirt-up when need
+// be. A machine that cannot run guests skips the test and says why.
+func Host(t testing.TB) *libvirt.Host {
+	t.Helper()
+	if err := up(); err != nil {
+		t.Skipf("no libvirt on this machine: %v", err)
+	}
+	h, err := libvirt.Connect(t.Context(), URI)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { h.Close() })
+	return h
+}
+
+var up = sync.OnceValue(func() error { _, err := script("libvirt-up"); return err })
+
+// Image gives the directory of the cached guest image, building it if need be.
+func Image(t testing.TB) string {
+	t.Helper()
+	dir, err := image()
+	if err != nil {
+		t.Skipf("no guest image: %v", err)
+	}
+	return dir
+}
+
+var image = sync.OnceValues(func() (string, error) { return script("guest-image") })
+
+// script runs one of the project's scripts and gives what it printed.
+func script(name string) (string, error) {
+	_, here, _, _ := runtime.Caller(0)
+	cmd := exec.Command(filepath.Join(filepath.Dir(here), "..", "..", "scripts", name))
+	var stderr strings.Builder
+	cmd.Stderr = &stderr
+	out, err := cmd.Output()
+	if err != nil {
+		return "", fmt.Errorf("scripts/%s: %w: %s", name, err, strings.TrimSpace(stderr.String()))
+	}
+	return strings.TrimSpace(string(out)), nil
+}
+
+// Dir makes a directory that QEMU, which is not root, can reach. It goes away
+// with the test.
+func Dir(t testing.TB) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("", "holdfast-lab-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	if err := os.Chmod(dir, 0o711); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// New defines a guest, boots it and waits for its agent.
+func New(t testing.TB, o Options) *Guest {
+	t.Helper()
+	host, image := Host(t), Image(t)
+	id := make([]byte, 4)
+	if _, err := rand.Read(id); err != nil {
+		t.Fatal(err)
+	}
+	name := "holdfast-lab-" + o.Name + "-" + hex.EncodeToString(id)
+	g := &Guest{Host: host, Name: name, Dir: Dir(t), t: t}
+	doc := g.domain(o, image)
+	uuid, err := host.Define(t.Context(), doc)
+	if err != nil {
+		t.Fatalf("define: %v\n%s", err, doc)
+	}
+	g.UUID, g.Agent = uuid, guest.Of(host, uuid)
+	t.Cleanup(g.remove)
+	if !o.Off {
+		g.Start()
+	}
+	return g
+}
+
+// remove takes the domain away, running or not.
+func (g *Guest) remove() {
+	// The test's own context is over by now.
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if _, err := g.Host.Domain(ctx, g.UUID); err != nil {
+		return // the test undefined it
+	}
+	if err := g.Host.Destroy(ctx, g.UUID); err != nil {
+		g.t.Errorf("destroy %s: %v", g.Name, err)
+	}
+	if err := g.Host.Undefine(ctx, g.UUID); err != nil {
+		g.t.Errorf("undefine %s: %v", g.Name, err)
+	}
+}
+
+// Start boots the guest and, when it has an agent's channel, waits for it.
+func (g *Guest) Start() {
+	g.t.Helper()
+	if err := g.Host.Start(g.t.Context(), g.UUID); err != nil {
+		g.t.Fatal(err)
+	}
+	d, err := g.Host.Domain(g.t.Context(), g.UUID)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	if d.AgentChannel {
+		g.WaitAgent()
+	}
+}
+
+// WaitAgent waits until the guest agent answers.
+func (g *Guest) WaitAgent() {
+	g.t.Helper()
+	ctx, cancel := context.WithTimeout(g.t.Context(), bootDeadline)
+	defer cancel()
+	for {
+		err := g.Agent.Ping(ctx, 5*time.Second)
+		if err == nil {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			log, _ := os.ReadFile(filepath.Join(g.Dir, "console"))
+			g.t.Fatalf("the agent of %s does not answer after %s: %v\nconsole:\n%s", g.Name, bootDeadline, err, log)
+		case <-time.After(200 * time.Millisecond):
+		}
+	}
+}
+
+// Destroy takes the guest's power away.
+func (g *Guest) Destroy() {
+	g.t.Helper()
+	if err := g.Host.Destroy(g.t.Context(), g.UUID); err != nil {
+		g.t.Fatal(err)
+	}
+}
+
+// Sh runs a shell script in the guest and gives its output; it must succeed.
+func (g *Guest) Sh(script string) string {
+	g.t.Helper()
+	out, err := g.Try(script)
+	if err != nil {
+		g.t.Fatal(err)
+	}
+	return out
+}
+
+// Try runs a shell script in the guest and gives its output.
+func (g *Guest) Try(script string) (string, error) {
+	r, err := g.Agent.Run(g.t.Context(), guest.Command{Path: "/bin/sh", Args: []string{"-c", script}}, 5*time.Minute)
+	if err != nil {
+		return "", err
+	}
+	if r.Code != 0 {
+		return "", fmt.Errorf("in %s: %q: exit %d: %s%s", g.Name, script, r.Code, r.Stdout, r.Stderr)
+	}
+	return string(r.Stdout), nil
+}

@@ -1,0 +1,128 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"holdfast/internal/guest"
+	"holdfast/internal/hypervisor"
+)
+
+// Times of one freeze.
+const (
+	// pingTimeout is how long a guest agent may take to show that it is there.
+	pingTimeout = 5 * time.Second
+	// thawTimeout bounds one try to thaw.
+	thawTimeout = 10 * time.Second
+	// thawTries are made here; the watchdog goes on after them.
+	thawTries = 3
+)
+
+// freezer stops and restarts the guest's file systems around the instant. A
+// watchdog process stands by before the first freeze.
+type freezer struct {
+	t       *taken
+	agent   guest.Agent
+	dog     *watchdog
+	windows bool
+
+	at    time.Time // when the freeze was asked for
+	err   error     // why the guest is not frozen
+	stuck error     // the guest could not be thawed; the watchdog goes on
+}
+
+// freezer gets ready to freeze. It gives nil when the guest will not be frozen,
+// and has then written down why.
+func (t *taken) freezer(ctx context.Context) *freezer {
+	f, why := t.readyFreezer(ctx)
+	if f == nil {
+		t.snap.Consistency, t.snap.Reason = Crash, why
+		if t.r.Want != Crash {
+			t.snap.Warnings = append(t.snap.Warnings, "crash-consistent only: "+why)
+		}
+	}
+	return f
+}
+
+func (t *taken) readyFreezer(ctx context.Context) (*freezer, string) {
+	switch {
+	case t.r.Want == Crash:
+		return nil, "no more was asked for"
+	case t.domain.State == hypervisor.Paused:
+		return nil, "the virtual machine is paused, so its guest agent cannot answer"
+	case !t.domain.AgentChannel:
+		return nil, "the virtual machine has no channel for a guest agent (org.qemu.guest_agent.0)"
+	case !t.domain.AgentConnected:
+		return nil, "no guest agent is connected: install and start qemu-guest-agent in the guest"
+	}
+	agent := t.agent()
+	if err := agent.Ping(ctx, pingTimeout); err != nil {
+		return nil, err.Error()
+	}
+	// Left frozen by somebody else: it is theirs to thaw.
+	if frozen, err := agent.Frozen(ctx, pingTimeout); err != nil || frozen {
+		return nil, fmt.Sprintf("the guest's file systems are frozen already, or it does not say (%v)", err)
+	}
+	os, _ := agent.OS(ctx, pingTimeout) // optional: old agents do not know it
+	dog, err := startWatchdog(ctx, t.r)
+	if err != nil {
+		return nil, fmt.Sprintf("the thaw watchdog does not start, so the guest is not frozen: %v", err)
+	}
+	return &freezer{t: t, agent: agent, dog: dog, windows: os.Windows()}, ""
+}
+
+// freeze stops the guest's file systems. A guest that does not freeze is
+// snapshotted all the same; thaw says so.
+func (f *freezer) freeze(ctx context.Context) {
+	if f.err = f.t.dir.frozen(); f.err != nil {
+		return
+	}
+	if f.err = f.dog.arm(); f.err != nil {
+		return
+	}
+	f.at = time.Now()
+	n, err := f.agent.Freeze(ctx, f.t.r.FreezeDeadline*3/4)
+	if err == nil && n == 0 {
+		err = errors.New("the guest froze none of its file systems")
+	}
+	f.err = err
+}
+
+// thaw restarts the guest's file systems, and says what the snapshot is: only
+// a guest that this thaw has thawed was frozen at the instant.
+func (f *freezer) thaw(ctx context.Context) (c Consistency, reason string, frozenFor time.Duration) {
+	if f.at.IsZero() {
+		return Crash, "the guest was not frozen: " + f.err.Error(), 0
+	}
+	// The guest is thawed even when the caller has given up.
+	ctx = context.WithoutCancel(ctx)
+	var n int
+	var err error
+	for range thawTries {
+		if n, err = f.agent.Thaw(ctx, thawTimeout); err == nil {
+			break
+		}
+	}
+	frozenFor = time.Since(f.at)
+	f.at = time.Time{}
+	if err != nil {
+		f.stuck = fmt.Errorf("the guest could not be thawed, the watchdog goes on trying: %w", err)
+		return Crash, f.stuck.Error(), frozenFor
+	}
+	f.dog.disarm()
+	f.t.dir.thawed()
+	switch {
+	case f.err != nil:
+		return Crash, "the guest did not freeze: " + f.err.Error(), frozenFor
+	case n == 0:
+		return Crash, fmt.Sprintf("the guest was thawed before the snapshot was complete (%.1f s)", frozenFor.Seconds()), frozenFor
+	case f.windows:
+		return Application, "frozen through VSS by the guest agent", frozenFor
+	}
+	return FileSystem, fmt.Sprintf("%d file systems frozen by the guest agent", n), frozenFor
+}
+
+// close lets the watchdog go; when the guest is stuck it stays and works on.
+func (f *freezer) close() { f.dog.close() }

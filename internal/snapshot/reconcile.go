@@ -1,0 +1,155 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"holdfast/internal/guest"
+	"holdfast/internal/hypervisor"
+)
+
+// Reconcile ends what a dead process left of its snapshots of one domain: our
+// backup job, our scratch files and sockets in scratchDir, our checkpoints and
+// bitmaps but keep's, a guest that is still frozen. Foreign jobs and checkpoints
+// are not touched. keep is the name of the last committed point's checkpoint,
+// or "". hypervisor.ErrBusy when a living process holds a snapshot of the domain.
+func Reconcile(ctx context.Context, host hypervisor.Host, uuid, scratchDir, keep string) error {
+	dead, err := deadWorkdirs(scratchDir, uuid)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		for _, w := range dead {
+			w.lock.Close()
+		}
+	}()
+	d, err := host.Domain(ctx, uuid)
+	if errors.Is(err, hypervisor.ErrNoDomain) {
+		return removeAll(dead)
+	}
+	if err != nil {
+		return err
+	}
+	if err := thawLeft(ctx, host, d, dead); err != nil {
+		return err
+	}
+	job, err := host.BackupJob(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	if job != nil && ours(scratchDir, job) {
+		if err := host.EndBackup(ctx, uuid); err != nil {
+			return err
+		}
+	}
+	if err := removeAll(dead); err != nil {
+		return err
+	}
+	if err := dropCheckpoints(ctx, host, uuid, keep); err != nil {
+		return err
+	}
+	return dropStrays(ctx, host, d, keep)
+}
+
+// deadWorkdirs finds the working directories of a domain whose process is gone,
+// and locks them. ErrBusy when one's process lives.
+func deadWorkdirs(scratchDir, uuid string) ([]*workdir, error) {
+	entries, err := os.ReadDir(scratchDir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	var dead []*workdir
+	for _, e := range entries {
+		if !e.IsDir() || !strings.HasPrefix(e.Name(), dirPrefix(uuid)) {
+			continue
+		}
+		w := &workdir{path: filepath.Join(scratchDir, e.Name())}
+		if w.lock, err = lock(filepath.Join(w.path, lockFile)); err != nil {
+			for _, w := range dead {
+				w.lock.Close()
+			}
+			return nil, err
+		}
+		dead = append(dead, w)
+	}
+	return dead, nil
+}
+
+func removeAll(dirs []*workdir) error {
+	var errs []error
+	for _, w := range dirs {
+		errs = append(errs, w.remove())
+	}
+	return errors.Join(errs...)
+}
+
+// thawLeft thaws a guest that one of our dead processes may have left frozen.
+func thawLeft(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, dead []*workdir) error {
+	left := slices.ContainsFunc(dead, func(w *workdir) bool { return exists(filepath.Join(w.path, freezeFile)) })
+	if !left || d.State != hypervisor.Running || !d.AgentConnected {
+		return nil
+	}
+	agent := guest.Of(host, d.UUID)
+	if frozen, err := agent.Frozen(ctx, pingTimeout); err != nil || !frozen {
+		return err
+	}
+	_, err := agent.Thaw(ctx, thawTimeout)
+	return err
+}
+
+// dropCheckpoints deletes our checkpoints of a domain but keep.
+func dropCheckpoints(ctx context.Context, host hypervisor.Host, uuid, keep string) error {
+	names, err := host.Checkpoints(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		if name == keep || !strings.HasPrefix(name, prefix) {
+			continue
+		}
+		if err := host.DeleteCheckpoint(ctx, uuid, name); err != nil && !errors.Is(err, hypervisor.ErrNoCheckpoint) {
+			return fmt.Errorf("checkpoint %s: %w", name, err)
+		}
+	}
+	return nil
+}
+
+// dropStrays removes bitmaps of ours that libvirt does not know, as a domain
+// leaves them that was undefined, or that stopped before its checkpoint was
+// deleted. Only QEMU can remove them safely, so the domain must run; while it is
+// off they wait.
+func dropStrays(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, keep string) error {
+	if !d.State.Active() {
+		return nil
+	}
+	strays := map[string][]string{} // name to targets
+	for _, disk := range d.Disks {
+		if disk.Format != "qcow2" || disk.Device != "disk" {
+			continue
+		}
+		c, err := inspect(ctx, disk)
+		if err != nil {
+			continue // not readable from here: nothing to clean
+		}
+		for _, b := range c[0].Specific.Data.Bitmaps {
+			if strings.HasPrefix(b.Name, prefix) && b.Name != keep {
+				strays[b.Name] = append(strays[b.Name], disk.Target)
+			}
+		}
+	}
+	var errs []error
+	for name, targets := range strays {
+		if err := host.DropBitmaps(ctx, d.UUID, name, targets); err != nil {
+			errs = append(errs, fmt.Errorf("stray bitmap %s: %w", name, err))
+		}
+	}
+	return errors.Join(errs...)
+}

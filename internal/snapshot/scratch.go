@@ -1,0 +1,187 @@
+package snapshot
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"holdfast/internal/hypervisor"
+)
+
+// workdir is the directory of one snapshot: ScratchDir/holdfast-UUID-RANDOM
+// with the scratch files, the NBD socket and a lock that lives as long as the
+// process that made it.
+type workdir struct {
+	path string
+	lock *os.File
+}
+
+const (
+	lockFile   = "lock"
+	freezeFile = "freeze" // there while this snapshot may have the guest frozen
+)
+
+// dirPrefix starts the names of a domain's working directories.
+func dirPrefix(uuid string) string { return prefix + uuid + "-" }
+
+// ours says that a job serves from one of our working directories.
+func ours(scratchDir string, job *hypervisor.BackupJob) bool {
+	dir := filepath.Dir(job.Socket)
+	return job.Socket != "" && filepath.Dir(dir) == filepath.Clean(scratchDir) && strings.HasPrefix(filepath.Base(dir), prefix)
+}
+
+// makeWorkdir makes the directory for QEMU to write to and nobody else to read.
+func makeWorkdir(scratchDir string, d hypervisor.Domain) (*workdir, error) {
+	if !filepath.IsAbs(scratchDir) {
+		return nil, fmt.Errorf("the scratch directory %q is not an absolute path", scratchDir)
+	}
+	path, err := os.MkdirTemp(scratchDir, dirPrefix(d.UUID))
+	if err != nil {
+		return nil, fmt.Errorf("scratch directory: %w", err)
+	}
+	w := &workdir{path: path}
+	if w.lock, err = lock(filepath.Join(path, lockFile)); err != nil {
+		return nil, errors.Join(err, w.remove())
+	}
+	if d.QEMUUser >= 0 {
+		if err := os.Chown(path, d.QEMUUser, d.QEMUGroup); err != nil {
+			return nil, errors.Join(fmt.Errorf("scratch directory for QEMU: %w", err), w.remove())
+		}
+	}
+	return w, nil
+}
+
+// lock takes the lock of a working directory; it ends with the process.
+func lock(path string) (*os.File, error) {
+	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+	if err != nil {
+		return nil, err
+	}
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("%w: %s is in use by a living process", hypervisor.ErrBusy, path)
+	}
+	return f, nil
+}
+
+// socket is where QEMU serves NBD.
+func (w *workdir) socket() string { return filepath.Join(w.path, "nbd") }
+
+// frozen notes that the guest may stand still because of this snapshot.
+func (w *workdir) frozen() error {
+	return os.WriteFile(filepath.Join(w.path, freezeFile), nil, 0o600)
+}
+
+// thawed takes the note back.
+func (w *workdir) thawed() { os.Remove(filepath.Join(w.path, freezeFile)) }
+
+// scratch makes the file that takes the old content of one disk's blocks. It is
+// made before the freeze, so that libvirt need not make it during it.
+func (w *workdir) scratch(ctx context.Context, p *planned) error {
+	p.scratch = filepath.Join(w.path, p.disk.Target+".qcow2")
+	if p.disk.Size <= 0 {
+		return fmt.Errorf("disk %s: its size is not known", p.disk.Target)
+	}
+	cmd := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", p.scratch, strconv.FormatInt(p.disk.Size, 10))
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("scratch file of %s: %w: %s", p.disk.Target, err, strings.TrimSpace(string(out)))
+	}
+	return nil
+}
+
+// remove takes the directory away.
+func (w *workdir) remove() error {
+	err := os.RemoveAll(w.path)
+	if w.lock != nil {
+		w.lock.Close()
+	}
+	return err
+}
+
+// used is what the scratch files take on disk, bytes.
+func (w *workdir) used() int64 {
+	entries, err := os.ReadDir(w.path)
+	if err != nil {
+		return 0
+	}
+	var n int64
+	for _, e := range entries {
+		var st syscall.Stat_t
+		if syscall.Lstat(filepath.Join(w.path, e.Name()), &st) == nil {
+			n += st.Blocks * 512
+		}
+	}
+	return n
+}
+
+// free is what unprivileged users (QEMU) can still write there, bytes, and
+// what the file system holds in all.
+func (w *workdir) free() (avail, total int64, err error) {
+	var st syscall.Statfs_t
+	if err := syscall.Statfs(w.path, &st); err != nil {
+		return 0, 0, err
+	}
+	return int64(st.Bavail) * st.Bsize, int64(st.Blocks) * st.Bsize, nil
+}
+
+// reserve is what stays free on the scratch file system, so that the job can be
+// ended before QEMU runs into the wall: 1/32 of it, 16 MiB to 2 GiB.
+func reserve(total int64) int64 { return min(max(total/32, 16<<20), 2<<30) }
+
+// scratchPoll is the pause between two looks at the scratch files.
+const scratchPoll = 200 * time.Millisecond
+
+// watchScratch ends the job when scratch space runs out: the backup fails, the
+// guest goes on.
+func (t *taken) watchScratch() {
+	tick := time.NewTicker(scratchPoll)
+	defer tick.Stop()
+	for {
+		select {
+		case <-t.life.Done():
+			return
+		case <-tick.C:
+		}
+		if why := t.scratchFull(); why != "" {
+			t.spareGuest(why)
+			return
+		}
+	}
+}
+
+// scratchFull says why no more may be written there; "" while it may.
+func (t *taken) scratchFull() string {
+	if used := t.dir.used(); t.r.ScratchCap > 0 && used > t.r.ScratchCap {
+		return fmt.Sprintf("%d bytes used, the cap is %d", used, t.r.ScratchCap)
+	}
+	avail, total, err := t.dir.free()
+	if err == nil && avail < reserve(total) {
+		return fmt.Sprintf("%d bytes free in %s, %d are kept in reserve", avail, t.r.ScratchDir, reserve(total))
+	}
+	return ""
+}
+
+// spareGuest ends the job. If QEMU was quicker and stopped the guest for lack
+// of space, the guest is let run again: with the job gone it needs no scratch.
+func (t *taken) spareGuest(why string) {
+	t.end(fmt.Errorf("%w: %s", ErrScratchFull, why))
+	t.r.Log.Warn("scratch space is full, the backup is ended", "vm", t.domain.Name, "why", why)
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(t.life), releaseTimeout)
+	defer cancel()
+	if err := t.r.Host.EndBackup(ctx, t.r.UUID); err != nil {
+		t.r.Log.Error("ending the backup job", "vm", t.domain.Name, "err", err)
+	}
+	d, err := t.r.Host.Domain(ctx, t.r.UUID)
+	if err == nil && t.domain.State == hypervisor.Running && d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError {
+		if err := t.r.Host.Resume(ctx, t.r.UUID); err != nil {
+			t.r.Log.Error("resuming the guest", "vm", t.domain.Name, "err", err)
+		}
+	}
+}
