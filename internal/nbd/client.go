@@ -84,34 +84,35 @@ func Dial(ctx context.Context, network, address, export string, o Options) (*Cli
 	if len(export) > maxString {
 		return nil, fmt.Errorf("nbd: export name of %d bytes, at most %d", len(export), maxString)
 	}
-	c := &Client{}
-	for i := range o.Connections {
-		contexts := o.Contexts
-		if i > 0 {
-			contexts = nil // block status is asked on the first connection
+	first, err := dialOne(ctx, network, address, export, o.Contexts, o.Timeout)
+	if err != nil {
+		return nil, err
+	}
+	c := newClient(first, o)
+	for len(c.conns) < o.Connections && c.info.MultiConn {
+		// Block status is asked on the first connection: the others need no contexts.
+		further, err := dialOne(ctx, network, address, export, nil, o.Timeout)
+		if err == nil {
+			err = sameExport(c.info, further)
 		}
-		conn, err := dialOne(ctx, network, address, export, contexts, o.Timeout)
-		if err == nil && i > 0 {
-			err = sameExport(c.info, conn)
-		}
-		if err != nil && i > 0 && !errors.Is(err, ErrProtocol) && ctx.Err() == nil {
-			break // servers limit connections; those that we have do
-		}
-		if err != nil {
+		if errors.Is(err, ErrProtocol) || ctx.Err() != nil {
 			_ = c.Close() // the first reason counts
 			return nil, err
 		}
-		c.conns = append(c.conns, conn)
-		if i == 0 {
-			c.info = conn.info
+		if err != nil {
+			break // servers limit connections; those that we have do
 		}
-		if !c.info.MultiConn {
-			break
-		}
+		c.conns = append(c.conns, further)
 	}
-	c.piece = max(min(o.Piece, c.info.MaxPayload)/c.info.MinBlock, 1) * c.info.MinBlock
 	c.stop = context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })
 	return c, nil
+}
+
+// newClient makes a client of its first connection.
+func newClient(first *conn, o Options) *Client {
+	info := first.info
+	return &Client{info: info, conns: []*conn{first},
+		piece: max(min(o.Piece, info.MaxPayload)/info.MinBlock, 1) * info.MinBlock}
 }
 
 func dialOne(ctx context.Context, network, address, export string, contexts []string, timeout time.Duration) (*conn, error) {
