@@ -64,8 +64,34 @@ func defaultCache() string {
 	return filepath.Join(home, ".cache", "holdfast", "bench")
 }
 
+// apart is set in the environment once the bench runs in a mount namespace of
+// its own.
+const apart = "HOLDFAST_BENCH_APART"
+
+// standApart starts this program again in its own mount namespace. What it
+// mounts is then seen, and kept busy, by nobody else: a guest that libvirt
+// starts at that time would carry a copy of every mount of the host along.
+func standApart() error {
+	if os.Getenv(apart) != "" {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	unshare, err := exec.LookPath("unshare")
+	if err != nil {
+		return err
+	}
+	args := append([]string{"unshare", "--mount", self}, os.Args[1:]...)
+	return syscall.Exec(unshare, args, append(os.Environ(), apart+"=1"))
+}
+
 func main() {
 	log.SetFlags(log.Ltime)
+	if err := standApart(); err != nil {
+		log.Fatal("bench: a mount namespace of its own: ", err)
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := bench(ctx, parse()); err != nil {
