@@ -22,12 +22,12 @@ var sqliteSteps string
 // The amounts of generated data on a disk of 16 GiB; other sizes have their
 // share.
 const (
-	ordersRows  = 2_000_000
-	eventRows   = 1_000_000
-	photoCount  = 110
-	proseBytes  = 140 << 20
-	tableBytes  = 100 << 20
-	logBytes    = 160 << 20
+	ordersRows  = 1_000_000
+	eventRows   = 500_000
+	photoCount  = 60
+	proseBytes  = 60 << 20
+	tableBytes  = 50 << 20
+	logBytes    = 80 << 20
 	fullSize    = 16 << 30
 	home        = "srv/dev"
 	accessLog   = "var/log/nginx/access.log"
@@ -66,7 +66,9 @@ func (c *Chain) furnish(ctx context.Context, root string) error {
 			return err
 		}
 	}
-	return nil
+	// What was downloaded, unpacked and deleted on the way is not the machine's.
+	_, err := run(ctx, "fstrim", root)
+	return err
 }
 
 // settle lets the system take updates and not start services in its tree, and

@@ -113,7 +113,7 @@ func (m *maker) log(path string, size int64, start time.Time) error {
 }
 
 // photo writes a JPEG of six million pixels: smooth shapes under the noise of
-// a sensor. It is 1 to 4 MB.
+// a sensor. It is about 600 kB.
 func (m *maker) photo(path string) error {
 	const width, height = 3000, 2000
 	img := image.NewYCbCr(image.Rect(0, 0, width, height), image.YCbCrSubsampleRatio420)

@@ -22,9 +22,9 @@ if mode == "base":
                    (event(1_700_000_000 + 5 * i) for i in range(rows)))
 else:
     db.executemany("INSERT INTO event (at, kind, who, detail) VALUES (?,?,?,?)",
-                   (event(1_760_000_000 + 86_400 * seed + i) for i in range(rows // 200)))
+                   (event(1_760_000_000 + 86_400 * seed + i) for i in range(rows // 500)))
     db.execute("DELETE FROM event WHERE id IN (SELECT id FROM event ORDER BY id LIMIT ?)", (rows // 1000,))
-    for _ in range(rows // 5000):
+    for _ in range(rows // 10000):
         db.execute("UPDATE event SET kind = 'seen' WHERE id = ?", (rng.randrange(1, rows),))
 db.commit()
 db.close()
