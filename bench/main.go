@@ -11,10 +11,12 @@ import (
 	"flag"
 	"fmt"
 	"log"
+	"maps"
 	"os"
 	"os/exec"
 	"os/signal"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -23,7 +25,7 @@ import (
 
 // options are what the flags say.
 type options struct {
-	parts   string // comma-separated: image, chain
+	parts   string // comma-separated names of parts
 	tools   string // comma-separated names; "" = all
 	size    string
 	days    int
@@ -38,7 +40,7 @@ type options struct {
 
 func parse() options {
 	var o options
-	flag.StringVar(&o.parts, "part", "chain", "what to run: image (only build it), chain; comma-separated")
+	flag.StringVar(&o.parts, "part", "chain", "what to run, comma-separated: image (only build it), primitives, profile, chain")
 	flag.StringVar(&o.tools, "tools", "", "the tools to run, comma-separated (default all)")
 	flag.StringVar(&o.size, "size", "16GiB", "size of the disk image (at least 2GiB)")
 	flag.IntVar(&o.days, "days", 14, "daily changes after the full backup")
@@ -109,24 +111,28 @@ func bench(ctx context.Context, o options) error {
 			return err
 		}
 	}
-	parts := strings.Split(o.parts, ",")
-	for _, part := range parts {
-		switch part {
-		case "image", "chain":
-			chain, err := image.Build(ctx, image.Spec{Size: size, Seed: o.seed, Days: o.days, Dir: o.cache}, log.Printf)
-			if err != nil {
-				return err
-			}
-			if part == "chain" {
-				if err := compare(ctx, o, chain); err != nil {
-					return err
-				}
-			}
-		default:
-			return fmt.Errorf("-part %q: not one of image, chain", part)
+	chain, err := image.Build(ctx, image.Spec{Size: size, Seed: o.seed, Days: o.days, Dir: o.cache}, log.Printf)
+	if err != nil {
+		return err
+	}
+	for part := range strings.SplitSeq(o.parts, ",") {
+		do, ok := parts[part]
+		if !ok {
+			return fmt.Errorf("-part %q: not one of %s", part, strings.Join(slices.Sorted(maps.Keys(parts)), ", "))
+		}
+		if err := do(ctx, o, chain); err != nil {
+			return fmt.Errorf("%s: %w", part, err)
 		}
 	}
 	return nil
+}
+
+// parts are the benches by name; all of them look at the same image.
+var parts = map[string]func(context.Context, options, *image.Chain) error{
+	"image":      func(context.Context, options, *image.Chain) error { return nil },
+	"primitives": primitives,
+	"profile":    profile,
+	"chain":      compare,
 }
 
 // parseSize reads a size like 16GiB or 512MiB.
