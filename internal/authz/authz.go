@@ -7,9 +7,9 @@ package authz
 
 import (
 	"context"
-	"fmt"
 	"strings"
 
+	"holdfast"
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 )
@@ -42,6 +42,8 @@ type Role struct {
 	Description string   `json:"description"`
 	Actions     []string `json:"actions"`
 	NotActions  []string `json:"notActions"`
+	// Scopes are where a custom role may be assigned; empty for a built-in one.
+	Scopes []string `json:"scopes,omitempty"`
 }
 
 // Allows says whether the role holds an action.
@@ -57,19 +59,25 @@ type Assignment struct {
 	PrincipalID string `json:"principalId"`
 }
 
-// Allowed says whether one of the assignments allows an action on a resource.
+// Grant is a role that a principal has at a scope: an assignment with its role.
+type Grant struct {
+	Scope string
+	Role  Role
+}
+
+// Allowed says whether one of the grants allows an action on a resource.
 // NotActions of one role do not take away what another one gives.
-func Allowed(roles func(id string) (Role, bool), assignments []Assignment, action, resource string) bool {
-	for _, a := range assignments {
-		if !arm.Within(resource, a.Scope) {
-			continue
-		}
-		if role, ok := roles(a.RoleID); ok && role.Allows(action) {
+func Allowed(grants []Grant, action, resource string) bool {
+	for _, g := range grants {
+		if within(resource, g.Scope) && g.Role.Allows(action) {
 			return true
 		}
 	}
 	return false
 }
+
+// within is arm.Within with "/" as the scope that holds everything.
+func within(resource, scope string) bool { return scope == "/" || arm.Within(resource, scope) }
 
 func matchesAny(patterns []string, action string) bool {
 	for _, p := range patterns {
@@ -119,10 +127,12 @@ func Assign(tx *catalog.Tx, a Assignment) error {
 
 // AssignmentsOf lists what a principal was given, at every scope.
 func AssignmentsOf(tx *catalog.Tx, principalID string) ([]Assignment, error) {
-	return assignments(tx, catalog.Query{Type: AssignmentType, Parent: holder(principalID)})
+	return Assignments(tx, catalog.Query{Parent: holder(principalID)})
 }
 
-func assignments(tx *catalog.Tx, q catalog.Query) ([]Assignment, error) {
+// Assignments lists the assignments that a query picks.
+func Assignments(tx *catalog.Tx, q catalog.Query) ([]Assignment, error) {
+	q.Type = AssignmentType
 	rows, err := tx.List(q)
 	if err != nil {
 		return nil, err
@@ -130,9 +140,75 @@ func assignments(tx *catalog.Tx, q catalog.Query) ([]Assignment, error) {
 	list := make([]Assignment, len(rows))
 	for i, r := range rows {
 		if list[i], err = catalog.Decode[Assignment](r); err != nil {
-			return nil, fmt.Errorf("assignment %s: %w", r.ID, err)
+			return nil, err
 		}
 		list[i].ID = r.ID
 	}
 	return list, nil
+}
+
+// RoleType is the resource type that custom roles are kept as.
+const RoleType = "Microsoft.Authorization/roleDefinitions"
+
+// GrantsOf lists what a principal may, with built-in and custom roles. An
+// assignment of a role that is gone grants nothing.
+func GrantsOf(tx *catalog.Tx, principalID string) ([]Grant, error) {
+	all, err := AssignmentsOf(tx, principalID)
+	if err != nil {
+		return nil, err
+	}
+	var grants []Grant
+	for _, a := range all {
+		role, err := FindRole(tx, a.RoleID)
+		if err == nil {
+			grants = append(grants, Grant{a.Scope, role})
+		} else if holdfast.KindOf(err) != holdfast.NotFound {
+			return nil, err
+		}
+	}
+	return grants, nil
+}
+
+// roleID is where a custom role is kept.
+func roleID(guid string) string { return "/roleDefinitions/" + guid }
+
+// FindRole returns a built-in or custom role, or holdfast.NotFound.
+func FindRole(tx *catalog.Tx, guid string) (Role, error) {
+	if r, ok := Find(guid); ok {
+		return r, nil
+	}
+	r, _, err := catalog.Read[Role](tx, roleID(guid))
+	if holdfast.KindOf(err) == holdfast.NotFound && err != nil {
+		err = holdfast.Errorf(holdfast.NotFound, guid, "The role definition %q was not found.", guid)
+	}
+	return r, err
+}
+
+// Roles lists the built-in roles and the custom ones.
+func Roles(tx *catalog.Tx) ([]Role, error) {
+	rows, err := tx.List(catalog.Query{Type: RoleType})
+	if err != nil {
+		return nil, err
+	}
+	list := append([]Role(nil), builtin...)
+	for _, row := range rows {
+		r, err := catalog.Decode[Role](row)
+		if err != nil {
+			return nil, err
+		}
+		list = append(list, r)
+	}
+	return list, nil
+}
+
+// PutRole makes or replaces a custom role.
+func PutRole(tx *catalog.Tx, r Role) error {
+	_, err := catalog.Write(tx, catalog.Resource{ID: roleID(r.ID), Type: RoleType, Parent: "/"}, r)
+	return err
+}
+
+// DeleteRole removes a custom role.
+func DeleteRole(tx *catalog.Tx, guid string) error {
+	_, err := tx.Delete(roleID(guid))
+	return err
 }

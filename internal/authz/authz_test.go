@@ -34,13 +34,13 @@ func TestAllowed(t *testing.T) {
 		{authz.Owner, group, "Microsoft.RecoveryServices/vaults/read", sub + "/resourceGroups/G2", false},
 		{"no-such-role", sub, "Microsoft.RecoveryServices/vaults/read", vault, false},
 	} {
-		a := []authz.Assignment{{Scope: c.scope, RoleID: c.role, PrincipalID: "p"}}
-		if got := authz.Allowed(authz.Find, a, c.action, c.resource); got != c.want {
+		role, _ := authz.Find(c.role)
+		if got := authz.Allowed([]authz.Grant{{Scope: c.scope, Role: role}}, c.action, c.resource); got != c.want {
 			t.Errorf("%s at %s, %s on %s: %v", c.role, c.scope, c.action, c.resource, got)
 		}
 	}
-	if authz.Allowed(authz.Find, nil, "a/read", sub) {
-		t.Error("no assignment allows something")
+	if authz.Allowed(nil, "a/read", sub) {
+		t.Error("no grant allows something")
 	}
 }
 

@@ -20,7 +20,6 @@ import (
 
 	"holdfast"
 	"holdfast/internal/authn"
-	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
 	"holdfast/internal/job"
@@ -158,22 +157,11 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 	}
 	s.http = server.New(server.Config{
 		Service: s.service, Clock: s.cfg.Clock, Log: s.cfg.Log,
-		Issuer:      &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID},
-		SignIn:      s.signIn,
-		Assignments: s.assignments,
+		Issuer:       &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID},
+		Subscription: sub.SubscriptionID,
 	}).HTTP()
 	s.http.TLSConfig = s.tls.config()
 	return nil
-}
-
-func (s *Server) signIn(ctx context.Context, clientID, secret string) (p authn.Principal, err error) {
-	err = s.catalog.View(ctx, func(tx *catalog.Tx) error { p, err = authn.Authenticate(tx, clientID, secret); return err })
-	return p, err
-}
-
-func (s *Server) assignments(ctx context.Context, principalID string) (list []authz.Assignment, err error) {
-	err = s.catalog.View(ctx, func(tx *catalog.Tx) error { list, err = authz.AssignmentsOf(tx, principalID); return err })
-	return list, err
 }
 
 func (s *Server) serve() {

@@ -132,7 +132,7 @@ type running struct {
 // serve starts a server on a free port over dir.
 func serve(t *testing.T, w *world, dir string) *running {
 	t.Helper()
-	log := slog.New(slog.NewTextHandler(testWriter{t}, nil))
+	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
 	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Inventory: w, Provisioner: w, Backup: w.Backup, Restore: w.Restore})
 	if err != nil {
 		t.Fatal(err)

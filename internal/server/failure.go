@@ -30,9 +30,11 @@ var statuses = map[holdfast.Kind]int{
 
 // Refusals of HTTP's own kind, which no rule knows.
 type (
-	unauthenticated  struct{ message string }
-	badRequest       struct{ code, message string }
-	contentTooLarge  struct{}
+	unauthenticated struct{ message string }
+	httpError       struct {
+		status        int
+		code, message string
+	}
 	methodNotAllowed struct {
 		method  string
 		allowed []string
@@ -40,10 +42,7 @@ type (
 )
 
 func (e unauthenticated) Error() string { return e.message }
-func (e badRequest) Error() string      { return e.message }
-func (contentTooLarge) Error() string {
-	return fmt.Sprintf("The request body is larger than %d bytes.", maxBody)
-}
+func (e httpError) Error() string       { return e.message }
 func (e methodNotAllowed) Error() string {
 	return fmt.Sprintf("%s is not offered here; offered: %s.", e.method, strings.Join(e.allowed, ", "))
 }
@@ -54,8 +53,7 @@ func failure(r *request, err error) answer {
 	var (
 		e  *holdfast.Error
 		un unauthenticated
-		br badRequest
-		tl contentTooLarge
+		he httpError
 		mn methodNotAllowed
 	)
 	switch {
@@ -63,10 +61,8 @@ func failure(r *request, err error) answer {
 		a := refusal(http.StatusUnauthorized, "AuthenticationFailed", un.message, "")
 		a.header = http.Header{"Www-Authenticate": {fmt.Sprintf(`Bearer authorization_uri="%s/adfs", error="invalid_token"`, r.base())}}
 		return a
-	case errors.As(err, &br):
-		return refusal(http.StatusBadRequest, br.code, br.message, "")
-	case errors.As(err, &tl):
-		return refusal(http.StatusRequestEntityTooLarge, "RequestContentTooLarge", tl.Error(), "")
+	case errors.As(err, &he):
+		return refusal(he.status, he.code, he.message, "")
 	case errors.As(err, &mn):
 		a := refusal(http.StatusMethodNotAllowed, "MethodNotAllowed", mn.Error(), "")
 		a.header = http.Header{"Allow": {strings.Join(mn.allowed, ", ")}}

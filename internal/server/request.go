@@ -19,14 +19,14 @@ type request struct {
 	server *Server
 	id     string // correlation id
 
-	path        []string // unescaped segments
-	captures    map[string]string
-	version     string // api-version, lower case
-	action      string
-	handler     handler
-	refusal     error // when there is no handler
-	caller      authz.Caller
-	assignments []authz.Assignment
+	path     []string // unescaped segments
+	captures map[string]string
+	version  string // api-version, lower case
+	action   string
+	handler  handler
+	refusal  error // when there is no handler
+	caller   authz.Caller
+	grants   []authz.Grant
 }
 
 // resource is the path as a resource id: what is asked for, in the caller's case.
@@ -36,6 +36,9 @@ func (r *request) sub() string   { return r.captures["sub"] }
 func (r *request) group() string { return r.captures["rg"] }
 func (r *request) name() string  { return r.captures["name"] }
 
+// scope is what an extension resource (a lock, an assignment) is attached to.
+func (r *request) scope() string { return "/" + r.captures["scope"] }
+
 // base is scheme and host as the caller sees them; links are made with it.
 func (r *request) base() string { return "https://" + r.Host }
 
@@ -44,7 +47,7 @@ func (r *request) body() ([]byte, error) {
 	b, err := io.ReadAll(r.Body)
 	var tooLarge *http.MaxBytesError
 	if errors.As(err, &tooLarge) {
-		return nil, contentTooLarge{}
+		return nil, httpError{http.StatusRequestEntityTooLarge, "RequestContentTooLarge", fmt.Sprintf("The request body is larger than %d bytes.", maxBody)}
 	}
 	if err != nil {
 		return nil, holdfast.Errorf(holdfast.Invalid, "", "The request body could not be read to its end.").WithCause(err)

@@ -32,6 +32,10 @@ type route struct {
 	segments []string
 }
 
+// anyScope, as the first segment of a pattern, takes the id of any scope:
+// a subscription or something below one.
+const anyScope = "{scope...}"
+
 // compile prepares a table, and refuses one with a mistake in it.
 func compile(table []route) []route {
 	seen := map[string]bool{}
@@ -49,17 +53,33 @@ func compile(table []route) []route {
 		seen[key] = true
 	}
 	// Literal segments before captures, so that the more exact route is found first.
-	slices.SortStableFunc(table, func(a, b route) int { return strings.Count(a.pattern, "{") - strings.Count(b.pattern, "{") })
+	slices.SortStableFunc(table, func(a, b route) int { return captured(a) - captured(b) })
 	return table
+}
+
+// captured counts how much of a route is not literal.
+func captured(r route) int {
+	return strings.Count(r.pattern, "{") + 100*strings.Count(r.pattern, anyScope)
 }
 
 // fits says whether a path is one of the route's, and what its captures are.
 func (r *route) fits(path []string) (map[string]string, bool) {
-	if len(path) != len(r.segments) {
+	captures := map[string]string{}
+	segments := r.segments
+	if segments[0] == anyScope {
+		n := len(path) - len(segments) + 1 // so many segments are the scope
+		scope := "/" + strings.Join(path[:max(0, n)], "/")
+		id, err := arm.ParseID(scope)
+		if n < 2 || err != nil {
+			return nil, false
+		}
+		captures["scope"], captures["sub"] = scope[1:], id.Subscription
+		segments, path = segments[1:], path[n:]
+	}
+	if len(path) != len(segments) {
 		return nil, false
 	}
-	captures := map[string]string{}
-	for i, s := range r.segments {
+	for i, s := range segments {
 		if name, ok := strings.CutPrefix(s, "{"); ok {
 			captures[strings.TrimSuffix(name, "}")] = path[i]
 		} else if !strings.EqualFold(s, path[i]) {
@@ -105,16 +125,16 @@ func (r *request) checkVersion(route *route) error {
 	case route.anyVersion && r.version == "":
 		return nil
 	case r.version == "":
-		return badRequest{"MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."}
+		return httpError{http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."}
 	case !arm.IsVersion(r.version):
-		return badRequest{"InvalidApiVersionParameter", fmt.Sprintf("The api-version %q is invalid: it is a date such as 2024-04-01, perhaps with -preview.", r.version)}
+		return httpError{http.StatusBadRequest, "InvalidApiVersionParameter", fmt.Sprintf("The api-version %q is invalid: it is a date such as 2024-04-01, perhaps with -preview.", r.version)}
 	}
 	return nil
 }
 
 // allRoutes is everything that Holdfast answers.
 func allRoutes() []route {
-	return slices.Concat(signInRoutes, resourceRoutes, computeRoutes, vaultRoutes, itemRoutes, jobRoutes)
+	return slices.Concat(signInRoutes, resourceRoutes, computeRoutes, authorizationRoutes, vaultRoutes, itemRoutes, jobRoutes)
 }
 
 func get(pattern, action string, h handler) route {
@@ -135,4 +155,20 @@ func post(pattern, action string, h handler) route {
 
 func remove(pattern, action string, h handler) route {
 	return route{method: http.MethodDelete, pattern: pattern, action: action, handler: h}
+}
+
+// Operation is one operation that the server offers.
+type Operation struct {
+	Method  string
+	Pattern string
+	Action  string
+}
+
+// Operations lists everything that the server offers, for documents and tests.
+func Operations() []Operation {
+	var all []Operation
+	for _, r := range compile(allRoutes()) {
+		all = append(all, Operation{r.method, r.pattern, r.action})
+	}
+	return all
 }

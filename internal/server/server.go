@@ -11,6 +11,7 @@ package server
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -37,14 +38,11 @@ const (
 
 // Config is what a Server needs.
 type Config struct {
-	Service *service.Service
-	Issuer  *authn.Issuer
-	// SignIn returns the principal of a client id and secret, or authn.ErrClient.
-	SignIn func(ctx context.Context, clientID, secret string) (authn.Principal, error)
-	// Assignments lists what a principal may.
-	Assignments func(ctx context.Context, principalID string) ([]authz.Assignment, error)
-	Clock       func() time.Time
-	Log         *slog.Logger
+	Service      *service.Service
+	Issuer       *authn.Issuer
+	Subscription string // the server's own: rights on it are rights on the principals
+	Clock        func() time.Time
+	Log          *slog.Logger
 }
 
 // Server answers requests. It is an http.Handler.
@@ -107,6 +105,9 @@ func (s *Server) answer(r *request) (a answer) {
 		if err := s.authorise(r); err != nil {
 			return failure(r, err)
 		}
+		if err := s.unlocked(r); err != nil {
+			return failure(r, err)
+		}
 	}
 	if r.handler == nil {
 		return failure(r, r.refusal)
@@ -149,10 +150,10 @@ func (s *Server) authorise(r *request) error {
 	}
 	r.caller = authz.Caller{ID: p.ID, ClientID: p.ClientID, Name: p.Name}
 	r.Request = r.WithContext(authz.WithCaller(r.Context(), r.caller))
-	if r.assignments, err = s.Assignments(r.Context(), p.ID); err != nil {
+	if r.grants, err = s.Service.Grants(r.Context(), p.ID); err != nil {
 		return err
 	}
-	if r.action == signedIn || r.may(r.action, r.resource()) {
+	if r.action == signedIn || r.may(r.action, r.target()) {
 		return nil
 	}
 	return holdfast.Errorf(holdfast.Forbidden, r.resource(), "The client %q with object id %q may not perform %s on %s.", p.ClientID, p.ID, r.action, r.resource())
@@ -160,5 +161,29 @@ func (s *Server) authorise(r *request) error {
 
 // may says whether the caller may do an action on a resource.
 func (r *request) may(action, resource string) bool {
-	return authz.Allowed(authz.Find, r.assignments, action, resource)
+	return authz.Allowed(r.grants, action, resource)
+}
+
+// target is the resource whose scope decides. What lies in no subscription
+// (principals) is decided by the rights on the server's own one.
+func (r *request) target() string {
+	if r.sub() == "" {
+		return "/subscriptions/" + r.server.Subscription
+	}
+	return r.resource()
+}
+
+// unlocked refuses what a lock forbids, before any rule is asked. Locks
+// themselves are not locked: they could never be removed.
+func (s *Server) unlocked(r *request) error {
+	action := strings.ToLower(r.action)
+	if r.sub() == "" || strings.HasSuffix(action, "/read") || r.action == signedIn || strings.HasPrefix(action, "microsoft.authorization/locks/") {
+		return nil
+	}
+	l, locked, err := s.Service.LockedBy(r.Context(), r.resource(), strings.HasSuffix(action, "/delete"))
+	if err != nil || !locked {
+		return err
+	}
+	return httpError{http.StatusConflict, "ScopeLocked", fmt.Sprintf("The scope %s cannot perform %s because of the lock %s (%s). Remove the lock and try again.",
+		r.resource(), r.action, l.ID, l.Level)}
 }

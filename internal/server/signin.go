@@ -103,7 +103,7 @@ func (s *Server) token(r *request) (answer, error) {
 	if !basic {
 		id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	}
-	p, err := s.SignIn(r.Context(), id, secret)
+	p, err := s.Service.SignIn(r.Context(), id, secret)
 	if errors.Is(err, authn.ErrClient) {
 		s.Log.Warn("sign-in refused", "id", r.id, "from", r.RemoteAddr)
 		return oauthError(http.StatusUnauthorized, "invalid_client", "AADSTS7000215: Invalid client secret provided, or the client is unknown."), nil
@@ -137,16 +137,16 @@ func (s *Server) subscriptions(r *request) (answer, error) {
 	}
 	var shown []map[string]any
 	for _, sub := range all {
-		if visible(sub, r.assignments) {
+		if visible(sub, r.grants) {
 			shown = append(shown, resources.Subscription(sub))
 		}
 	}
 	return listed(shown)
 }
 
-func visible(sub service.Subscription, assignments []authz.Assignment) bool {
-	for _, a := range assignments {
-		if strings.EqualFold(a.Scope, "/") || strings.HasPrefix(strings.ToLower(a.Scope)+"/", "/subscriptions/"+strings.ToLower(sub.SubscriptionID)+"/") {
+func visible(sub service.Subscription, grants []authz.Grant) bool {
+	for _, g := range grants {
+		if strings.EqualFold(g.Scope, "/") || strings.HasPrefix(strings.ToLower(g.Scope)+"/", "/subscriptions/"+strings.ToLower(sub.SubscriptionID)+"/") {
 			return true
 		}
 	}

@@ -1,0 +1,117 @@
+package service
+
+import (
+	"context"
+	"slices"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/arm"
+	"holdfast/internal/catalog"
+)
+
+// TypeLock is the resource type of a management lock.
+const TypeLock = "Microsoft.Authorization/locks"
+
+// The levels of a lock.
+const (
+	CanNotDelete = "CanNotDelete"
+	ReadOnly     = "ReadOnly"
+)
+
+// Lock keeps a scope and everything below it from being deleted or changed,
+// whatever role its caller has.
+type Lock struct {
+	Stamp
+	Scope string `json:"scope"`
+	Name  string `json:"name"`
+	Level string `json:"level"`
+	Notes string `json:"notes,omitempty"`
+}
+
+func lockID(scope, name string) string { return scope + "/providers/" + TypeLock + "/" + name }
+
+// PutLock makes or replaces a lock.
+func (s *Service) PutLock(ctx context.Context, l Lock) (out Lock, created bool, err error) {
+	if err := checkName("lock", l.Name); err != nil {
+		return l, false, err
+	}
+	if l.Level != CanNotDelete && l.Level != ReadOnly {
+		return l, false, holdfast.Errorf(holdfast.Invalid, "properties.level", "properties.level is %q; it is CanNotDelete or ReadOnly.", l.Level)
+	}
+	if len(l.Notes) > 512 {
+		return l, false, holdfast.Errorf(holdfast.Invalid, "properties.notes", "properties.notes is longer than 512 characters.")
+	}
+	out, err = write(ctx, s, func(tx *catalog.Tx) (Lock, error) {
+		_, err := tx.Get(lockID(l.Scope, l.Name))
+		created = err != nil
+		r, err := catalog.Write(tx, catalog.Resource{ID: lockID(l.Scope, l.Name), Type: TypeLock, Parent: l.Scope}, l)
+		l.Stamp = stamp(r)
+		return l, err
+	})
+	return out, created, err
+}
+
+// Lock returns the lock of a name at a scope.
+func (s *Service) Lock(ctx context.Context, scope, name string) (Lock, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Lock, error) {
+		r, err := tx.Get(lockID(scope, name))
+		if err != nil {
+			return Lock{}, err
+		}
+		return decodeLock(r)
+	})
+}
+
+// Locks lists the locks at a scope and below it.
+func (s *Service) Locks(ctx context.Context, scope string) ([]Lock, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Lock, error) {
+		return list(tx, catalog.Query{Type: TypeLock, Under: scope}, decodeLock)
+	})
+}
+
+// DeleteLock removes a lock, and says whether it was there.
+func (s *Service) DeleteLock(ctx context.Context, scope, name string) (bool, error) {
+	return write(ctx, s, func(tx *catalog.Tx) (bool, error) { return tx.Delete(lockID(scope, name)) })
+}
+
+// LockedBy returns the lock that forbids to change or to delete a resource, and
+// whether there is one. A deletion is forbidden by a lock on anything that
+// would go with the resource, too.
+func (s *Service) LockedBy(ctx context.Context, resource string, deletion bool) (Lock, bool, error) {
+	all, err := read(ctx, s, func(tx *catalog.Tx) ([]Lock, error) {
+		var found []Lock
+		for scope := resource; scope != ""; scope = above(scope) {
+			at, err := list(tx, catalog.Query{Type: TypeLock, Parent: scope}, decodeLock)
+			if err != nil {
+				return nil, err
+			}
+			found = append(found, at...)
+		}
+		if !deletion {
+			return found, nil
+		}
+		below, err := list(tx, catalog.Query{Type: TypeLock, Under: resource}, decodeLock)
+		return append(found, below...), err
+	})
+	i := slices.IndexFunc(all, func(l Lock) bool { return deletion || l.Level == ReadOnly })
+	if err != nil || i < 0 {
+		return Lock{}, false, err
+	}
+	return all[i], true, nil
+}
+
+// above is the resource that an id lies in, "" above a subscription.
+func above(id string) string {
+	i := strings.LastIndexByte(id, '/')
+	if i <= 0 || arm.Within("/subscriptions", id[:i]) {
+		return ""
+	}
+	return id[:i]
+}
+
+func decodeLock(r catalog.Resource) (Lock, error) {
+	l, err := catalog.Decode[Lock](r)
+	l.Stamp = stamp(r)
+	return l, err
+}
