@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"os"
@@ -111,10 +112,7 @@ first, the month January.`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.verb(func(s *session, args []string) error {
-			p, err := form.policy()
-			if file != "" {
-				p, err = readPolicy(s.cmd.InOrStdin(), file)
-			}
+			p, err := form.read(s.cmd.InOrStdin(), file)
 			if err != nil {
 				return err
 			}
@@ -165,15 +163,23 @@ func (s *session) mayReplace(v client.Vault, name string, replace bool) error {
 // policyLimit is the largest policy file that is read, bytes.
 const policyLimit = 1 << 20
 
-func readPolicy(stdin io.Reader, file string) (*vmPolicy, error) {
+// read is the policy of a file, or without one that of the flags.
+func (f *policyForm) read(stdin io.Reader, file string) (json.RawMessage, error) {
+	if file == "" {
+		p, err := f.policy()
+		if err != nil {
+			return nil, err
+		}
+		return json.Marshal(p)
+	}
 	in := stdin
 	if file != "-" {
-		f, err := os.Open(file)
+		opened, err := os.Open(file)
 		if err != nil {
 			return nil, usagef("--file: %v", err)
 		}
-		defer f.Close()
-		in = f
+		defer opened.Close()
+		in = opened
 	}
 	b, err := io.ReadAll(io.LimitReader(in, policyLimit))
 	if err != nil {

@@ -42,7 +42,9 @@ func runs(frequency *backup.ScheduleRunType, days []*backup.DayOfWeek, times []*
 	}
 	var at []string
 	for _, t := range times {
-		at = append(at, t.Format("15:04"))
+		if t != nil {
+			at = append(at, t.Format("15:04"))
+		}
 	}
 	head := "daily"
 	if frequency != nil && *frequency == backup.ScheduleRunTypeWeekly {
@@ -94,6 +96,7 @@ func which(daily *backup.DailyRetentionFormat, weekly *backup.WeeklyRetentionFor
 	if daily != nil {
 		for _, d := range daily.DaysOfTheMonth {
 			switch {
+			case d == nil:
 			case d.IsLast != nil && *d.IsLast:
 				days = append(days, "last")
 			case d.Date != nil:

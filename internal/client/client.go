@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"io"
+	"iter"
 	"net/http"
 	"net/url"
 	"strings"
@@ -232,6 +233,17 @@ func value[T any](p *T) T {
 		return zero
 	}
 	return *p
+}
+
+// each goes over a list of the SDK's, without the nulls that JSON may have in it.
+func each[T any](list []*T) iter.Seq[*T] {
+	return func(yield func(*T) bool) {
+		for _, one := range list {
+			if one != nil && !yield(one) {
+				return
+			}
+		}
+	}
 }
 
 // moment is what p points to in UTC; times that ARM calls not known yet

@@ -49,7 +49,7 @@ func decodeItem(raw json.RawMessage) (Item, error) {
 		i.Points = int(*p.ExtendedInfo.RecoveryPointCount)
 	}
 	if e := p.ExtendedProperties; e != nil && e.DiskExclusionProperties != nil && !value(e.DiskExclusionProperties.IsInclusionList) {
-		for _, lun := range e.DiskExclusionProperties.DiskLunList {
+		for lun := range each(e.DiskExclusionProperties.DiskLunList) {
 			i.ExcludeLUNs = append(i.ExcludeLUNs, int(value(lun)))
 		}
 	}

@@ -88,12 +88,12 @@ func decodeJob(raw json.RawMessage) (Job, error) {
 	}
 	j.Operation, j.Entity, j.Status = value(p.Operation), value(p.EntityFriendlyName), value(p.Status)
 	j.Start, j.End = moment(p.StartTime), moment(p.EndTime)
-	for _, a := range p.ActionsInfo {
+	for a := range each(p.ActionsInfo) {
 		j.Cancellable = j.Cancellable || value(a) == backup.JobSupportedActionCancellable
 	}
-	for _, e := range p.ErrorDetails {
+	for e := range each(p.ErrorDetails) {
 		one := JobError{Code: int(value(e.ErrorCode)), Title: value(e.ErrorTitle), Message: value(e.ErrorString)}
-		for _, r := range e.Recommendations {
+		for r := range each(e.Recommendations) {
 			one.Recommendations = append(one.Recommendations, value(r))
 		}
 		j.Errors = append(j.Errors, one)
@@ -106,7 +106,7 @@ func decodeJob(raw json.RawMessage) (Job, error) {
 
 func (j *Job) fill(x *backup.AzureIaaSVMJobExtendedInfo) {
 	j.Warning = value(x.DynamicErrorMessage)
-	for _, t := range x.TasksList {
+	for t := range each(x.TasksList) {
 		j.Tasks = append(j.Tasks, Task{Name: value(t.TaskID), Status: value(t.Status), Details: value(t.TaskExecutionDetails)})
 	}
 	for name, v := range x.PropertyBag {

@@ -43,7 +43,7 @@ func decodePoint(raw json.RawMessage) (Point, error) {
 	}
 	point.Time, point.Consistency, point.Note = moment(p.RecoveryPointTime), value(p.RecoveryPointType), value(p.RecoveryPointAdditionalInfo)
 	point.Size, point.OSType = value(p.VirtualMachineSize), value(p.OSType)
-	for _, t := range p.RecoveryPointTierDetails {
+	for t := range each(p.RecoveryPointTierDetails) {
 		if value(t.Status) == backup.RecoveryPointTierStatusValid || value(t.Status) == backup.RecoveryPointTierStatusRehydrated {
 			point.Tiers = append(point.Tiers, string(value(t.Type)))
 		}
@@ -63,7 +63,7 @@ func decodePoint(raw json.RawMessage) (Point, error) {
 
 func pointDisks(list []*backup.DiskInformation) []PointDisk {
 	var out []PointDisk
-	for _, d := range list {
+	for d := range each(list) {
 		out = append(out, PointDisk{LUN: int(value(d.Lun)), Name: value(d.Name)})
 	}
 	return out

@@ -3,10 +3,11 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
+	"net/http"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	backup "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 )
 
@@ -50,18 +51,21 @@ func (c *Client) Policy(ctx context.Context, v VaultRef, name string) (Policy, e
 	})
 }
 
-// PutPolicy makes a policy or changes the one of that name.
-func (c *Client) PutPolicy(ctx context.Context, v VaultRef, name string, p *backup.AzureIaaSVMProtectionPolicy) (Policy, error) {
+// PutPolicy makes a policy or changes the one of that name. Its properties are
+// sent as they are, and not through the SDK's model, which would drop the
+// members that it does not know.
+func (c *Client) PutPolicy(ctx context.Context, v VaultRef, name string, properties json.RawMessage) (Policy, error) {
+	body := map[string]any{"properties": properties}
 	return get(ctx, c, decodePolicy, func(ctx context.Context) error {
-		_, err := c.backup.NewProtectionPoliciesClient().CreateOrUpdate(ctx, v.Name, v.Group, name,
-			backup.ProtectionPolicyResource{Properties: p}, nil)
+		_, err := c.send(ctx, http.MethodPut, c.url(c.PolicyID(v, name), backupVersion), body, http.StatusOK)
 		return err
 	})
 }
 
-// ParsePolicy reads a policy from JSON: the whole resource, as a show prints
-// it, or its properties alone.
-func ParsePolicy(b []byte) (*backup.AzureIaaSVMProtectionPolicy, error) {
+// ParsePolicy reads a policy for VMs from JSON, the whole resource as a show
+// prints it or its properties alone, and returns the properties. What the SDK
+// does not know is an error where it decides what the rest means.
+func ParsePolicy(b []byte) (json.RawMessage, error) {
 	var whole struct {
 		Properties json.RawMessage `json:"properties"`
 	}
@@ -84,8 +88,17 @@ func ParsePolicy(b []byte) (*backup.AzureIaaSVMProtectionPolicy, error) {
 	if err := json.Unmarshal(whole.Properties, &p); err != nil {
 		return nil, err
 	}
-	p.BackupManagementType = to.Ptr(kind.Type)
-	return &p, nil
+	switch p.SchedulePolicy.(type) {
+	case *backup.SimpleSchedulePolicy, *backup.SimpleSchedulePolicyV2:
+	default:
+		return nil, errors.New("schedulePolicy.schedulePolicyType is not SimpleSchedulePolicy or SimpleSchedulePolicyV2")
+	}
+	switch p.RetentionPolicy.(type) {
+	case *backup.LongTermRetentionPolicy, *backup.SimpleRetentionPolicy:
+	default:
+		return nil, errors.New("retentionPolicy.retentionPolicyType is not LongTermRetentionPolicy or SimpleRetentionPolicy")
+	}
+	return whole.Properties, nil
 }
 
 // DeletePolicy deletes a policy; one that protects something is refused.

@@ -53,13 +53,13 @@ func decodeVM(raw json.RawMessage) (VM, error) {
 
 func (vm *VM) fillView(v *armcompute.VirtualMachineInstanceView) {
 	vm.OSName = value(v.OSName)
-	for _, s := range v.Statuses {
+	for s := range each(v.Statuses) {
 		if power, ok := strings.CutPrefix(value(s.Code), "PowerState/"); ok {
 			vm.Power = power
 		}
 	}
 	if v.VMAgent != nil {
-		for _, s := range v.VMAgent.Statuses {
+		for s := range each(v.VMAgent.Statuses) {
 			vm.Agent = value(s.DisplayStatus)
 		}
 	}
@@ -70,7 +70,7 @@ func (vm *VM) fillDisks(s *armcompute.StorageProfile) {
 		vm.OSType = string(value(d.OSType))
 		vm.Disks = append(vm.Disks, VMDisk{LUN: -1, Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB)), Path: diskPath(d.Vhd)})
 	}
-	for _, d := range s.DataDisks {
+	for d := range each(s.DataDisks) {
 		vm.Disks = append(vm.Disks, VMDisk{LUN: int(value(d.Lun)), Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB)), Path: diskPath(d.Vhd)})
 	}
 }
