@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 
@@ -25,6 +26,23 @@ type Target struct {
 	file          *os.File // also in Target; its lock says that partial is ours
 	committed     bool
 	closed        bool
+	unsent        atomic.Int64 // bytes written since the kernel was last told to start
+}
+
+// sendEvery is how much may be written before the kernel is told to start
+// putting it on the disk, bytes. Left alone it waits until a tenth of the
+// memory is dirty, and the final sync has all of that to do.
+const sendEvery = 32 << 20
+
+// WriteAt writes p at off.
+func (t *Target) WriteAt(p []byte, off int64) (int, error) {
+	n, err := t.Target.WriteAt(p, off)
+	if err == nil && t.unsent.Add(int64(n)) >= sendEvery {
+		t.unsent.Store(0)
+		// A hint: where it cannot be taken, Sync does all the work.
+		_ = unix.SyncFileRange(int(t.file.Fd()), 0, 0, unix.SYNC_FILE_RANGE_WRITE)
+	}
+	return n, err
 }
 
 // CreateTarget makes a fresh image of size bytes (qcow2 rounds up to 512).
