@@ -276,7 +276,12 @@ func (h *Host) DropBitmaps(ctx context.Context, id, checkpoint string, targets [
 		if err != nil {
 			return err
 		}
-		return l.DomainCheckpointDelete(c, 0)
+		err = l.DomainCheckpointDelete(c, 0)
+		if err != nil {
+			// A bitmap was not there: the record must not stay either.
+			l.DomainCheckpointDelete(c, rpc.DomainCheckpointDeleteMetadataOnly)
+		}
+		return err
 	})
 }
 

@@ -113,6 +113,10 @@ func (h *Host) Define(ctx context.Context, xml string) (string, error) {
 			}
 		}
 		d, err := l.DomainDefineXMLFlags(xml, 0)
+		var e rpc.Error
+		if errors.As(err, &e) && rpc.ErrorNumber(e.Code) == rpc.ErrInternalError {
+			return "", fmt.Errorf("%w: %w", hypervisor.ErrInvalid, err) // what libvirt says of much bad XML
+		}
 		if err != nil {
 			return "", err
 		}

@@ -43,7 +43,8 @@ func classify(err error) error {
 	}
 	kind := kinds[number]
 	switch m := strings.ToLower(e.Message); {
-	case number == rpc.ErrOperationInvalid && strings.Contains(m, "not running"):
+	case number == rpc.ErrOperationInvalid && strings.Contains(m, "not running"),
+		number == rpc.ErrOperationUnsupported && strings.Contains(m, "inactive domain"):
 		kind = hypervisor.ErrNotRunning
 	case number == rpc.ErrOperationFailed && strings.Contains(m, "already exists"),
 		number == rpc.ErrOperationFailed && strings.Contains(m, "already defined"):

@@ -20,7 +20,7 @@ import (
 )
 
 // connectTimeout bounds one attempt to reach libvirt.
-const connectTimeout = 15 * time.Second
+const connectTimeout = 20 * time.Second
 
 // Host is one libvirt daemon. Make it with Connect.
 type Host struct {
@@ -42,7 +42,7 @@ func Connect(ctx context.Context, uri string) (*Host, error) {
 		return nil, fmt.Errorf("%w: URI %q: %w", hypervisor.ErrUnreachable, uri, err)
 	}
 	h := &Host{uri: u}
-	if _, err := h.Info(ctx); err != nil {
+	if err := h.ping(ctx); err != nil {
 		h.Close()
 		return nil, err
 	}
@@ -133,12 +133,25 @@ func do(ctx context.Context, h *Host, f func(*rpc.Libvirt) error) error {
 	return err
 }
 
+// ping asks libvirt for a sign of life: a question that it answers at once,
+// unlike that for QEMU's version, for which it may have to probe QEMU.
+func (h *Host) ping(ctx context.Context) error {
+	unanswered := fmt.Errorf("%w: %s does not answer within %s", hypervisor.ErrUnreachable, h.uri.Redacted(), connectTimeout)
+	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout, unanswered)
+	defer cancel()
+	err := do(ctx, h, func(l *rpc.Libvirt) error {
+		_, err := l.ConnectGetLibVersion()
+		return err
+	})
+	if errors.Is(err, context.DeadlineExceeded) {
+		err = context.Cause(ctx)
+	}
+	return err
+}
+
 // Info says what the host is.
 func (h *Host) Info(ctx context.Context) (hypervisor.Info, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, connectTimeout,
-		fmt.Errorf("%w: %s does not answer within %s", hypervisor.ErrUnreachable, h.uri.Redacted(), connectTimeout))
-	defer cancel()
-	info, err := call(ctx, h, func(l *rpc.Libvirt) (hypervisor.Info, error) {
+	return call(ctx, h, func(l *rpc.Libvirt) (hypervisor.Info, error) {
 		name, err := l.ConnectGetHostname()
 		if err != nil {
 			return hypervisor.Info{}, err
@@ -153,10 +166,6 @@ func (h *Host) Info(ctx context.Context) (hypervisor.Info, error) {
 		}
 		return hypervisor.Info{Host: name, Libvirt: version(lib), QEMU: version(qemu)}, nil
 	})
-	if errors.Is(err, context.DeadlineExceeded) {
-		err = context.Cause(ctx)
-	}
-	return info, err
 }
 
 // version writes libvirt's version number: major·10⁶ + minor·10³ + release.

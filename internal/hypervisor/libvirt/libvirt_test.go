@@ -172,8 +172,11 @@ func checkpoints(t *testing.T, g *guestlab.Guest) {
 	if err := begin(t, g, "three", "nothing"); err == nil {
 		t.Error("a backup since an unknown checkpoint began")
 	}
-	if err := g.Host.DropBitmaps(ctx, g.UUID, "stray", []string{"vda"}); err != nil {
-		t.Errorf("drop what is not there: %v", err)
+	if err := g.Host.DropBitmaps(ctx, g.UUID, "stray", []string{"vda"}); err == nil {
+		t.Error("a bitmap that is not there was dropped")
+	}
+	if names, err := g.Host.Checkpoints(ctx, g.UUID); err != nil || !slices.Equal(names, []string{"one"}) {
+		t.Errorf("checkpoints after a failed drop: %v, %v", names, err)
 	}
 	if err := g.Host.DeleteCheckpoint(ctx, g.UUID, "one"); err != nil {
 		t.Error(err)
