@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 	"golang.org/x/term"
 
 	"holdfast/internal/client"
@@ -30,15 +31,14 @@ const (
 	asJSON  = "json"
 )
 
-// addFlags gives c and its verbs the flags of every command that speaks to a
-// server.
-func (a *app) addFlags(c *cobra.Command) {
-	f := c.PersistentFlags()
+// addFlags puts the flags of every command that speaks to a server into f, a
+// flag set of c.
+func (a *app) addFlags(c *cobra.Command, f *pflag.FlagSet) {
 	f.StringVar(&a.env, "env", "", "`FILE` with the server's address and your credentials (default $"+client.EnvFile+")")
 	f.StringVarP(&a.output, "output", "o", asTable, "`FORMAT` of the result: table or json")
 	f.BoolVar(&a.debug, "debug", false, "trace every request on standard error (never a secret)")
 	fixed(c, "output", asTable, asJSON)
-	must(c.MarkPersistentFlagFilename("env", "env"))
+	must(cobra.MarkFlagFilename(f, "env", "env"))
 }
 
 // must is for what can only fail by a slip in this package.

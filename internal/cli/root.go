@@ -61,8 +61,11 @@ func Root(extra ...*cobra.Command) *cobra.Command {
 		Example:       rootExample,
 		SilenceErrors: true,
 		SilenceUsage:  true,
+		// The flags of the nouns may also stand before them.
+		TraverseChildren: true,
 	}
 	asGroup(root)
+	a.addFlags(root, root.Flags())
 	root.AddGroup(
 		&cobra.Group{ID: groupMachines, Title: "Machines and their protection:"},
 		&cobra.Group{ID: groupVaults, Title: "Sites, vaults and jobs:"},
@@ -83,7 +86,7 @@ func Root(extra ...*cobra.Command) *cobra.Command {
 func (a *app) mount(root *cobra.Command, group string, commands ...*cobra.Command) {
 	for _, c := range commands {
 		c.GroupID = group
-		a.addFlags(c)
+		a.addFlags(c, c.PersistentFlags())
 		root.AddCommand(c)
 	}
 }

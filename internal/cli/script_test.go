@@ -133,7 +133,7 @@ func interrupt(ts *testscript.TestScript, args []string) {
 	}
 	cmd := exec.Command(path, args[4:]...)
 	cmd.Stdout = out
-	for _, name := range []string{"ENDPOINT", "TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "CA_FILE", "SUBSCRIPTION_ID"} {
+	for _, name := range []string{"ENV", "ENDPOINT", "TENANT_ID", "CLIENT_ID", "CLIENT_SECRET", "CA_FILE", "SUBSCRIPTION_ID"} {
 		cmd.Env = append(cmd.Env, "HOLDFAST_"+name+"="+ts.Getenv("HOLDFAST_"+name))
 	}
 	stderr, err := cmd.StderrPipe()

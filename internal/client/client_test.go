@@ -319,13 +319,13 @@ func TestNoSecrets(t *testing.T) {
 func TestLoadConfig(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "admin.env")
-	text := "# made by the server\nexport HOLDFAST_ENDPOINT='https://file:1'\nHOLDFAST_TENANT_ID=t\nHOLDFAST_CLIENT_ID=\"c\"\nHOLDFAST_CLIENT_SECRET=a=b#c\nHOLDFAST_SUBSCRIPTION_ID=s\n"
+	text := "# made by the server\nexport HOLDFAST_ENDPOINT='https://file:1'\nHOLDFAST_TENANT_ID=t\nHOLDFAST_CLIENT_ID=\"c\"\nHOLDFAST_CLIENT_SECRET=a=b#c\nHOLDFAST_SUBSCRIPTION_ID=s\nHOLDFAST_CA_FILE='/it'\\''s/ca.pem'\n"
 	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	none := func(string) string { return "" }
 	c, err := client.LoadConfig(file, none)
-	if err != nil || c.Endpoint != "https://file:1" || c.ClientSecret != "a=b#c" || c.ClientID != "c" {
+	if err != nil || c.Endpoint != "https://file:1" || c.ClientSecret != "a=b#c" || c.ClientID != "c" || c.CAFile != "/it's/ca.pem" {
 		t.Errorf("file: %v, %v", c, err)
 	}
 	env := func(name string) string {

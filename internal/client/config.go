@@ -142,8 +142,8 @@ const envFileLimit = 1 << 20
 
 // ParseEnv reads lines of NAME=VALUE. Blank lines and lines that start with #
 // are skipped, a leading "export " is allowed, and a value may stand in single
-// or double quotes, in which nothing is special. Errors name the line and never
-// show it, as it may hold a secret.
+// or double quotes as a shell has them; nothing in it is expanded. Errors name
+// the line and never show it, as it may hold a secret.
 func ParseEnv(r io.Reader) (map[string]string, error) {
 	vars := map[string]string{}
 	lines := bufio.NewScanner(io.LimitReader(r, envFileLimit))
@@ -183,5 +183,10 @@ func unquote(s string) (string, error) {
 	if len(s) < 2 || s[len(s)-1] != s[0] {
 		return "", errors.New("the quote is not closed")
 	}
-	return s[1 : len(s)-1], nil
+	value := s[1 : len(s)-1]
+	if s[0] == '\'' {
+		// How a shell writes a quote between single quotes.
+		value = strings.ReplaceAll(value, `'\''`, "'")
+	}
+	return value, nil
 }
