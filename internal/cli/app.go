@@ -110,9 +110,9 @@ func (s *session) confirm(yes bool, what string) error {
 	}
 	in, ok := s.cmd.InOrStdin().(*os.File)
 	if !ok || !term.IsTerminal(int(in.Fd())) {
-		return usagef("%s cannot be taken back; say --yes if it is meant.", what)
+		return usagef("%s may not be taken back; say --yes if it is meant.", what)
 	}
-	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s cannot be taken back. Type yes to go on: ", what)
+	fmt.Fprintf(s.cmd.ErrOrStderr(), "%s may not be taken back. Type yes to go on: ", what)
 	var answer string
 	if _, err := fmt.Fscanln(in, &answer); err != nil || answer != "yes" {
 		return usagef("not confirmed; nothing was changed.")

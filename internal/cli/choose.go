@@ -2,7 +2,9 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net/http"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
@@ -47,6 +49,16 @@ func notFound(hint, format string, args ...any) error {
 	return &client.Error{Reason: client.NotFound, Code: "NotFound", Message: fmt.Sprintf(format, args...), Hint: hint}
 }
 
+// hintForbidden adds to an error what helps a caller whose role is on less than
+// the subscription, and who so may not list it.
+func hintForbidden(err error, hint string) error {
+	var e *client.Error
+	if errors.As(err, &e) && e.Status == http.StatusForbidden && e.Hint == "" {
+		e.Hint = hint
+	}
+	return err
+}
+
 // theVault is the vault that --vault names, or the only one.
 func (s *session) theVault(ctx context.Context, flag string) (client.Vault, error) {
 	vaults, err := s.vaults(ctx, flag)
@@ -70,6 +82,7 @@ func (s *session) theVault(ctx context.Context, flag string) (client.Vault, erro
 func (s *session) vaults(ctx context.Context, flag string) ([]client.Vault, error) {
 	if flag == "" {
 		all, err := s.client.Vaults(ctx, "")
+		err = hintForbidden(err, "Name the vault with its group: --vault GROUP/NAME.")
 		if err == nil && len(all) == 0 {
 			err = notFound("Make one: holdfast vault create NAME.", "There is no vault.")
 		}
@@ -85,7 +98,7 @@ func (s *session) vaults(ctx context.Context, flag string) ([]client.Vault, erro
 	}
 	all, err := s.client.Vaults(ctx, "")
 	if err != nil {
-		return nil, err
+		return nil, hintForbidden(err, "Name the vault with its group: --vault GROUP/NAME.")
 	}
 	var found []client.Vault
 	for _, v := range all {
@@ -130,7 +143,7 @@ func (s *session) theVM(ctx context.Context, arg string) (client.VM, error) {
 	}
 	all, err := s.client.VMs(ctx, n.group)
 	if err != nil {
-		return client.VM{}, err
+		return client.VM{}, hintForbidden(err, "Name the VM with its group: GROUP/"+n.name+".")
 	}
 	var found []client.VM
 	for _, vm := range all {

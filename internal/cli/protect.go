@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
 	"strings"
 
@@ -17,7 +16,7 @@ func (a *app) protect() *cobra.Command {
 stay when the VM is gone.
 
 holdfast protect VM is short for holdfast protect start VM.`,
-		start, a.protectList(), a.protectShow(), a.protectStop())
+		start, a.protectList(), a.protectShow(), a.protectStop(), a.protectUndelete())
 	c.Example = start.Example
 	c.ValidArgsFunction = first(a.vmNames())
 	c.Args = cobra.MaximumNArgs(1)
@@ -116,7 +115,7 @@ func (a *app) protectList() *cobra.Command {
 					return err
 				}
 				for _, i := range items {
-					rows = append(rows, resource{i.Raw, []string{i.VM, v.Name, i.Policy, i.State, i.LastStatus, when(i.LastBackup), when(i.LastPoint)}})
+					rows = append(rows, resource{i.Raw, []string{i.VM, v.Name, i.Policy, itemState(i), i.LastStatus, when(i.LastBackup), when(i.LastPoint)}})
 				}
 			}
 			return s.list("VM,VAULT,POLICY,STATE,LAST BACKUP,AT,LAST POINT", rows)
@@ -158,9 +157,42 @@ func (s *session) showItem(i client.Item) error {
 	for _, lun := range i.ExcludeLUNs {
 		excluded = append(excluded, lunName(lun))
 	}
-	return s.show(i.Raw, []fact{{"VM", i.VM}, {"source", i.SourceID}, {"vault", i.Ref.Vault.Name}, {"policy", i.Policy}, {"state", i.State},
+	return s.show(i.Raw, []fact{{"VM", i.VM}, {"source", i.SourceID}, {"vault", i.Ref.Vault.Name}, {"policy", i.Policy}, {"state", itemState(i)},
 		{"last backup", strings.TrimSpace(i.LastStatus + " " + when(i.LastBackup))}, {"last point", when(i.LastPoint)}, {"points", points},
 		{"left out", strings.Join(excluded, ", ")}})
+}
+
+// itemState is how an item is protected.
+func itemState(i client.Item) string {
+	if i.DeletedUntil.IsZero() {
+		return i.State
+	}
+	return i.State + ", deleted, kept until " + when(i.DeletedUntil)
+}
+
+func (a *app) protectUndelete() *cobra.Command {
+	var vault string
+	c := &cobra.Command{
+		Use: "undelete VM", Short: "Take back the deleted points of a VM",
+		Long: `Take back what holdfast protect stop VM --delete-data deleted, while the vault's
+soft delete keeps it. Backups stay stopped; holdfast protect start resumes them.`,
+		Example:           "  holdfast protect undelete web",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.itemNames()),
+		RunE: a.verb(func(s *session, args []string) error {
+			_, item, err := s.theItem(s.cmd.Context(), vault, args[0])
+			if err != nil {
+				return err
+			}
+			work, err := s.client.Undelete(s.cmd.Context(), item)
+			if err != nil {
+				return err
+			}
+			return s.itemAfter(item.Ref, work)
+		}),
+	}
+	a.vaultFlag(c, &vault)
+	return c
 }
 
 func (a *app) protectStop() *cobra.Command {
@@ -170,7 +202,8 @@ func (a *app) protectStop() *cobra.Command {
 		Use: "stop VM", Short: "End the backups of a VM and keep its points",
 		Long: `End the backups of a VM. Its points are kept, and holdfast protect start resumes
 it. With --delete-data the points are deleted too, as the vault's soft delete
-allows; that cannot be taken back.`,
+allows: as a new vault is set, they are kept for some days more, in which holdfast
+protect undelete takes them back; with soft delete off they are gone at once.`,
 		Example:           "  holdfast protect stop web\n  holdfast protect stop web --delete-data --yes",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: first(a.itemNames()),
@@ -191,7 +224,16 @@ allows; that cannot be taken back.`,
 				return err
 			}
 			work, err := s.client.DeleteItem(ctx, item.Ref)
-			return errors.Join(err, s.finish(work, false))
+			if err != nil {
+				return err
+			}
+			if err := s.finish(work, false); err != nil {
+				return err
+			}
+			if after, err := s.client.Item(ctx, item.Ref); err == nil && !after.DeletedUntil.IsZero() {
+				s.note("kept until %s; take it back with: holdfast protect undelete %s", when(after.DeletedUntil), shellQuote(item.VM))
+			}
+			return nil
 		}),
 	}
 	a.vaultFlag(c, &vault)

@@ -21,7 +21,7 @@ import (
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){
 		"holdfast": func() {
-			pace = 5 * time.Millisecond
+			pace, completeLimit = 5*time.Millisecond, time.Minute
 			os.Exit(Run(Root(), os.Args[1:]))
 		},
 	})

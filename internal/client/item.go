@@ -23,6 +23,9 @@ type Item struct {
 	LastPoint   time.Time
 	Points      int // recoveryPointCount; -1 if the server did not say
 	ExcludeLUNs []int
+	// DeletedUntil is until when a soft-deleted item can be taken back; zero:
+	// it is not deleted.
+	DeletedUntil time.Time
 }
 
 func decodeItem(raw json.RawMessage) (Item, error) {
@@ -45,6 +48,9 @@ func decodeItem(raw json.RawMessage) (Item, error) {
 	}
 	i.State, i.LastStatus = string(value(p.ProtectionState)), value(p.LastBackupStatus)
 	i.LastBackup, i.LastPoint = moment(p.LastBackupTime), moment(p.LastRecoveryPoint)
+	if value(p.IsScheduledForDeferredDelete) {
+		i.DeletedUntil = moment(p.DeferredDeleteTimeInUTC)
+	}
 	if p.ExtendedInfo != nil && p.ExtendedInfo.RecoveryPointCount != nil {
 		i.Points = int(*p.ExtendedInfo.RecoveryPointCount)
 	}
@@ -97,6 +103,16 @@ func (c *Client) StopProtection(ctx context.Context, i Item) (Work, error) {
 		SourceResourceID: &i.SourceID,
 		PolicyID:         to.Ptr(""),
 		ProtectionState:  to.Ptr(backup.ProtectionStateProtectionStopped),
+	})
+}
+
+// Undelete takes a soft-deleted item back; its backups stay stopped.
+func (c *Client) Undelete(ctx context.Context, i Item) (Work, error) {
+	return c.putItem(ctx, i.Ref, &backup.AzureIaaSComputeVMProtectedItem{
+		SourceResourceID: &i.SourceID,
+		PolicyID:         to.Ptr(""),
+		ProtectionState:  to.Ptr(backup.ProtectionStateProtectionStopped),
+		IsRehydrate:      to.Ptr(true),
 	})
 }
 

@@ -5,8 +5,6 @@ import (
 	"encoding/json"
 	"net/http"
 
-	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
-
 	"holdfast"
 )
 
@@ -68,22 +66,7 @@ func (c *Client) Site(ctx context.Context, name string) (Site, error) {
 
 // Sites lists all sites.
 func (c *Client) Sites(ctx context.Context) ([]Site, error) {
-	type page struct {
-		NextLink string `json:"nextLink"`
-	}
-	next := c.siteURL("")
-	pager := runtime.NewPager(runtime.PagingHandler[page]{
-		More: func(page) bool { return next != "" },
-		Fetcher: func(ctx context.Context, _ *page) (p page, err error) {
-			resp, err := c.send(ctx, http.MethodGet, next, nil, http.StatusOK)
-			if err == nil {
-				err = runtime.UnmarshalAsJSON(resp, &p)
-			}
-			next = p.NextLink
-			return p, err
-		},
-	})
-	return list(ctx, c, decodeSite, pager)
+	return listFrom(ctx, c, decodeSite, c.siteURL(""))
 }
 
 // RemoveSite forgets a site. Its VMs and their disks are not touched.
