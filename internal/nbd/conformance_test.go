@@ -16,6 +16,7 @@ import (
 	"testing"
 
 	"holdfast/internal/disk"
+	"holdfast/internal/disk/disktest"
 )
 
 // pattern fills a slice from a seed.
@@ -43,13 +44,17 @@ func servers(t *testing.T, size int64) map[string]func(*testing.T) string {
 	}
 	bytes := fmt.Sprint(size)
 	return map[string]func(*testing.T) string{
-		"qemu-nbd raw":       qemu("raw"),
-		"qemu-nbd qcow2":     qemu("qcow2"),
-		"qemu-nbd unmap":     qemu("qcow2", "--discard=unmap", "--detect-zeroes=unmap"),
-		"nbdkit memory":      nbdkit("memory", bytes),
-		"nbdkit simple":      nbdkit("--no-sr", "memory", bytes),
-		"nbdkit blocksize":   nbdkit("--filter=blocksize-policy", "memory", bytes, "blocksize-minimum=4096", "blocksize-preferred=65536", "blocksize-maximum=262144", "blocksize-error-policy=error"),
-		"nbdkit no zero":     nbdkit("--filter=nozero", "memory", bytes),
+		"qemu-nbd raw":     qemu("raw"),
+		"qemu-nbd qcow2":   qemu("qcow2"),
+		"qemu-nbd unmap":   qemu("qcow2", "--discard=unmap", "--detect-zeroes=unmap"),
+		"nbdkit memory":    nbdkit("memory", bytes),
+		"nbdkit simple":    nbdkit("--no-sr", "memory", bytes),
+		"nbdkit blocksize": nbdkit("--filter=blocksize-policy", "memory", bytes, "blocksize-minimum=4096", "blocksize-preferred=65536", "blocksize-maximum=262144", "blocksize-error-policy=error"),
+		"nbdkit no zero":   nbdkit("--filter=nozero", "memory", bytes),
+		"ours": func(t *testing.T) string {
+			d := disktest.New(size)
+			return serveHere(t, Export{Source: d, Target: d})
+		},
 		"nbdkit slow chunks": nbdkit("--filter=blocksize", "memory", bytes, "maxdata=64k"),
 	}
 }

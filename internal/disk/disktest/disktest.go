@@ -43,14 +43,15 @@ func FillText(p []byte, seed uint64) {
 
 // Disk is a disk in memory: a disk.Source and a disk.Target at once. Its map
 // calls zero grains Zero and, where Base is set, ranges that are equal to Base
-// Same.
+// Same. Its methods may be called from many goroutines; whoever touches Bytes
+// must be alone.
 type Disk struct {
 	Bytes   []byte
 	Base    []byte // nil, or as long as Bytes
 	IsFresh bool
 	Grain   int // of the map, bytes; 0 is 64 KiB
 
-	mu    sync.Mutex
+	mu    sync.RWMutex // held by each method while it looks at Bytes
 	syncs int
 }
 
@@ -73,13 +74,22 @@ func (d *Disk) Sync() error {
 
 // Syncs is how often Sync was called.
 func (d *Disk) Syncs() int {
-	d.mu.Lock()
-	defer d.mu.Unlock()
+	d.mu.RLock()
+	defer d.mu.RUnlock()
 	return d.syncs
+}
+
+// Snapshot is a copy of the bytes, taken while others may write.
+func (d *Disk) Snapshot() []byte {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	return bytes.Clone(d.Bytes)
 }
 
 // ReadAt reads as io.ReaderAt.
 func (d *Disk) ReadAt(p []byte, off int64) (int, error) {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
 	return bytes.NewReader(d.Bytes).ReadAt(p, off)
 }
 
@@ -88,6 +98,8 @@ func (d *Disk) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off+int64(len(p)) > d.Size() {
 		return 0, fmt.Errorf("disktest: write of %d at %d of %d", len(p), off, d.Size())
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	return copy(d.Bytes[off:], p), nil
 }
 
@@ -96,6 +108,8 @@ func (d *Disk) Zero(off, length int64) error {
 	if off < 0 || off+length > d.Size() {
 		return fmt.Errorf("disktest: zero of %d at %d of %d", length, off, d.Size())
 	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
 	clear(d.Bytes[off : off+length])
 	return nil
 }
@@ -112,19 +126,27 @@ func (d *Disk) Extents(ctx context.Context) iter.Seq2[disk.Extent, error] {
 				yield(disk.Extent{}, context.Cause(ctx))
 				return
 			}
-			p := d.Bytes[off:min(off+grain, len(d.Bytes))]
-			e := disk.Extent{Offset: int64(off), Length: int64(len(p))}
-			switch {
-			case d.Base != nil && bytes.Equal(p, d.Base[off:][:len(p)]):
-				e.Kind = disk.Same
-			case disk.IsZero(p):
-				e.Kind = disk.Zero
-			}
+			e := d.extent(off, min(grain, len(d.Bytes)-off))
 			if !yield(e, nil) {
 				return
 			}
 		}
 	}
+}
+
+// extent says what one grain is.
+func (d *Disk) extent(off, n int) disk.Extent {
+	d.mu.RLock()
+	defer d.mu.RUnlock()
+	e := disk.Extent{Offset: int64(off), Length: int64(n)}
+	p := d.Bytes[off : off+n]
+	switch {
+	case d.Base != nil && bytes.Equal(p, d.Base[off:][:n]):
+		e.Kind = disk.Same
+	case disk.IsZero(p):
+		e.Kind = disk.Zero
+	}
+	return e
 }
 
 // Writer writes to a disk at random, as fsx does to a file, and keeps a model
