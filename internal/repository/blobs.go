@@ -65,7 +65,7 @@ func (f *finder) now() *ledger.State {
 func (f *finder) find(ctx context.Context, id chunk.ID, refused func(tree.Ref) bool) (tree.Ref, bool, error) {
 	f.mu.Lock()
 	if f.view == nil {
-		v, err := f.r.shelf.view(ctx, f.state)
+		v, err := f.r.viewNow(ctx, f.state)
 		if err != nil {
 			f.mu.Unlock()
 			return tree.Ref{}, false, err

@@ -12,6 +12,25 @@ import (
 	"holdfast/internal/repository/pack"
 )
 
+// wholeView opens the index as of now, and rebuilds before what is damaged or
+// gone of it.
+func (s *session) wholeView(ctx context.Context) (*view, error) {
+	state := s.state
+	for {
+		v, err := s.r.viewNow(ctx, state)
+		if err != nil || len(v.hurt) == 0 {
+			return v, err
+		}
+		state, err = s.reindex(ctx, v)
+		if errors.Is(err, ledger.ErrChanged) { // somebody else was faster
+			state, err = s.r.log.Read(ctx)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("rebuild the index: %w", err)
+		}
+	}
+}
+
 // reindex replaces the segments that are damaged or gone by one made from the
 // trailers of the packs that no whole segment knows.
 func (s *session) reindex(ctx context.Context, v *view) (*ledger.State, error) {

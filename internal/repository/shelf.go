@@ -154,6 +154,15 @@ func (s *shelf) add(id index.ID, raw []byte) {
 	}
 }
 
+// drop forgets segments that are in no state any more.
+func (s *shelf) drop(ids []index.ID) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, id := range ids {
+		delete(s.open, id)
+	}
+}
+
 // view finds content as of one state of the ledger.
 type view struct {
 	state    *ledger.State
@@ -161,6 +170,22 @@ type view struct {
 	// hurt are the segments that are damaged or gone; what they knew is
 	// unknown until the index is rebuilt.
 	hurt map[index.ID]error
+}
+
+// viewNow opens all segments of a state, or of a newer one if segments of it
+// have gone meanwhile.
+func (r *Repository) viewNow(ctx context.Context, state *ledger.State) (*view, error) {
+	for {
+		v, err := r.shelf.view(ctx, state)
+		if err != nil || len(v.hurt) == 0 {
+			return v, err
+		}
+		newer, err := r.log.Read(ctx)
+		if err != nil || newer.Seq == state.Seq {
+			return v, err
+		}
+		state = newer
+	}
 }
 
 // view opens all segments of a state.

@@ -83,8 +83,8 @@ func (r *Repository) Begin(ctx context.Context, spec PointSpec) (*Writer, error)
 	}
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
 	w := &Writer{spec: spec, s: s, cancel: cancel, own: map[chunk.ID]tree.Ref{}, names: map[string]bool{}}
-	if w.view, err = r.shelf.view(ctx, s.state); err == nil {
-		err = w.heal(ctx)
+	if w.view, err = s.wholeView(ctx); err == nil {
+		s.state = w.view.state
 	}
 	if err != nil {
 		cancel(err)
@@ -95,21 +95,6 @@ func (r *Repository) Begin(ctx context.Context, spec PointSpec) (*Writer, error)
 	w.chunks = newPacker(work, s, pack.Chunks, w.packStored)
 	w.nodes = newNodes(w, newPacker(work, s, pack.Nodes, w.packStored))
 	return w, nil
-}
-
-// heal rebuilds the segments that are damaged or gone before anything is
-// looked up.
-func (w *Writer) heal(ctx context.Context) error {
-	if len(w.view.hurt) == 0 {
-		return nil
-	}
-	state, err := w.s.reindex(ctx, w.view)
-	if err != nil {
-		return fmt.Errorf("rebuild the index: %w", err)
-	}
-	w.s.state = state
-	w.view, err = w.s.r.shelf.view(ctx, state)
-	return err
 }
 
 // packStored notes a durable pack.

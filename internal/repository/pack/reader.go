@@ -134,6 +134,12 @@ func (p *Reader) OpenFrame(row Row, frame []byte, c *seal.Codec, scratch []byte)
 	return plain, nil
 }
 
+// TakeOver opens a stored frame without decompressing it, to seal it again in
+// another pack.
+func (p *Reader) TakeOver(row Row, frame []byte) (seal.Payload, error) {
+	return seal.TakeOver(p.aead, p.head.id, row.FrameHeader, frame)
+}
+
 // CheckHeader finds damage in the first bytes of the pack. Nothing else needs
 // them: they say again what the footer says.
 func (p *Reader) CheckHeader(raw []byte) error {
@@ -181,6 +187,14 @@ func cut(kind Kind, h seal.FrameHeader, payload []byte, i int) ([]byte, error) {
 		off += size
 	}
 	return nil, seal.Damaged("frame %d is shorter than its nodes", h.Number)
+}
+
+// Join makes the payload of a frame of blobs.
+func Join(kind Kind, blobs [][]byte) []byte {
+	if kind == Nodes {
+		return NodePayload(blobs)
+	}
+	return bytes.Join(blobs, nil)
 }
 
 // NodePayload makes the payload of a frame of nodes.

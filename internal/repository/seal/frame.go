@@ -74,18 +74,19 @@ func ParseFrameHeader(b []byte) (FrameHeader, error) {
 // Payload is a frame's payload, compressed if that is worth it and not yet
 // sealed: the frame's place in a pack is still to be given.
 type Payload struct {
-	plain []byte // as given
+	plain []byte // as given; nil if the body was taken over as it is
 	body  []byte // what will be sealed
 	codec uint8
+	size  int // of the plain payload
 }
 
-// Compress prepares a payload. Neither plain nor the buffer may be changed
+// Payload prepares a payload. Neither plain nor the buffer may be changed
 // until the payload is sealed. The buffer is reused if it is big enough.
 func (c *Codec) Payload(plain, buffer []byte) Payload {
 	if z, ok := c.Compress(buffer, plain); ok {
-		return Payload{plain, z, codecZstd}
+		return Payload{plain, z, codecZstd, len(plain)}
 	}
-	return Payload{plain, plain, codecNone}
+	return Payload{plain, plain, codecNone, len(plain)}
 }
 
 // SealedSize is the length of the frame, header included, in bytes.
@@ -94,9 +95,16 @@ func (p Payload) SealedSize() int { return FrameHeaderSize + len(p.body) + Overh
 // Seal writes the whole frame into dst, which has exactly SealedSize bytes,
 // and proves that it opens to the bytes that were given.
 func (p Payload) Seal(dst []byte, aead cipher.AEAD, pack [16]byte, h FrameHeader, c *Codec, scratch []byte) error {
-	h.Codec, h.Plain, h.Sealed = p.codec, uint32(len(p.plain)), uint32(len(p.body)+Overhead)
+	h.Codec, h.Plain, h.Sealed = p.codec, uint32(p.size), uint32(len(p.body)+Overhead)
 	head := h.Append(dst[:0])
 	aead.Seal(head[:FrameHeaderSize], Nonce(0, h.Number), p.body, frameData(pack, head))
+	if p.plain == nil {
+		back, err := TakeOver(aead, pack, h, dst)
+		if err != nil || !bytes.Equal(back.body, p.body) {
+			return fmt.Errorf("a frame that was just sealed does not open again (bad memory?): %v", err)
+		}
+		return nil
+	}
 	back, err := OpenFrame(aead, pack, h, dst, c, scratch)
 	if err != nil || !bytes.Equal(back, p.plain) {
 		return fmt.Errorf("a frame that was just sealed does not open again (bad memory?): %v", err)
@@ -142,6 +150,23 @@ func OpenFrame(aead cipher.AEAD, pack [16]byte, want FrameHeader, frame []byte, 
 		return nil, err
 	}
 	return plain, nil
+}
+
+// TakeOver opens a stored frame without decompressing it, to seal it again in
+// another pack.
+func TakeOver(aead cipher.AEAD, pack [16]byte, want FrameHeader, frame []byte) (Payload, error) {
+	h, err := ParseFrameHeader(frame)
+	if err != nil {
+		return Payload{}, err
+	}
+	if h != want || len(frame) != FrameHeaderSize+int(h.Sealed) {
+		return Payload{}, Damaged("frame header does not agree with the pack's table")
+	}
+	body, err := aead.Open(nil, Nonce(0, h.Number), frame[FrameHeaderSize:], frameData(pack, frame[:FrameHeaderSize]))
+	if err != nil {
+		return Payload{}, Damaged("frame %d does not open under this repository's key", h.Number)
+	}
+	return Payload{nil, body, h.Codec, int(h.Plain)}, nil
 }
 
 func frameData(pack [16]byte, header []byte) []byte {
