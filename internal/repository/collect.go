@@ -130,7 +130,7 @@ func (c *collection) condemn(ctx context.Context) error {
 		switch {
 		case live == 0:
 			gone = append(gone, id)
-		case float64(live) < c.opt.Thin*float64(p.info.Blobs):
+		case float64(live) < c.opt.Thin*float64(p.info.Blobs) || c.hurt(id):
 			thin = append(thin, id)
 		}
 	}
@@ -189,6 +189,13 @@ func (c *collection) markPoints(ctx context.Context, points []ledger.LivePoint) 
 		}
 	}
 	return nil
+}
+
+// hurt reports whether a pack is known to be damaged: what can be read of it is
+// moved, if that is all that lives.
+func (c *collection) hurt(id pack.ID) bool {
+	_, hurt := c.v.state.Damaged[id]
+	return hurt && c.opt.Thin > 0
 }
 
 // open reports whether the session that made a pack is still at work.

@@ -45,35 +45,20 @@ func (d *DiskReader) Size() int64 { return d.disk.Size }
 // joined.
 func (d *DiskReader) Extents(ctx context.Context) iter.Seq2[disk.Extent, error] {
 	return func(yield func(disk.Extent, error) bool) {
-		var cur disk.Extent
-		add := func(kind disk.Kind, off, length int64) bool {
-			length = min(length, d.disk.Size-off)
-			if length <= 0 {
-				return true
-			}
-			if cur.Length > 0 && cur.Kind == kind {
-				cur.Length += length
-				return true
-			}
-			ok := cur.Length == 0 || yield(cur, nil)
-			cur = disk.Extent{Offset: off, Length: length, Kind: kind}
-			return ok
+		out := joiner{size: d.disk.Size, yield: yield}
+		err := d.walk(ctx, &out)
+		if err == nil {
+			err = out.flush()
 		}
-		if err := d.walk(ctx, add); err != nil {
-			if !errors.Is(err, errStop) {
-				yield(disk.Extent{}, err)
-			}
-			return
-		}
-		if cur.Length > 0 {
-			yield(cur, nil)
+		if err != nil && !errors.Is(err, errStop) {
+			yield(disk.Extent{}, err)
 		}
 	}
 }
 
 var errStop = errors.New("stop")
 
-func (d *DiskReader) walk(ctx context.Context, add func(disk.Kind, int64, int64) bool) error {
+func (d *DiskReader) walk(ctx context.Context, out *joiner) error {
 	leaves := tree.Shape{Size: d.disk.Size}.Leaves()
 	for leaf := int64(0); leaf < leaves; {
 		if err := ctx.Err(); err != nil {
@@ -84,8 +69,8 @@ func (d *DiskReader) walk(ctx context.Context, add func(disk.Kind, int64, int64)
 			return err
 		}
 		if n > 0 {
-			if !add(disk.Zero, leaf*tree.Span(1), n*tree.Span(1)) {
-				return errStop
+			if err := out.add(disk.Zero, leaf*tree.Span(1), n*tree.Span(1)); err != nil {
+				return err
 			}
 			leaf += n
 			continue
@@ -99,8 +84,8 @@ func (d *DiskReader) walk(ctx context.Context, add func(disk.Kind, int64, int64)
 			if ref.IsZero() {
 				kind = disk.Zero
 			}
-			if !add(kind, leaf*tree.Span(1)+int64(i)*chunk.Size, chunk.Size) {
-				return errStop
+			if err := out.add(kind, leaf*tree.Span(1)+int64(i)*chunk.Size, chunk.Size); err != nil {
+				return err
 			}
 		}
 		leaf++

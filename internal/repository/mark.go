@@ -33,6 +33,16 @@ func (p *packMark) count() (n int) {
 	return n
 }
 
+// countIn is how many blobs of one frame are marked.
+func (p *packMark) countIn(row pack.Row) (n int) {
+	for o := row.First; o < row.First+uint32(row.Count); o++ {
+		if p.has(o) {
+			n++
+		}
+	}
+	return n
+}
+
 // newMarks knows all packs of the index, dead ones too.
 func newMarks(v *view) *marks {
 	m := &marks{packs: map[pack.ID]*packMark{}}

@@ -86,13 +86,24 @@ func (m *mover) pack(ctx context.Context, id pack.ID, live *packMark) error {
 	if err != nil {
 		return err
 	}
-	// Prove the whole before a part of it is moved: a damaged pack stays.
+	// Prove all that lives before a part of it is moved: a pack of which
+	// something living is damaged stays as it is.
+	var rows []pack.Row
+	found := 0
 	for _, row := range p.Rows() {
+		n := live.countIn(row)
+		if found += n; n == 0 {
+			continue
+		}
 		if err := p.CheckFrame(row, raw[row.Offset:int64(row.Offset)+row.Size()]); err != nil {
 			return err
 		}
+		rows = append(rows, row)
 	}
-	for _, row := range p.Rows() {
+	if found < live.count() {
+		return seal.Damaged("pack %s has lost blobs", id)
+	}
+	for _, row := range rows {
 		if err := m.frame(p, row, ids, raw[row.Offset:int64(row.Offset)+row.Size()], live); err != nil {
 			return err
 		}

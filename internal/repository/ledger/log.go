@@ -186,17 +186,22 @@ func (l *Log) bridge(ctx context.Context, seq uint64) error {
 // fold stores the state at every StateEvery-th record. The state is derived:
 // failing to store it costs only time, so errors are left to the next fold.
 func (l *Log) fold(ctx context.Context) {
-	if l.state.Seq%StateEvery != 0 {
-		return
+	if l.state.Seq%StateEvery == 0 {
+		_ = l.foldNow(ctx)
 	}
+}
+
+func (l *Log) foldNow(ctx context.Context) error {
 	content, err := json.Marshal(l.state)
 	if err != nil {
-		return
+		return err
 	}
 	name := StateObject(l.state.Seq)
-	if box, err := l.keys.Box(seal.State, name, content); err == nil {
-		_ = objstorePut(ctx, l.store, name, box)
+	box, err := l.keys.Box(seal.State, name, content)
+	if err != nil {
+		return err
 	}
+	return objstorePut(ctx, l.store, name, box)
 }
 
 func (l *Log) decode(name string, raw []byte) (*Record, error) {

@@ -209,3 +209,43 @@ func (l *Log) trim(ctx context.Context, prefix string, keep uint64) error {
 	}
 	return nil
 }
+
+// Check reads every record and state that is in the store and answers those
+// that are damaged, with why.
+func (l *Log) Check(ctx context.Context) (map[string]error, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	bad := map[string]error{}
+	for _, prefix := range []string{recordPrefix, statePrefix} {
+		seqs, err := l.list(ctx, prefix, 0)
+		if err != nil {
+			return nil, err
+		}
+		for _, seq := range seqs {
+			name := fmt.Sprintf("%s%016x", prefix, seq)
+			if prefix == recordPrefix {
+				_, _, err = l.load(ctx, seq)
+			} else {
+				_, err = l.loadState(ctx, seq)
+			}
+			switch {
+			case errors.Is(err, seal.ErrDamaged):
+				bad[name] = err
+			case err != nil && !errors.Is(err, objstore.ErrNotExist):
+				return nil, err
+			}
+		}
+	}
+	return bad, nil
+}
+
+// Renew stores the present state whatever its number, so that damaged records
+// and states before it are no longer needed.
+func (l *Log) Renew(ctx context.Context) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if _, err := l.refresh(ctx); err != nil {
+		return err
+	}
+	return l.foldNow(ctx)
+}

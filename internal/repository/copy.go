@@ -1,0 +1,106 @@
+package repository
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"iter"
+
+	"holdfast/internal/disk"
+)
+
+// CopyOptions says how a point is copied. The zero value is the usual case.
+type CopyOptions struct {
+	// Progress, if set, is told how much of the point's disks is done.
+	Progress func(done, total int64)
+}
+
+// Copy copies a point from one repository to another, with its attributes. It
+// is a backup whose source is the stored disk: what the target has already is
+// not stored again. It fails with ErrPointExists if the target has the point.
+func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions) (Point, error) {
+	p, err := from.Point(ctx, id)
+	if err != nil {
+		return Point{}, fmt.Errorf("copy: %w", err)
+	}
+	w, err := to.Begin(ctx, PointSpec{ID: p.ID, Series: p.Series, Created: p.Created})
+	if err != nil {
+		return Point{}, fmt.Errorf("copy: %w", err)
+	}
+	defer w.Abort()
+	var done, total int64
+	for _, d := range p.Disks {
+		total += d.Size
+	}
+	m := Manifest{Time: p.Time, Attributes: p.Attributes, Disks: map[string]json.RawMessage{}}
+	for _, d := range p.Disks {
+		m.Disks[d.Name] = d.Attributes
+		progress := func(n, _ int64) {
+			if opt.Progress != nil {
+				opt.Progress(done+n, total)
+			}
+		}
+		if err := copyDisk(ctx, from, w, p, d, progress); err != nil {
+			return Point{}, fmt.Errorf("copy disk %s of point %s: %w", d.Name, id, err)
+		}
+		done += d.Size
+	}
+	return w.Commit(ctx, m)
+}
+
+// copyDisk stores a disk of p in w's repository. If both repositories have an
+// earlier point of the series, only what differs from that is read.
+func copyDisk(ctx context.Context, from *Repository, w *Writer, p Point, d Disk, progress func(done, total int64)) error {
+	src, err := from.OpenDisk(ctx, p, d.Name)
+	if err != nil {
+		return err
+	}
+	old, base, err := commonBase(ctx, from, w, p, d.Name)
+	if err != nil {
+		return err
+	}
+	spec := DiskSpec{Name: d.Name, Base: base, Progress: progress}
+	if base == nil {
+		_, err = w.Disk(ctx, spec, src)
+		return err
+	}
+	_, err = w.Disk(ctx, spec, &changedSince{src, from, *old, d})
+	return err
+}
+
+// commonBase finds the newest point before p of which both repositories have
+// the disk: as the source has it, and as the target has it.
+func commonBase(ctx context.Context, from *Repository, w *Writer, p Point, name string) (old, base *Disk, err error) {
+	points, err := from.Points(ctx, p.Series)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, q := range points {
+		if q.Order >= p.Order {
+			continue
+		}
+		l, ok := w.s.state.Point(q.ID)
+		if !ok || l.Series != q.Series || !l.Created.Equal(q.Created) {
+			continue
+		}
+		there := fromLedger(l)
+		a, b := q.Disk(name), there.Disk(name)
+		if a != nil && b != nil && a.Size == b.Size {
+			old, base = a, b
+		}
+	}
+	return old, base, nil
+}
+
+// changedSince is a stored disk as a Source against an older one of the same
+// repository.
+type changedSince struct {
+	*DiskReader
+	r        *Repository
+	old, now Disk
+}
+
+// Extents yields what differs between the two trees.
+func (c *changedSince) Extents(ctx context.Context) iter.Seq2[disk.Extent, error] {
+	return c.r.diff(ctx, c.old, c.now)
+}
