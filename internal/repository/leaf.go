@@ -35,9 +35,9 @@ type waiting struct {
 }
 
 func (j *diskJob) worker(ctx context.Context) error {
-	w := &leafWorker{j: j, codec: seal.NewCodec(), read: make([]byte, frameChunks*chunk.Size),
-		frame: make([]byte, 0, frameChunks*chunk.Size)}
-	defer w.codec.Close()
+	w := &leafWorker{j: j, codec: seal.NewCodec(), read: plainBuffers.get(), frame: plainBuffers.get()[:0],
+		packed: packedBuffers.get(), scratch: scratchBuffers.get()}
+	defer w.close()
 	for {
 		select {
 		case <-ctx.Done():
@@ -57,6 +57,14 @@ func (j *diskJob) worker(ctx context.Context) error {
 			close(job.done)
 		}
 	}
+}
+
+func (w *leafWorker) close() {
+	w.codec.Close()
+	plainBuffers.put(w.read)
+	plainBuffers.put(w.frame)
+	packedBuffers.put(w.packed)
+	scratchBuffers.put(w.scratch)
 }
 
 // leaf fills the node of one leaf: what is unchanged from the base, what is
@@ -157,8 +165,11 @@ func (w *leafWorker) data(ctx context.Context, l *leafPlan, base *tree.Node, fir
 
 // readSource fills buf from the source; behind its end there are zeros.
 func (w *leafWorker) readSource(ctx context.Context, buf []byte, off int64) error {
-	n := int(min(int64(len(buf)), w.j.src.Size()-off))
+	n := int(max(0, min(int64(len(buf)), w.j.src.Size()-off)))
 	clear(buf[n:])
+	if n == 0 {
+		return nil
+	}
 	if w.j.limiter != nil {
 		if err := w.j.limiter.WaitN(ctx, n); err != nil {
 			return err
@@ -207,10 +218,6 @@ func (w *leafWorker) keep(id chunk.ID, c []byte, kid *tree.Ref) error {
 func (w *leafWorker) seal() error {
 	if len(w.ids) == 0 {
 		return nil
-	}
-	if w.packed == nil {
-		w.packed = make([]byte, frameChunks*chunk.Size*9/8)
-		w.scratch = make([]byte, frameChunks*chunk.Size*9/4)
 	}
 	payload := w.codec.Payload(w.frame, w.packed)
 	at, err := w.j.w.chunks.add(payload, w.ids, w.codec, w.scratch)

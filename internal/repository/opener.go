@@ -26,10 +26,13 @@ type frameOpener struct {
 }
 
 func newFrameOpener(r *Repository) *frameOpener {
-	return &frameOpener{r: r, codec: seal.NewCodec(), scratch: make([]byte, frameChunks*chunk.Size*9/4)}
+	return &frameOpener{r: r, codec: seal.NewCodec(), scratch: scratchBuffers.get()}
 }
 
-func (o *frameOpener) close() { o.codec.Close() }
+func (o *frameOpener) close() {
+	o.codec.Close()
+	scratchBuffers.put(o.scratch)
+}
 
 // wanted is a frame and the pieces in it.
 type wanted struct {

@@ -26,8 +26,8 @@ type packer struct {
 	s      *session
 	kind   pack.Kind
 	stored func(*pack.Builder, int64) // after a pack is durable
-	size   int
-	free   chan []byte // buffers; nil ones are not made yet
+	bufs   *buffers
+	free   chan struct{} // a token for each buffer that may be in use
 
 	mu      sync.Mutex
 	cur     *pack.Builder
@@ -40,15 +40,11 @@ type packer struct {
 }
 
 func newPacker(ctx context.Context, s *session, kind pack.Kind, stored func(*pack.Builder, int64)) *packer {
-	size, n := chunkPackSize, chunkPacks
+	bufs, n := &chunkPackBufs, chunkPacks
 	if kind == pack.Nodes {
-		size, n = nodePackSize, nodePacks
+		bufs, n = &nodePackBufs, nodePacks
 	}
-	p := &packer{ctx: ctx, s: s, kind: kind, stored: stored, size: size, free: make(chan []byte, n), failed: make(chan struct{})}
-	for range n {
-		p.free <- nil
-	}
-	return p
+	return &packer{ctx: ctx, s: s, kind: kind, stored: stored, bufs: bufs, free: make(chan struct{}, n), failed: make(chan struct{})}
 }
 
 // fail keeps the first failure of a background store.
@@ -106,17 +102,14 @@ func (p *packer) next(room int) (tree.Ref, error) {
 
 // start waits for a buffer and begins a pack.
 func (p *packer) start() error {
-	var buf []byte
 	select {
 	case <-p.failed:
 		return p.err
 	case <-p.ctx.Done():
 		return context.Cause(p.ctx)
-	case buf = <-p.free:
+	case p.free <- struct{}{}:
 	}
-	if buf == nil {
-		buf = make([]byte, 0, p.size)
-	}
+	buf := p.bufs.get()[:0]
 	b, err := pack.NewBuilder(p.s.r.keys, p.kind, p.s.packID(), buf)
 	if err != nil {
 		return err
@@ -137,11 +130,12 @@ func (p *packer) rotate() {
 		defer p.uploads.Done()
 		raw := b.Finish()
 		if err := put(p.ctx, p.s.r.store, b.ID().Object(), raw); err != nil {
-			p.fail(err)
+			p.fail(err) // the buffer is given up: a failed put may still read it
 		} else {
 			p.stored(b, int64(len(raw)))
+			p.bufs.put(buf)
 		}
-		p.free <- buf[:0]
+		<-p.free
 	}()
 }
 

@@ -172,6 +172,7 @@ func open(ctx context.Context, store objstore.Store, cfg Config, ring *keyring.R
 		log: ledger.New(store, keys, opt.Clock)}
 	r.shelf = newShelf(store, keys, opt.CacheDir)
 	r.blobs = newBlobs(r)
+	r.log.Adopt = r.adopt
 	r.watch.beats = map[ledger.Session]beat{}
 	if _, err := r.log.Read(ctx); err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", store, err)

@@ -132,8 +132,8 @@ func (v *verification) all(ctx context.Context, todo []*packMark) error {
 	g, ctx := errgroup.WithContext(ctx)
 	for range v.r.opt.Workers {
 		g.Go(func() error {
-			p := packProver{v: v, codec: seal.NewCodec()}
-			defer p.codec.Close()
+			p := packProver{v: v, codec: seal.NewCodec(), scratch: scratchBuffers.get()}
+			defer p.close()
 			for m := range work {
 				if err := p.prove(ctx, m); err != nil {
 					return err
@@ -164,6 +164,12 @@ type packProver struct {
 	scratch []byte
 }
 
+func (p *packProver) close() {
+	p.codec.Close()
+	scratchBuffers.put(p.scratch)
+	chunkPackBufs.put(p.raw)
+}
+
 func (p *packProver) prove(ctx context.Context, m *packMark) error {
 	id := m.info.ID
 	if p.v.limiter != nil {
@@ -191,6 +197,9 @@ func (p *packProver) fetch(ctx context.Context, id pack.ID) ([]byte, error) {
 	info, err := p.v.r.store.Stat(ctx, id.Object())
 	if err != nil {
 		return nil, gone(id, err)
+	}
+	if p.raw == nil {
+		p.raw = chunkPackBufs.get()
 	}
 	if int64(cap(p.raw)) < info.Size {
 		p.raw = make([]byte, info.Size)
@@ -251,9 +260,6 @@ func (p *packProver) frame(t *pack.Reader, row pack.Row, frame []byte, ids []chu
 	}
 	if p.v.opt.ChecksumsOnly {
 		return nil
-	}
-	if p.scratch == nil {
-		p.scratch = make([]byte, frameChunks*chunk.Size*9/4)
 	}
 	payload, err := t.OpenFrame(row, frame, p.codec, p.scratch)
 	if err != nil {

@@ -213,7 +213,7 @@ func Check(id ID, r io.ReaderAt, size int64) error {
 		return seal.Damaged("index segment %s has a wrong length or id", id)
 	}
 	h := blake3.New()
-	if _, err := io.CopyBuffer(h, io.NewSectionReader(r, 0, size-footerSize), make([]byte, 1<<20)); err != nil {
+	if _, err := io.CopyBuffer(h, io.NewSectionReader(r, 0, size-footerSize), make([]byte, min(size, 1<<20))); err != nil {
 		return fmt.Errorf("read index segment %s: %w", id, err)
 	}
 	foot := make([]byte, footerSize)

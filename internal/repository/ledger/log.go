@@ -15,6 +15,7 @@ import (
 
 	"holdfast/internal/clock"
 	"holdfast/internal/objstore"
+	"holdfast/internal/repository/index"
 	"holdfast/internal/repository/seal"
 )
 
@@ -46,6 +47,9 @@ type Log struct {
 	store objstore.Store
 	keys  *seal.Keys
 	clock clock.Clock
+	// Adopt finds, when the last record is lost, what it may have committed:
+	// the whole points of these sessions, and their segments.
+	Adopt func(ctx context.Context, open []OpenSession) ([]Point, []index.ID, error)
 
 	mu    sync.Mutex
 	state *State // never changed once published
@@ -172,10 +176,18 @@ func (l *Log) isMine(ctx context.Context, name, nonce string) (bool, error) {
 // bridge appends the record that says that record seq, the last, is lost.
 func (l *Log) bridge(ctx context.Context, seq uint64) error {
 	prior, last := l.state, l.last
+	var points []Point
+	var segments []index.ID
+	if l.Adopt != nil {
+		var err error
+		if points, segments, err = l.Adopt(ctx, prior.Sessions); err != nil {
+			return err
+		}
+	}
 	l.state = l.state.Clone()
 	l.state.Seq, l.state.Sum = seq, ""
 	l.last = nil
-	r := &Record{Seq: seq + 1, Op: Lost, Lost: seq, Nonce: fmt.Sprintf("lost-%d", seq), Time: l.clock().UTC()}
+	r := &Record{Seq: seq + 1, Op: Lost, Lost: seq, Adopt: points, Add: segments, Nonce: fmt.Sprintf("lost-%d", seq), Time: l.clock().UTC()}
 	if won, err := l.put(ctx, r); !won || err != nil {
 		l.state, l.last = prior, last
 		return err

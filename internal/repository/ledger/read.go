@@ -216,27 +216,47 @@ func (l *Log) Check(ctx context.Context) (map[string]error, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	bad := map[string]error{}
-	for _, prefix := range []string{recordPrefix, statePrefix} {
-		seqs, err := l.list(ctx, prefix, 0)
-		if err != nil {
+	states, err := l.list(ctx, statePrefix, 0)
+	if err != nil {
+		return nil, err
+	}
+	for _, seq := range states {
+		_, err := l.loadState(ctx, seq)
+		if err := damageOnly(bad, StateObject(seq), err); err != nil {
 			return nil, err
 		}
-		for _, seq := range seqs {
-			name := fmt.Sprintf("%s%016x", prefix, seq)
-			if prefix == recordPrefix {
-				_, _, err = l.load(ctx, seq)
-			} else {
-				_, err = l.loadState(ctx, seq)
-			}
-			switch {
-			case errors.Is(err, seal.ErrDamaged):
-				bad[name] = err
-			case err != nil && !errors.Is(err, objstore.ErrNotExist):
-				return nil, err
-			}
+	}
+	records, err := l.list(ctx, recordPrefix, 0)
+	if err != nil {
+		return nil, err
+	}
+	next := uint64(1)
+	if len(states) > 0 {
+		next = states[0] // older records may have been trimmed
+	}
+	for _, seq := range records {
+		for ; next < seq; next++ {
+			bad[ObjectOf(next)] = seal.Damaged("%s is missing", ObjectOf(next))
+		}
+		next = seq + 1
+		_, _, err := l.load(ctx, seq)
+		if err := damageOnly(bad, ObjectOf(seq), err); err != nil {
+			return nil, err
 		}
 	}
 	return bad, nil
+}
+
+// damageOnly notes damage and passes other failures on.
+func damageOnly(bad map[string]error, name string, err error) error {
+	if errors.Is(err, seal.ErrDamaged) {
+		bad[name] = err
+		return nil
+	}
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil // trimmed meanwhile
+	}
+	return err
 }
 
 // Renew stores the present state whatever its number, so that damaged records

@@ -132,6 +132,7 @@ type Record struct {
 	Blobs  []Blobs    `json:"blobs,omitempty"`
 	Healed []Blobs    `json:"healed,omitempty"`
 	Lost   uint64     `json:"lost,omitempty"`
+	Adopt  []Point    `json:"adopt,omitempty"`
 
 	// Last is record Seq-1 without its own Last.
 	Last json.RawMessage `json:"last,omitempty"`

@@ -173,5 +173,15 @@ func union(a, b []uint32) []uint32 {
 
 // lost ends every session: the unreadable record may have said anything, but
 // nobody can have built on it. Condemned packs stay dead, for the record may
-// have been their sweep; the next collection decides about them again.
-func (s *State) lost() { s.Sessions = nil }
+// have been their sweep; the next collection decides about them again. Points
+// that were about to be committed are adopted with their segments.
+func (s *State) lost(r *Record) {
+	s.Sessions = nil
+	for _, p := range r.Adopt {
+		if _, exists := s.byID[p.ID]; !exists {
+			s.Points = append(s.Points, LivePoint{Point: p, Committed: r.Seq})
+			s.byID[p.ID] = len(s.Points) - 1
+		}
+	}
+	s.Segments = append(slices.Clone(s.Segments), r.Add...)
+}

@@ -182,7 +182,7 @@ func (s *State) apply(r *Record) error {
 		s.damage(r)
 		return nil
 	case Lost:
-		s.lost()
+		s.lost(r)
 		return nil
 	default:
 		return fmt.Errorf("%w: ledger record %d does %q", seal.ErrVersion, r.Seq, r.Op)

@@ -124,6 +124,19 @@ func (p *Reader) IDs() ([]chunk.ID, error) {
 	return ids, nil
 }
 
+// Trailer is the stored form of the pack's trailer: directory, table, footer.
+func (p *Reader) Trailer() []byte {
+	b := bytes.Clone(p.dir)
+	directory := uint32(headerSize)
+	for _, r := range p.rows {
+		b = r.append(b)
+		directory = r.Offset + uint32(r.Size())
+	}
+	f := footer{frames: uint32(len(p.rows)), blobs: p.blobs, directory: directory, table: directory + uint32(len(p.dir)),
+		length: uint32(p.size), header: p.head}
+	return append(b, f.encode(b)...)
+}
+
 // OpenFrame opens the stored frame of row and answers its payload, in
 // scratch's space if that is big enough.
 func (p *Reader) OpenFrame(row Row, frame []byte, c *seal.Codec, scratch []byte) ([]byte, error) {
