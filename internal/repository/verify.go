@@ -101,7 +101,7 @@ func (v *verification) run(ctx context.Context) error {
 	}
 	defer v.closeResume(false)
 	m := newMarks(view)
-	var todo []*packMark
+	var ahead []*packMark
 	for id, p := range m.packs {
 		if v.state.IsDead(id) {
 			continue
@@ -110,11 +110,11 @@ func (v *verification) run(ctx context.Context) error {
 			v.stats.Skipped++
 			continue
 		}
-		todo = append(todo, p)
+		ahead = append(ahead, p)
 		v.total += int64(p.info.Stored)
 	}
-	slices.SortFunc(todo, func(a, b *packMark) int { return slices.Compare(a.info.ID[:], b.info.ID[:]) })
-	if err := v.all(ctx, todo); err != nil {
+	slices.SortFunc(ahead, func(a, b *packMark) int { return slices.Compare(a.info.ID[:], b.info.ID[:]) })
+	if err := v.all(ctx, ahead); err != nil {
 		return err
 	}
 	if err := v.record(ctx); err != nil {
@@ -127,7 +127,7 @@ func (v *verification) run(ctx context.Context) error {
 	return nil
 }
 
-func (v *verification) all(ctx context.Context, todo []*packMark) error {
+func (v *verification) all(ctx context.Context, ahead []*packMark) error {
 	work := make(chan *packMark)
 	g, ctx := errgroup.WithContext(ctx)
 	for range v.r.opt.Workers {
@@ -144,7 +144,7 @@ func (v *verification) all(ctx context.Context, todo []*packMark) error {
 	}
 	g.Go(func() error {
 		defer close(work)
-		for _, m := range todo {
+		for _, m := range ahead {
 			select {
 			case work <- m:
 			case <-ctx.Done():
