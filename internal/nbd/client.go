@@ -26,15 +26,17 @@ type Options struct {
 	// for that long. 0 means 5 minutes, negative means never.
 	Timeout time.Duration
 	// Piece is the longest read or write sent as one request, bytes; longer
-	// ones are split and sent together. 0 means 2 MiB.
+	// ones are split and sent together. 0 means 1 MiB.
 	Piece int64
 }
 
 const (
 	defaultTimeout = 5 * time.Minute
-	defaultPiece   = 2 << 20
+	defaultPiece   = 1 << 20
 	maxConnections = 16
-	maxContexts    = 16
+	// furtherPatience is how long a connection beyond the first may take.
+	furtherPatience = 5 * time.Second
+	maxContexts     = 16
 )
 
 func (o Options) withDefaults() (Options, error) {
@@ -91,7 +93,7 @@ func Dial(ctx context.Context, network, address, export string, o Options) (*Cli
 	c := newClient(first, o)
 	for len(c.conns) < o.Connections && c.info.MultiConn {
 		// Block status is asked on the first connection: the others need no contexts.
-		further, err := dialOne(ctx, network, address, export, nil, o.Timeout)
+		further, err := dialFurther(ctx, network, address, export, o.Timeout)
 		if err == nil {
 			err = sameExport(c.info, further)
 		}
@@ -106,6 +108,14 @@ func Dial(ctx context.Context, network, address, export string, o Options) (*Cli
 	}
 	c.stop = context.AfterFunc(ctx, func() { c.end(context.Cause(ctx)) })
 	return c, nil
+}
+
+// dialFurther is dialOne for a connection that could be done without: a server
+// that is full may let it wait instead of refusing it.
+func dialFurther(ctx context.Context, network, address, export string, timeout time.Duration) (*conn, error) {
+	ctx, cancel := context.WithTimeout(ctx, furtherPatience)
+	defer cancel()
+	return dialOne(ctx, network, address, export, nil, timeout)
 }
 
 // newClient makes a client of its first connection.

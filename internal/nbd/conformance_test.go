@@ -77,7 +77,7 @@ func TestServersKeepBytes(t *testing.T) {
 			}
 			model := make([]byte, size)
 			r := rand.New(rand.NewPCG(1, 2))
-			for i := range 120 {
+			for i := range disktest.Steps(120) {
 				off := r.Int64N(size)
 				n := min(r.Int64N(1<<20)+1, size-off)
 				if i%2 == 0 {
@@ -178,6 +178,33 @@ func TestConcurrentUse(t *testing.T) {
 			})
 		}
 		wg.Wait()
+	}
+}
+
+// TestFewerConnections makes do with what a server allows, whether it refuses
+// the others or lets them wait.
+func TestFewerConnections(t *testing.T) {
+	t.Parallel()
+	img := filepath.Join(t.TempDir(), "d.raw")
+	if err := os.WriteFile(img, pattern(1, 1<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		sock string
+		want int
+	}{
+		"refused":      {serve(t, "nbdkit", "-f", "--filter=limit", "memory", "1M", "limit=2"), 2},
+		"waits":        {serve(t, "qemu-nbd", "-t", "-r", "-e", "3", "-f", "raw", img), 3},
+		"not offered":  {serve(t, "qemu-nbd", "-t", "-e", "1", "-f", "raw", img), 1},
+		"more than it": {serve(t, "nbdkit", "-f", "memory", "1M"), 4},
+	} {
+		client := dial(t, c.sock, "", Options{Connections: 4})
+		if len(client.conns) != c.want {
+			t.Errorf("%s: %d connections, want %d", name, len(client.conns), c.want)
+		}
+		if _, err := client.ReadAt(make([]byte, 4096), 0); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

@@ -139,7 +139,7 @@ func (c *conn) finish(cookie uint64, r *request) {
 // read is the reader goroutine.
 func (c *conn) read() {
 	defer close(c.dead)
-	err := c.readReplies(bufio.NewReaderSize(c.nc, 64<<10))
+	err := c.readReplies(bufio.NewReaderSize(c.nc, 4<<10))
 	if ne, ok := err.(net.Error); ok && ne.Timeout() {
 		err = fmt.Errorf("%w: nothing in %v", ErrTimeout, c.timeout)
 	}

@@ -42,7 +42,7 @@ type asked struct {
 
 // run serves requests until the client goes or breaks the protocol.
 func (t *transmission) run(ctx context.Context) {
-	br := bufio.NewReaderSize(t.nc, 64<<10)
+	br := bufio.NewReaderSize(t.nc, 4<<10)
 	depth := make(chan struct{}, serverDepth)
 	var wg sync.WaitGroup
 	defer t.walk.stop()

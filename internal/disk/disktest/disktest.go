@@ -11,11 +11,21 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"testing"
 
 	"holdfast/internal/disk"
 )
+
+// Steps is how much a random test does: n, or a hundred times n where
+// HOLDFAST_SOAK is set (make soak).
+func Steps(n int) int {
+	if os.Getenv("HOLDFAST_SOAK") != "" {
+		return 100 * n
+	}
+	return n
+}
 
 // Fill fills p with incompressible bytes of a seed.
 func Fill(p []byte, seed uint64) {

@@ -90,7 +90,7 @@ func BenchmarkWrite(b *testing.B) {
 		for i := range b.N {
 			path := filepath.Join(b.TempDir(), fmt.Sprint(i))
 			mustRun(b, "qemu-img", "create", "-q", "-f", "qcow2", path, fmt.Sprint(benchSize))
-			c, err := startQEMU(path, false)
+			c, err := startQEMU(path)
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -30,9 +30,10 @@ type child struct {
 	once   sync.Once
 }
 
-// startQEMU starts qemu-nbd on a qcow2 image. The socket listens before the
+// startQEMU starts qemu-nbd on a qcow2 image, which must have a format and
+// backing files that the caller trusts. The socket listens before the
 // process starts (sd_listen_fds(3)), so there is nothing to wait for.
-func startQEMU(path string, readOnly bool) (*child, error) {
+func startQEMU(path string, flags ...string) (*child, error) {
 	bin, err := exec.LookPath("qemu-nbd")
 	if err != nil {
 		return nil, fmt.Errorf("%s: this qcow2 image needs qemu-nbd (package qemu-utils): %w", path, err)
@@ -52,10 +53,8 @@ func startQEMU(path string, readOnly bool) (*child, error) {
 		return nil, err
 	}
 	defer listener.Close()
-	args := []string{"-c", `export LISTEN_PID=$$; exec "$@"`, "sh", bin, "--persistent", "--shared=8", "--format=qcow2", "--cache=writeback", "--discard=unmap"}
-	if readOnly {
-		args = append(args, "--read-only")
-	}
+	args := append([]string{"-c", `export LISTEN_PID=$$; exec "$@"`, "sh",
+		bin, "--persistent", "--shared=8", "--format=qcow2", "--cache=writeback"}, flags...)
 	c.cmd = exec.Command("/bin/sh", append(args, "--", abs)...)
 	c.cmd.Env = []string{"LISTEN_FDS=1", "PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	c.cmd.ExtraFiles = []*os.File{listener}
@@ -109,6 +108,7 @@ func (c *child) dial(ctx context.Context, o nbd.Options) (*nbd.Client, error) {
 		return nil, err
 	}
 	c.client = client
+	_ = os.RemoveAll(c.dir) // all connections are made: a killed process leaves no directory
 	c.stop = context.AfterFunc(ctx, func() { _ = c.Close() })
 	return client, nil
 }

@@ -84,7 +84,7 @@ func notQcow2(path string) error {
 
 // openThroughQEMU has a qemu-nbd child read the image.
 func openThroughQEMU(ctx context.Context, path string) (*Source, error) {
-	child, err := startQEMU(path, true)
+	child, err := startQEMU(path, "--read-only")
 	if err != nil {
 		return nil, err
 	}

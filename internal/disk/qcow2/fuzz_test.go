@@ -78,3 +78,42 @@ func FuzzOpen(f *testing.F) {
 		}
 	})
 }
+
+// FuzzTarget runs a program of writes, zeroes and syncs, three bytes each: the
+// image reads as the model.
+func FuzzTarget(f *testing.F) {
+	f.Add([]byte{0, 0, 9, 1, 3, 200, 2, 0, 0, 0, 60, 255, 1, 0, 255})
+	f.Add([]byte{0, 255, 255, 1, 0, 255, 0, 1, 1, 2, 2, 2, 1, 1, 1, 0, 0, 255})
+	f.Fuzz(func(t *testing.T, program []byte) {
+		const size = 10*cluster + sectorBytes
+		d, path := create(t, size)
+		model := make([]byte, size)
+		for i := 0; i+2 < len(program) && i < 300; i += 3 {
+			off := int64(program[i+1]) * 2571 % size // strides that hit every kind of border
+			n := min(int64(program[i+2])*1031+1, size-off)
+			var err error
+			switch program[i] % 3 {
+			case 0:
+				disktest.Fill(model[off:off+n], uint64(i))
+				_, err = d.WriteAt(model[off:off+n], off)
+			case 1:
+				clear(model[off : off+n])
+				err = d.Zero(off, n)
+			case 2:
+				err = d.Sync()
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := d.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		s, err := Open(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		disktest.Check(t, s, model, nil)
+	})
+}

@@ -74,11 +74,12 @@ func TestRandomWrites(t *testing.T) {
 				d, path := create(t, size)
 				w := disktest.NewWriter(size, uint64(size+align))
 				w.Align, w.Most = align, 1<<20
-				for i := range 60 {
+				steps := disktest.Steps(60)
+				for i := range steps {
 					if e, err := w.Step(d); err != nil {
 						t.Fatalf("%+v: %v", e, err)
 					}
-					if i%30 == 29 {
+					if i%(steps/2) == steps/2-1 {
 						if err := d.Sync(); err != nil {
 							t.Fatal(err)
 						}

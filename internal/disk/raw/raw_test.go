@@ -1,11 +1,14 @@
 package raw
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +37,7 @@ func TestRandomWrites(t *testing.T) {
 	for _, size := range []int64{1, 4097, 3<<20 + 5} {
 		d, path := newTarget(t, size)
 		w := disktest.NewWriter(size, uint64(size))
-		for range 60 {
+		for range disktest.Steps(60) {
 			if e, err := w.Step(d); err != nil {
 				t.Fatalf("%+v: %v", e, err)
 			}
@@ -126,4 +129,63 @@ func TestRefusals(t *testing.T) {
 	if !errors.Is(last, io.ErrUnexpectedEOF) {
 		t.Errorf("map of a file that got shorter: %v", last)
 	}
+}
+
+// overwrite fills a disk that has content and reads it back.
+func overwrite(t *testing.T, path string, size int64) {
+	t.Helper()
+	d, err := OpenTarget(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	if d.Fresh() || d.Size() != size {
+		t.Fatalf("fresh %v, %d bytes", d.Fresh(), d.Size())
+	}
+	old := make([]byte, size)
+	disktest.Fill(old, 6)
+	if _, err := d.WriteAt(old, 0); err != nil {
+		t.Fatal(err)
+	}
+	w := disktest.NewWriter(size, 7)
+	w.Model = old
+	for range 40 {
+		if e, err := w.Step(d); err != nil {
+			t.Fatalf("%+v: %v", e, err)
+		}
+	}
+	src := disktest.New(size)
+	disktest.FillText(src.Bytes[size/3:size/2], 8)
+	got := make([]byte, size)
+	if _, err := d.ReadAt(got, 0); err != nil || !bytes.Equal(got, w.Model) {
+		t.Fatalf("bytes differ after random writes: %v", err)
+	}
+	if _, err := disk.Copy(context.Background(), d, src, disk.CopyOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := OpenSource(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	disktest.Check(t, s, src.Bytes, nil)
+}
+
+func TestOverwriteFile(t *testing.T) {
+	t.Parallel()
+	d, path := newTarget(t, 3<<20+99)
+	overwrite(t, path, d.Size())
+}
+
+// TestOverwriteDevice does the same to a block device, where there can be one.
+func TestOverwriteDevice(t *testing.T) {
+	t.Parallel()
+	d, path := newTarget(t, 4<<20)
+	out, err := exec.Command("losetup", "--find", "--show", path).CombinedOutput()
+	if err != nil {
+		t.Skipf("no loop device to be had: %v: %s", err, out)
+	}
+	device := strings.TrimSpace(string(out))
+	t.Cleanup(func() { _ = exec.Command("losetup", "--detach", device).Run() })
+	overwrite(t, device, d.Size())
 }
