@@ -73,7 +73,7 @@ func absent(ctx context.Context, s objstore.Store) error {
 	}
 	infos, err := list(ctx, s, "no/", "")
 	if err != nil || len(infos) > 0 {
-		return fmt.Errorf("list of nothing yields %d objects, %w", len(infos), err)
+		return saw(err, "list of nothing yields %d objects", len(infos))
 	}
 	// The directory of an object isn't one.
 	if err := put(ctx, s, "dir/object", nil); err != nil {
@@ -124,7 +124,7 @@ func ranges(ctx context.Context, s objstore.Store) error {
 	}
 	for _, length := range []int64{0, -1} {
 		if got, err := read(ctx, s, "empty", 0, length); err != nil || len(got) > 0 {
-			return fmt.Errorf("get %d bytes of an empty object: %d bytes, %w", length, len(got), err)
+			return saw(err, "get %d bytes of an empty object: %d bytes", length, len(got))
 		}
 	}
 	_, err := read(ctx, s, "empty", 0, 1)
@@ -191,11 +191,11 @@ func failedBody(ctx context.Context, s objstore.Store) error {
 			return errors.New("a put whose content can't be read succeeded")
 		}
 		if _, err := s.Stat(ctx, "broken"); !errors.Is(err, objstore.ErrNotExist) {
-			return fmt.Errorf("after a failed put, stat answers %w", err)
+			return saw(err, "after a failed put, stat doesn't say that there is nothing")
 		}
 		infos, err := list(ctx, s, "", "")
 		if err != nil || len(infos) > 0 {
-			return fmt.Errorf("after a failed put, list yields %d objects, %w", len(infos), err)
+			return saw(err, "after a failed put, list yields %d objects", len(infos))
 		}
 	}
 	return nil

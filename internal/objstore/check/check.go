@@ -107,6 +107,15 @@ func fails(what string, err, want error) error {
 	return fmt.Errorf("%s failed with %q, want %q", what, err, want)
 }
 
+// saw is what was seen instead of the promised, and the error with it, if any.
+func saw(err error, format string, args ...any) error {
+	what := fmt.Errorf(format, args...)
+	if err == nil {
+		return what
+	}
+	return fmt.Errorf("%w: %w", what, err)
+}
+
 // list returns the names and sizes that a listing yields.
 func list(ctx context.Context, s objstore.Store, prefix, after string) ([]objstore.Info, error) {
 	var all []objstore.Info

@@ -118,7 +118,7 @@ func visibility(ctx context.Context, s objstore.Store) error {
 		name, data := fmt.Sprintf("visible/%d", i), content(uint64(i), 100)
 		// Asking before must not make the answer stick.
 		if _, err := s.Stat(ctx, name); !errors.Is(err, objstore.ErrNotExist) {
-			return fmt.Errorf("stat before put: %w", err)
+			return saw(err, "stat before put")
 		}
 		if err := put(ctx, s, name, data); err != nil {
 			return err
@@ -128,7 +128,7 @@ func visibility(ctx context.Context, s objstore.Store) error {
 		}
 		infos, err := list(ctx, s, "visible/", "")
 		if err != nil || len(infos) != 1 || infos[0].Name != name || infos[0].Size != 100 {
-			return fmt.Errorf("list right after put of %q yields %v, %w", name, infos, err)
+			return saw(err, "list right after put of %q yields %v", name, infos)
 		}
 		if err := s.Delete(ctx, name); err != nil {
 			return fmt.Errorf("delete %q: %w", name, err)
@@ -139,7 +139,7 @@ func visibility(ctx context.Context, s objstore.Store) error {
 		err = errors.Join(lerr, fails("get right after delete", gerr, objstore.ErrNotExist),
 			fails("stat right after delete", serr, objstore.ErrNotExist))
 		if err != nil || len(infos) > 0 {
-			return fmt.Errorf("right after delete: list yields %v, %w", infos, err)
+			return saw(err, "right after delete: list yields %v", infos)
 		}
 	}
 	return nil

@@ -18,7 +18,7 @@ func noRetention(ctx context.Context, s objstore.Store) error {
 		return err
 	}
 	if _, err := s.Stat(ctx, "held"); !errors.Is(err, objstore.ErrNotExist) {
-		return fmt.Errorf("a refused put left something: %w", err)
+		return saw(err, "a refused put left something")
 	}
 	if err := put(ctx, s, "free", nil); err != nil {
 		return err

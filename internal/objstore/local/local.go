@@ -133,6 +133,33 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 	return err
 }
 
+// RemoveEmptyDirs removes dir and the directories below it, as far as they hold
+// nothing. No other process may put objects below dir meanwhile: it could take a
+// directory that comes and goes for durable. That's why Delete leaves them.
+func (s *Store) RemoveEmptyDirs(ctx context.Context, dir string) error {
+	if err := begin(ctx, dir); err != nil {
+		return s.fail("remove empty directories of", dir, err)
+	}
+	entries, err := s.fs.ReadDir(dir)
+	if err != nil {
+		return s.fail("remove empty directories of", dir, s.absent(err))
+	}
+	for _, e := range entries {
+		if below := dir + "/" + e.Name(); e.IsDir() && objstore.ValidName(below) == nil {
+			if err := s.RemoveEmptyDirs(ctx, below); err != nil {
+				return err
+			}
+		}
+	}
+	s.mu.Lock()
+	delete(s.durable, dir)
+	s.mu.Unlock()
+	if err := s.fs.Remove(dir); err != nil && !errors.Is(err, syscall.ENOTEMPTY) && !errors.Is(err, fs.ErrExist) {
+		return s.fail("remove empty directories of", dir, err)
+	}
+	return nil
+}
+
 // Retain fails: a file can't be locked against its owner.
 func (s *Store) Retain(ctx context.Context, name string, until time.Time) error {
 	return s.fail("retain", name, errNoRetention)

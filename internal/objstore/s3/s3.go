@@ -125,6 +125,16 @@ func defaultCredentials() *credentials.Credentials {
 	})
 }
 
+// FileCredentials reads the section profile ("" = default) of an AWS credentials
+// file; file "" = ~/.aws/credentials.
+func FileCredentials(file, profile string) (*credentials.Credentials, error) {
+	c := credentials.NewFileAWSCredentials(file, profile)
+	if _, err := c.GetWithContext(nil); err != nil {
+		return nil, fmt.Errorf("%w: %w", objstore.ErrPermission, err)
+	}
+	return c, nil
+}
+
 func endpoint(raw string) (host string, secure bool, err error) {
 	if raw == "" {
 		return "s3.amazonaws.com", true, nil
