@@ -80,7 +80,7 @@ func (l *lister) entry(name string, e fs.DirEntry) error {
 		}
 		return l.dir(name)
 	}
-	if !strings.HasPrefix(name, l.prefix) || name <= l.after {
+	if !e.Type().IsRegular() || !strings.HasPrefix(name, l.prefix) || name <= l.after {
 		return nil
 	}
 	info, err := l.s.fs.Stat(name)
@@ -89,8 +89,6 @@ func (l *lister) entry(name string, e fs.DirEntry) error {
 		return nil // deleted meanwhile
 	case err != nil:
 		return err
-	case !info.Mode().IsRegular():
-		return nil
 	}
 	if !l.yield(objstore.Info{Name: name, Size: info.Size()}, nil) {
 		return errStopped

@@ -84,9 +84,12 @@ func isNotImplemented(err error) bool {
 // let it.
 func (s *Store) removeKey(ctx context.Context, key string) error {
 	for {
-		o, err := s.client.StatObject(ctx, s.bucket, key, minio.StatObjectOptions{})
-		if err != nil {
+		o, err := s.stat(ctx, strings.TrimPrefix(key, s.prefix))
+		if errors.Is(err, objstore.ErrNotExist) {
 			return nil
+		}
+		if err != nil {
+			return err
 		}
 		err = s.client.RemoveObject(ctx, s.bucket, key, minio.RemoveObjectOptions{VersionID: o.VersionID})
 		if err != nil || o.VersionID == "" {
@@ -98,7 +101,8 @@ func (s *Store) removeKey(ctx context.Context, key string) error {
 // claimed creates the object on a server without conditional put. It rests on
 // the server's lists and reads being consistent (which they must be anyway):
 //
-//  1. put a claim "+claim/KEY/RANDOM", which holds the content's hash;
+//  1. put a claim "+claim/K.RANDOM.C", with the SHA-256 of key and content in
+//     hexadecimal (flat and short, for servers that make directories of keys);
 //  2. list the claims of KEY: if there's another, take ours back and begin
 //     anew after a while, because its owner may not have seen ours;
 //  3. ask for KEY: if it's there, ErrExist;
@@ -118,14 +122,14 @@ func (s *Store) claimed(ctx context.Context, key string, body objstore.Body, opt
 		return fmt.Errorf("read body: %w", err)
 	}
 	sum := hex.EncodeToString(h.Sum(nil))
-	claims := s.prefix + "+claim/" + strings.TrimPrefix(key, s.prefix) + "/"
+	claims := s.prefix + "+claim/" + hash([]byte(key)) + "."
 	for try := 0; ; try++ {
 		ours := claims + strings.ToLower(rand.Text()) + "." + sum
 		if err := s.upload(ctx, ours, bytes.NewReader(nil), objstore.PutOptions{}, false); err != nil {
 			return fmt.Errorf("claim: %w", err)
 		}
 		other, err := s.otherClaim(ctx, claims, ours)
-		passed := try == claimTries && strings.HasSuffix(other, "."+sum)
+		passed := try == s.claimTries && strings.HasSuffix(other, "."+sum)
 		if err == nil && (other == "" || passed) {
 			err = s.createAlone(ctx, key, body, opt)
 			if isUnclear(err) {
@@ -142,7 +146,7 @@ func (s *Store) claimed(ctx context.Context, key string, body objstore.Body, opt
 		if ok, err := s.hasKey(ctx, key); ok || err != nil {
 			return errors.Join(err, existsIf(ok))
 		}
-		if try == claimTries {
+		if try == s.claimTries {
 			return fmt.Errorf("the name is claimed by another put, or by one that died: if no other is running, delete %q", other)
 		}
 		if err := wait(ctx, time.Duration(mathrand.Int64N(int64(20*time.Millisecond)<<min(try, 8)))); err != nil {
@@ -151,7 +155,12 @@ func (s *Store) claimed(ctx context.Context, key string, body objstore.Body, opt
 	}
 }
 
-// claimTries bounds how often a claim is tried again, over 20 seconds or so.
+func hash(b []byte) string {
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
+// claimTries takes 20 seconds or so.
 const claimTries = 14
 
 // isUnclear says whether the server may still do what failed with err.

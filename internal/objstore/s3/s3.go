@@ -22,6 +22,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"net/http"
 	"net/url"
 	"strings"
 	"sync"
@@ -51,6 +52,7 @@ type Config struct {
 	// Credentials; nil = from the environment, ~/.aws/credentials, or the
 	// machine's role (EC2, ECS, EKS), whichever is first.
 	Credentials *credentials.Credentials
+	Transport   http.RoundTripper // nil = package transport's
 }
 
 // Store is an objstore.Store in a bucket.
@@ -64,6 +66,7 @@ type Store struct {
 
 	probe       sync.Mutex
 	conditional condition
+	claimTries  int // how often a claim is tried again
 }
 
 var _ objstore.Store = (*Store)(nil)
@@ -99,6 +102,9 @@ func newStore(c Config, location string) (*Store, error) {
 		return nil, err
 	}
 	opt := minio.Options{Creds: c.Credentials, Secure: secure, Region: c.Region, Transport: transport.New(), MaxRetries: 1}
+	if c.Transport != nil {
+		opt.Transport = c.Transport
+	}
 	if opt.Creds == nil {
 		opt.Creds = defaultCredentials()
 	}
@@ -112,7 +118,7 @@ func newStore(c Config, location string) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", objstore.ErrInvalid, err)
 	}
-	s := &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, location: location}
+	s := &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, location: location, claimTries: claimTries}
 	if c.Prefix != "" {
 		s.prefix = c.Prefix + "/"
 	}

@@ -25,6 +25,10 @@ func keys() *credentials.Credentials {
 	return credentials.NewStaticV4(servertest.AccessKey, servertest.SecretKey, "")
 }
 
+func wrongKeys() *credentials.Credentials {
+	return credentials.NewStaticV4(servertest.AccessKey, "wrong", "")
+}
+
 var buckets atomic.Int64
 
 // newBucket makes a bucket with or without object lock and returns its name.
