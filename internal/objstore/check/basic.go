@@ -13,7 +13,7 @@ import (
 
 // big is larger than a pack, and than the part size at which SDKs would split
 // an upload if they were left to choose.
-const big = 40 << 20
+const big = 20 << 20
 
 func roundtrip(ctx context.Context, s objstore.Store) error {
 	for i, size := range []int{0, 1, 4095, 65536, 1<<20 + 1, big} {

@@ -63,7 +63,7 @@ func race(ctx context.Context, s objstore.Store, name string, n int) ([]int, err
 
 // wholeOrNothing looks at an object by every verb while it's being put.
 func wholeOrNothing(ctx context.Context, s objstore.Store) error {
-	const size = 8 << 20
+	const size = 4 << 20
 	data := content(9, size)
 	done := make(chan error, 1)
 	go func() { done <- s.Put(ctx, "whole", bytes.NewReader(data), objstore.PutOptions{}) }()
