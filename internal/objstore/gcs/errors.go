@@ -1,20 +1,65 @@
 package gcs
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"net/http"
+	"net/url"
 	"strings"
-
-	"google.golang.org/api/googleapi"
 
 	"holdfast/internal/objstore"
 )
 
 var errNoRetention = fmt.Errorf("%w: object retention is not enabled on the bucket", objstore.ErrInvalid)
 
-// kinds maps HTTP statuses to the contract's errors (Cloud Storage, "HTTP
-// status and error codes for JSON"). 404 isn't here: it's also said of buckets.
+// apiError is an answer of the server that isn't a success (Cloud Storage, "HTTP
+// status and error codes for JSON").
+type apiError struct {
+	Status  int
+	Reason  string
+	Message string
+}
+
+func (e *apiError) Error() string {
+	return fmt.Sprintf("the server answers %d %s (%s)", e.Status, e.Message, e.Reason)
+}
+
+// readError reads the answer's body, which is JSON, or text for media.
+func readError(resp *http.Response) error {
+	e := &apiError{Status: resp.StatusCode, Message: http.StatusText(resp.StatusCode)}
+	body, err := io.ReadAll(io.LimitReader(resp.Body, 64<<10))
+	if err != nil {
+		return e // the status says enough
+	}
+	var answer struct {
+		Error struct {
+			Message string
+			Errors  []struct{ Reason string }
+		}
+	}
+	if json.Unmarshal(body, &answer) == nil && answer.Error.Message != "" {
+		e.Message = answer.Error.Message
+		if len(answer.Error.Errors) > 0 {
+			e.Reason = answer.Error.Errors[0].Reason
+		}
+	}
+	return e
+}
+
+// withoutURL keeps the request's URL, long and escaped, out of errors: the
+// caller's says verb and name.
+func withoutURL(err error) error {
+	var u *url.Error
+	if errors.As(err, &u) {
+		return u.Err
+	}
+	return err
+}
+
+// kinds maps statuses to the contract's errors. 404 isn't here: it's also said
+// of buckets.
 var kinds = map[int]error{
 	http.StatusPreconditionFailed:           objstore.ErrExist, // our only one is ifGenerationMatch=0
 	http.StatusUnauthorized:                 objstore.ErrPermission,
@@ -26,44 +71,24 @@ var kinds = map[int]error{
 
 // classify adds the contract's error to what the server said.
 func classify(err error) error {
-	for _, k := range []error{objstore.ErrNotExist, objstore.ErrHeld, objstore.ErrInvalid, objstore.ErrPermission} {
-		if errors.Is(err, k) {
-			return err
-		}
-	}
-	var g *googleapi.Error
-	if !errors.As(err, &g) {
+	var e *apiError
+	if !errors.As(err, &e) || kinds[e.Status] == nil || errors.Is(err, objstore.ErrHeld) {
 		return err
 	}
-	if g.Code == http.StatusForbidden && strings.Contains(strings.ToLower(reason(g)), "ratelimit") {
+	if strings.Contains(strings.ToLower(e.Reason), "ratelimit") {
 		return err // passes
 	}
-	if kind := kinds[g.Code]; kind != nil {
-		return fmt.Errorf("%w: %w", kind, err)
-	}
-	return err
+	return fmt.Errorf("%w: %w", kinds[e.Status], err)
 }
 
-func reason(g *googleapi.Error) string {
-	if len(g.Errors) == 0 {
-		return ""
-	}
-	return g.Errors[0].Reason
+func isNotFound(err error) bool {
+	var e *apiError
+	return errors.As(err, &e) && e.Status == http.StatusNotFound
 }
 
-// isHeld says whether a delete was refused because of a lock (Cloud Storage,
-// 403 retentionPolicyNotMet and objectUnderActiveHold).
+// isHeld says whether a delete was refused because of a lock or a hold.
 func isHeld(err error) bool {
-	var g *googleapi.Error
-	if !errors.As(err, &g) || g.Code != http.StatusForbidden {
-		return false
-	}
-	r := reason(g)
-	return r == "retentionPolicyNotMet" || r == "objectUnderActiveHold" || strings.Contains(g.Message, "retention")
-}
-
-// isAnswer says whether err is what the server answered.
-func isAnswer(err error) bool {
-	var g *googleapi.Error
-	return errors.As(err, &g)
+	var e *apiError
+	return errors.As(err, &e) && e.Status == http.StatusForbidden &&
+		(e.Reason == "retentionPolicyNotMet" || e.Reason == "objectUnderActiveHold")
 }

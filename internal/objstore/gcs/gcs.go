@@ -15,18 +15,10 @@ import (
 	"fmt"
 	"io"
 	"iter"
-	"net/http"
-	"net/url"
 	"strings"
 	"time"
 
-	"cloud.google.com/go/storage"
-	"google.golang.org/api/iterator"
-	"google.golang.org/api/option"
-	htransport "google.golang.org/api/transport/http"
-
 	"holdfast/internal/objstore"
-	"holdfast/internal/objstore/transport"
 )
 
 // Config says where the bucket is and how to be let in. Bucket is needed.
@@ -37,16 +29,16 @@ type Config struct {
 	Endpoint string // URL of a server other than Google's; "" = Google
 	Unlocked bool   // take locks that an owner can still shorten
 
-	// CredentialsFile is a service account's key or a federation config; "" =
-	// GOOGLE_APPLICATION_CREDENTIALS, gcloud's login, or the machine's identity.
+	// CredentialsFile is a service account's key file; "" = what
+	// GOOGLE_APPLICATION_CREDENTIALS names, gcloud's login, or the machine's
+	// identity.
 	CredentialsFile string
 	Anonymous       bool // send no credentials
 }
 
 // Store is an objstore.Store in a bucket.
 type Store struct {
-	client    *storage.Client
-	bucket    *storage.BucketHandle
+	api       *api
 	prefix    string // "" or ends in "/"
 	location  string
 	retention bool
@@ -57,12 +49,11 @@ var _ objstore.Store = (*Store)(nil)
 
 // Open opens the bucket, which must exist. location is what String returns.
 func Open(ctx context.Context, c Config, location string) (*Store, error) {
-	client, err := newClient(ctx, c)
+	api, err := newAPI(ctx, c)
 	if err != nil {
 		return nil, fmt.Errorf("gcs: open %s: %w", location, err)
 	}
-	client.SetRetry(storage.WithPolicy(storage.RetryNever))
-	s := &Store{client: client, bucket: client.Bucket(c.Bucket), location: location, mode: "Locked"}
+	s := &Store{api: api, location: location, mode: "Locked"}
 	if c.Prefix != "" {
 		s.prefix = c.Prefix + "/"
 	}
@@ -70,58 +61,26 @@ func Open(ctx context.Context, c Config, location string) (*Store, error) {
 		s.mode = "Unlocked"
 	}
 	if err := s.bucketThere(ctx); err != nil {
-		client.Close()
-		if errors.Is(err, storage.ErrBucketNotExist) {
-			err = fmt.Errorf("%w: %w", objstore.ErrNotExist, err)
+		if isNotFound(err) {
+			err = fmt.Errorf("%w: no bucket %s: %w", objstore.ErrNotExist, c.Bucket, err)
 		}
-		return nil, fmt.Errorf("gcs: open %s: bucket %s: %w", location, c.Bucket, classify(err))
+		return nil, fmt.Errorf("gcs: open %s: %w", location, classify(err))
 	}
 	// To ask needs a right that reading and writing objects doesn't: without
 	// it there is no retention.
-	if attrs, err := s.bucket.Attrs(ctx); err == nil {
-		s.retention = attrs.ObjectRetentionMode == "Enabled"
+	s.retention, err = api.hasRetention(ctx)
+	var answer *apiError
+	if err != nil && !errors.As(err, &answer) {
+		return nil, fmt.Errorf("gcs: open %s: %w", location, err)
 	}
 	return s, nil
 }
 
-func newClient(ctx context.Context, c Config) (*storage.Client, error) {
-	auth := []option.ClientOption{option.WithScopes(storage.ScopeReadWrite)}
-	switch {
-	case c.Anonymous:
-		auth = []option.ClientOption{option.WithoutAuthentication()}
-	case c.CredentialsFile != "":
-		auth = append(auth, option.WithCredentialsFile(c.CredentialsFile))
-	}
-	tr, err := htransport.NewTransport(ctx, transport.New(), auth...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", objstore.ErrPermission, err)
-	}
-	opts := []option.ClientOption{option.WithHTTPClient(&http.Client{Transport: tr}), storage.WithJSONReads()}
-	if c.Endpoint != "" {
-		u, err := url.Parse(c.Endpoint)
-		if err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http" || u.RawQuery != "" {
-			return nil, fmt.Errorf("%w: endpoint %q is not https://HOST[:PORT]", objstore.ErrInvalid, c.Endpoint)
-		}
-		opts = append(opts, option.WithEndpoint(u.JoinPath("storage/v1/").String()))
-	}
-	return storage.NewClient(ctx, opts...)
-}
-
-// Close ends the client's connections. The store must not be used after.
-func (s *Store) Close() error { return s.client.Close() }
-
 // bucketThere lists one object, for which the right to list is enough.
 func (s *Store) bucketThere(ctx context.Context) error {
-	it := s.bucket.Objects(ctx, &storage.Query{Prefix: s.prefix})
-	it.PageInfo().MaxSize = 1
-	_, err := it.Next()
-	if err == iterator.Done {
-		return nil
-	}
+	_, err := s.api.list(ctx, s.prefix, "", "", 1)
 	return err
 }
-
-func (s *Store) object(name string) *storage.ObjectHandle { return s.bucket.Object(s.prefix + name) }
 
 func (s *Store) Put(ctx context.Context, name string, body objstore.Body, opt objstore.PutOptions) error {
 	err := begin(ctx, name)
@@ -134,29 +93,12 @@ func (s *Store) Put(ctx context.Context, name string, body objstore.Body, opt ob
 	return s.fail("put", name, err)
 }
 
-// upload sends the body in one request. Cancelling its context before the
-// writer is closed is what keeps a body that breaks off from being stored.
 func (s *Store) upload(ctx context.Context, name string, body objstore.Body, opt objstore.PutOptions) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	w := s.object(name).If(storage.Conditions{DoesNotExist: true}).NewWriter(ctx)
-	w.ChunkSize = 0 // no buffer, no second request
-	w.ContentType = "application/octet-stream"
+	var lock *retention
 	if !opt.RetainUntil.IsZero() {
-		w.Retention = &storage.ObjectRetention{Mode: s.mode, RetainUntil: opt.RetainUntil}
+		lock = &retention{s.mode, opt.RetainUntil.UTC()}
 	}
-	n, err := io.CopyBuffer(w, io.NewSectionReader(body, 0, body.Size()), make([]byte, 256<<10))
-	if err == nil && n < body.Size() {
-		err = fmt.Errorf("read body: %w", io.ErrUnexpectedEOF)
-	}
-	if err != nil {
-		cancel()
-		if cerr := w.Close(); isAnswer(cerr) {
-			return cerr // the server refused early, and says why
-		}
-		return err
-	}
-	return w.Close()
+	return s.api.insert(ctx, s.prefix+name, io.NewSectionReader(body, 0, body.Size()), body.Size(), lock)
 }
 
 func (s *Store) Get(ctx context.Context, name string, off, length int64) (io.ReadCloser, error) {
@@ -171,11 +113,11 @@ func (s *Store) get(ctx context.Context, name string, off, length int64) (io.Rea
 	if off < 0 || length == 0 || off > 0 && length < 0 {
 		// Ranges that HTTP can't say, or to which it answers alike for an
 		// offset at the end and one past it.
-		attrs, err := s.object(name).Attrs(ctx)
+		o, err := s.api.get(ctx, s.prefix+name)
 		if err != nil {
 			return nil, err
 		}
-		if length, err = objstore.CheckRange(attrs.Size, off, length); err != nil {
+		if length, err = objstore.CheckRange(o.Size, off, length); err != nil {
 			return nil, err
 		}
 		if length == 0 {
@@ -185,47 +127,36 @@ func (s *Store) get(ctx context.Context, name string, off, length int64) (io.Rea
 	if length > 1<<62 || off > 1<<62 {
 		return nil, fmt.Errorf("%w: %d bytes from %d", objstore.ErrInvalid, length, off)
 	}
-	r, err := s.object(name).NewRangeReader(ctx, off, length)
+	r, n, err := s.api.media(ctx, s.prefix+name, off, length)
 	if err != nil {
 		return nil, err
 	}
-	if length < 0 {
-		length = r.Attrs.Size
-	}
-	if length > r.Attrs.Size-off {
+	if length > 0 && n != length {
 		r.Close()
-		return nil, fmt.Errorf("%w: %d bytes from %d of %d", objstore.ErrInvalid, length, off, r.Attrs.Size)
+		return nil, fmt.Errorf("%w: %d bytes from %d: beyond the end", objstore.ErrInvalid, length, off)
 	}
-	return objstore.NewReader(ctx, r, length), nil
+	return objstore.NewReader(ctx, r, n), nil
 }
 
 func (s *Store) Stat(ctx context.Context, name string) (objstore.Info, error) {
 	if err := begin(ctx, name); err != nil {
 		return objstore.Info{}, s.fail("stat", name, err)
 	}
-	attrs, err := s.object(name).Attrs(ctx)
+	o, err := s.api.get(ctx, s.prefix+name)
 	if err != nil {
 		return objstore.Info{}, s.fail("stat", name, s.absent(ctx, err))
 	}
-	return objstore.Info{Name: name, Size: attrs.Size, RetainUntil: retainUntil(attrs)}, nil
+	return objstore.Info{Name: name, Size: o.Size, RetainUntil: o.until()}, nil
 }
 
-func retainUntil(attrs *storage.ObjectAttrs) time.Time {
-	until := attrs.RetentionExpirationTime // of the bucket's policy
-	if attrs.Retention != nil && attrs.Retention.RetainUntil.After(until) {
-		until = attrs.Retention.RetainUntil
-	}
-	return until
-}
-
-// absent asks for the bucket too when an object isn't there: the library says
-// the same of both.
+// absent asks for the bucket too when an object isn't there: the server answers
+// alike when it's the bucket that isn't.
 func (s *Store) absent(ctx context.Context, err error) error {
-	if !errors.Is(err, storage.ErrObjectNotExist) {
+	if !isNotFound(err) {
 		return err
 	}
 	if berr := s.bucketThere(ctx); berr != nil {
-		return berr
+		return fmt.Errorf("the bucket is gone, or can't be asked: %w", berr)
 	}
 	return fmt.Errorf("%w: %w", objstore.ErrNotExist, err)
 }
@@ -243,31 +174,29 @@ func (s *Store) List(ctx context.Context, prefix, after string) iter.Seq2[objsto
 }
 
 func (s *Store) list(ctx context.Context, prefix, after string, yield func(objstore.Info) bool) error {
-	q := &storage.Query{Prefix: s.prefix + prefix, Projection: storage.ProjectionNoACL}
+	from, last, token := "", "", ""
 	if after > prefix {
-		q.StartOffset = s.prefix + after
+		from = s.prefix + after
 	}
-	if err := q.SetAttrSelection([]string{"Name", "Size"}); err != nil {
-		return err
-	}
-	last, it := "", s.bucket.Objects(ctx, q)
 	for {
-		o, err := it.Next()
-		if err == iterator.Done {
-			return ctx.Err()
-		}
+		p, err := s.api.list(ctx, s.prefix+prefix, from, token, 1000)
 		if err != nil {
 			return err
 		}
-		name, ok := strings.CutPrefix(o.Name, s.prefix)
-		if !ok || objstore.ValidName(name) != nil || name <= after {
-			continue
+		for _, o := range p.Items {
+			name, ok := strings.CutPrefix(o.Name, s.prefix)
+			if !ok || objstore.ValidName(name) != nil || name <= after {
+				continue
+			}
+			if name <= last {
+				return fmt.Errorf("the server lists %q after %q: not in byte order", name, last)
+			}
+			last = name
+			if !yield(objstore.Info{Name: name, Size: o.Size}) {
+				return nil
+			}
 		}
-		if name <= last {
-			return fmt.Errorf("the server lists %q after %q: not in byte order", name, last)
-		}
-		last = name
-		if !yield(objstore.Info{Name: name, Size: o.Size}) {
+		if token = p.Next; token == "" {
 			return nil
 		}
 	}
@@ -282,13 +211,13 @@ func (s *Store) Delete(ctx context.Context, name string) error {
 }
 
 func (s *Store) delete(ctx context.Context, name string) error {
-	attrs, err := s.object(name).Attrs(ctx)
+	o, err := s.api.get(ctx, s.prefix+name)
 	if err != nil {
 		return err
 	}
-	err = s.object(name).Generation(attrs.Generation).Delete(ctx)
-	if until := retainUntil(attrs); isHeld(err) {
-		return fmt.Errorf("%w until %s: %w", objstore.ErrHeld, until.UTC().Format(time.RFC3339), err)
+	err = s.api.delete(ctx, s.prefix+name, o.Generation)
+	if isHeld(err) {
+		return fmt.Errorf("%w until %s: %w", objstore.ErrHeld, o.until().UTC().Format(time.RFC3339), err)
 	}
 	return err
 }
@@ -305,14 +234,11 @@ func (s *Store) Retain(ctx context.Context, name string, until time.Time) error 
 }
 
 func (s *Store) retain(ctx context.Context, name string, until time.Time) error {
-	attrs, err := s.object(name).Attrs(ctx)
-	if err != nil || attrs.Retention != nil && !attrs.Retention.RetainUntil.Before(until) {
+	o, err := s.api.get(ctx, s.prefix+name)
+	if err != nil || o.Retention != nil && !o.Retention.Until.Before(until) {
 		return err
 	}
-	_, err = s.object(name).Update(ctx, storage.ObjectAttrsToUpdate{
-		Retention: &storage.ObjectRetention{Mode: s.mode, RetainUntil: until},
-	})
-	return err
+	return s.api.retain(ctx, s.prefix+name, retention{s.mode, until.UTC()})
 }
 
 func (s *Store) Features() objstore.Features { return objstore.Features{Retention: s.retention} }
