@@ -129,6 +129,37 @@ func TestToolsWriteOurServer(t *testing.T) {
 	}
 }
 
+// TestOverlayOnOurServer is an instant restore in small: QEMU writes into its
+// own overlay over a read-only export, then pulls the rest in, and the image
+// stands by itself.
+func TestOverlayOnOurServer(t *testing.T) {
+	t.Parallel()
+	need(t, "qemu-img")
+	need(t, "qemu-io")
+	d := holed(8 << 20)
+	uri := "nbd+unix:///point?socket=" + serveHere(t, Export{Name: "point", Source: d})
+	overlay := filepath.Join(t.TempDir(), "overlay.qcow2")
+	run(t, "qemu-img", "create", "-q", "-f", "qcow2", "-b", uri, "-F", "raw", overlay)
+	run(t, "qemu-io", "-f", "qcow2", "-c", "write -P 9 100k 1M", "-c", "write -z 5M 64k", overlay)
+	run(t, "qemu-img", "rebase", "-f", "qcow2", "-b", "", overlay)
+	if info := run(t, "qemu-img", "info", overlay); strings.Contains(info, "backing") {
+		t.Fatalf("it has a backing file still: %s", info)
+	}
+	model := d.Snapshot()
+	for i := range 1 << 20 {
+		model[100<<10+i] = 9
+	}
+	clear(model[5<<20 : 5<<20+64<<10])
+	c := dial(t, serve(t, "qemu-nbd", "-t", "-r", "-f", "qcow2", overlay), "", Options{Contexts: []string{ContextAllocation}})
+	got := make([]byte, len(model))
+	if _, err := c.ReadAt(got, 0); err != nil || !bytes.Equal(got, model) {
+		t.Errorf("bytes differ: %v", err)
+	}
+	if bytes.Equal(d.Snapshot(), model) {
+		t.Error("the export was written")
+	}
+}
+
 // TestMapFollowsWrites: a range that was zero and is written is not called
 // zero on any connection.
 func TestMapFollowsWrites(t *testing.T) {

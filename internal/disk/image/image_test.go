@@ -16,6 +16,7 @@ import (
 	"holdfast/internal/disk"
 	"holdfast/internal/disk/disktest"
 	"holdfast/internal/disk/qcow2"
+	"holdfast/internal/nbd"
 )
 
 func qemu(t testing.TB, name string, args ...string) {
@@ -310,6 +311,57 @@ func TestChildEnds(t *testing.T) {
 	if _, err := OpenSource(context.Background(), top, Qcow2); err == nil || !strings.Contains(err.Error(), "base.qcow2") {
 		t.Errorf("backing file gone: %v", err)
 	}
+}
+
+// TestInUse refuses an image that a QEMU may write, and notices one that was
+// written while it was open.
+func TestInUse(t *testing.T) {
+	t.Parallel()
+	for _, format := range []string{Raw, Qcow2} {
+		path := filepath.Join(t.TempDir(), "d."+format)
+		qemu(t, "qemu-img", "create", "-q", "-f", format, path, "1M")
+		s, err := OpenSource(context.Background(), path, format)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Unchanged(); err != nil {
+			t.Error(err)
+		}
+		writer := startWriter(t, path, format)
+		if err := s.Unchanged(); !errors.Is(err, ErrInUse) {
+			t.Errorf("%s, a writer came: %v", format, err)
+		}
+		if _, err := OpenSource(context.Background(), path, format); !errors.Is(err, ErrInUse) || !strings.Contains(err.Error(), path) {
+			t.Errorf("%s, in use: %v", format, err)
+		}
+		if _, err := writer.WriteAt([]byte{1}, 5); err != nil {
+			t.Fatal(err)
+		}
+		if err := errors.Join(writer.Flush(), writer.Close()); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Unchanged(); !errors.Is(err, ErrInUse) {
+			t.Errorf("%s, was written: %v", format, err)
+		}
+		if err := s.Close(); err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// startWriter has a qemu-nbd open an image for writing.
+func startWriter(t *testing.T, path, format string) *nbd.Client {
+	t.Helper()
+	dir := t.TempDir()
+	c := exec.Command("qemu-nbd", "--fork", "--pid-file="+filepath.Join(dir, "pid"), "--socket="+filepath.Join(dir, "s"), "--format="+format, path)
+	if out, err := c.CombinedOutput(); err != nil { // returns when the socket listens
+		t.Fatalf("qemu-nbd: %v\n%s", err, out)
+	}
+	client, err := nbd.Dial(context.Background(), "unix", filepath.Join(dir, "s"), "", nbd.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return client // qemu-nbd ends with its only client
 }
 
 // FuzzProbe: any bytes have a format, and only those without a signature are

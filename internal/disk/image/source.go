@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"os"
+	"sync"
 
 	"holdfast/internal/disk"
 	"holdfast/internal/disk/qcow2"
@@ -19,20 +20,45 @@ type Source struct {
 	disk.Source
 	format string
 	closer io.Closer
+	watch  *watch
+	closed sync.Once
 }
 
 // Format of the image: Raw or Qcow2.
 func (s *Source) Format() string { return s.format }
 
-// Close ends all reading.
-func (s *Source) Close() error { return s.closer.Close() }
+// Close ends all reading. It may be called more than once.
+func (s *Source) Close() error {
+	var err error
+	s.closed.Do(func() { err = errors.Join(s.closer.Close(), s.watch.close()) })
+	return err
+}
 
-// OpenSource opens an image that nobody writes to. format is Raw, Qcow2, or ""
+// Unchanged returns nil if nobody has written to the image since it was
+// opened, as far as its file tells; otherwise ErrInUse. Ask before the bytes
+// that were read are called a backup. Backing files are not asked.
+func (s *Source) Unchanged() error { return s.watch.unchanged() }
+
+// OpenSource opens an image that nobody writes to (ErrInUse: a QEMU does, now). format is Raw, Qcow2, or ""
 // for what Probe says; with a format that is named, a qcow2 image may have
 // backing files, which are then read too. The context is the Source's life
-// where a child process reads for it. Errors: ErrFormat; qcow2.ErrCorrupt,
-// qcow2.ErrEncrypted.
+// where a child process reads for it. Errors: ErrFormat, ErrInUse;
+// qcow2.ErrCorrupt, qcow2.ErrEncrypted.
 func OpenSource(ctx context.Context, path, format string) (*Source, error) {
+	w, err := newWatch(path)
+	if err != nil {
+		return nil, err
+	}
+	s, err := openSource(ctx, path, format)
+	if err != nil {
+		_ = w.close()
+		return nil, err
+	}
+	s.watch = w
+	return s, nil
+}
+
+func openSource(ctx context.Context, path, format string) (*Source, error) {
 	if format == "" {
 		found, err := Probe(path)
 		if err != nil {
@@ -46,7 +72,7 @@ func OpenSource(ctx context.Context, path, format string) (*Source, error) {
 		if err != nil {
 			return nil, err
 		}
-		return &Source{s, Raw, s}, nil
+		return &Source{Source: s, format: Raw, closer: s}, nil
 	case Qcow2:
 		return openQcow2(ctx, path)
 	}
@@ -57,7 +83,7 @@ func openQcow2(ctx context.Context, path string) (*Source, error) {
 	s, err := qcow2.Open(path)
 	switch {
 	case err == nil:
-		return &Source{s, Qcow2, s}, nil
+		return &Source{Source: s, format: Qcow2, closer: s}, nil
 	case errors.Is(err, qcow2.ErrEncrypted):
 		return nil, err
 	case errors.Is(err, qcow2.ErrUnsupported):
@@ -97,7 +123,7 @@ func openThroughQEMU(ctx context.Context, path string) (*Source, error) {
 		_ = child.Close()
 		return nil, err
 	}
-	return &Source{childSource{src, child}, Qcow2, child}, nil
+	return &Source{Source: childSource{src, child}, format: Qcow2, closer: child}, nil
 }
 
 // childSource adds what the child said to the errors of its Source.
