@@ -10,11 +10,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/cli"
+	"holdfast/internal/cli/repository"
 )
 
 func main() { os.Exit(cli.Run(cli.Root(commands()...), os.Args[1:])) }
 
 // commands are those that do not speak to a server.
 func commands() []*cobra.Command {
-	return []*cobra.Command{}
+	return []*cobra.Command{repository.Command()}
 }

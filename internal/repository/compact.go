@@ -104,6 +104,11 @@ func worthMerging(segments []*index.Reader, gone map[pack.ID]bool) (chosen []*in
 
 // merge stores one segment of several; none if nothing of them is left.
 func (c *collection) merge(ctx context.Context, old []*index.Reader, gone map[pack.ID]bool) ([]index.ID, error) {
+	if dir := c.r.opt.CacheDir; dir != "" {
+		if err := os.MkdirAll(dir, 0o700); err != nil {
+			return nil, err
+		}
+	}
 	f, err := os.CreateTemp(c.r.opt.CacheDir, "holdfast-merge-")
 	if err != nil {
 		return nil, err

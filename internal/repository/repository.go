@@ -166,18 +166,23 @@ func Open(ctx context.Context, store objstore.Store, key keyring.Key, opt Option
 }
 
 func open(ctx context.Context, store objstore.Store, cfg Config, ring *keyring.Ring, slot keyring.Slot, opt Options) (*Repository, error) {
-	keys := seal.NewKeys(ring)
-	namer := chunk.NewNamer(keys.IDKeys())
-	r := &Repository{store: store, config: cfg, ring: ring, slot: slot, keys: keys, namer: namer, opt: opt,
+	r := bare(store, ring, seal.NewKeys(ring), opt)
+	r.config, r.slot = cfg, slot
+	if _, err := r.log.Read(ctx); err != nil {
+		return nil, fmt.Errorf("open repository %s: %w", store, err)
+	}
+	return r, nil
+}
+
+// bare is a repository of which nothing has been read.
+func bare(store objstore.Store, ring *keyring.Ring, keys *seal.Keys, opt Options) *Repository {
+	r := &Repository{store: store, ring: ring, keys: keys, namer: chunk.NewNamer(keys.IDKeys()), opt: opt,
 		log: ledger.New(store, keys, opt.Clock)}
 	r.shelf = newShelf(store, keys, opt.CacheDir)
 	r.blobs = newBlobs(r)
 	r.log.Adopt = r.adopt
 	r.watch.beats = map[ledger.Session]beat{}
-	if _, err := r.log.Read(ctx); err != nil {
-		return nil, fmt.Errorf("open repository %s: %w", store, err)
-	}
-	return r, nil
+	return r
 }
 
 // ID is the repository's own name, made at Init.

@@ -37,10 +37,7 @@ type beat struct {
 
 // begin opens a session, taking over from a dead one that stands in the way.
 func (r *Repository) begin(ctx context.Context, kind ledger.SessionKind, series string, check func(*ledger.State) error) (*session, error) {
-	s := &session{r: r, beaten: make(chan struct{})}
-	if _, err := rand.Read(s.id[:]); err != nil {
-		return nil, err
-	}
+	s := &session{r: r, id: newSession(), beaten: make(chan struct{})}
 	for {
 		var holder ledger.OpenSession
 		state, err := r.log.Append(ctx, func(st *ledger.State) (*ledger.Record, error) {
@@ -75,6 +72,14 @@ func (r *Repository) begin(ctx context.Context, kind ledger.SessionKind, series 
 	s.stop = stop
 	go s.keepBeating(beating)
 	return s, nil
+}
+
+// newSession is a name that no session ever had.
+func newSession() (s ledger.Session) {
+	if _, err := rand.Read(s[:]); err != nil {
+		panic("no randomness: " + err.Error()) // crypto/rand never fails on supported systems
+	}
+	return s
 }
 
 // Fence ends a foreign session for good: whatever it still does leaves only

@@ -39,7 +39,7 @@ func (l *Log) refresh(ctx context.Context) (lost uint64, err error) {
 				lost = seq
 				break
 			}
-			continue // read from its successor
+			continue // read from its successor, or follow fails
 		}
 		if err != nil {
 			return 0, err
@@ -47,6 +47,9 @@ func (l *Log) refresh(ctx context.Context) (lost uint64, err error) {
 		if last, err = l.follow(next, last, r, sum); err != nil {
 			return 0, err
 		}
+	}
+	if lost > next.Seq+1 {
+		return 0, seal.Damaged("ledger records %d to %d are lost", next.Seq+1, lost)
 	}
 	l.state, l.last = next, last
 	return lost, nil
@@ -232,13 +235,13 @@ func (l *Log) Check(ctx context.Context) (map[string]error, error) {
 	}
 	next := uint64(1)
 	if len(states) > 0 {
-		next = states[0] // older records may have been trimmed
+		next = states[0] + 1 // older records may have been trimmed
 	}
 	for _, seq := range records {
 		for ; next < seq; next++ {
 			bad[ObjectOf(next)] = seal.Damaged("%s is missing", ObjectOf(next))
 		}
-		next = seq + 1
+		next = max(next, seq+1)
 		_, _, err := l.load(ctx, seq)
 		if err := damageOnly(bad, ObjectOf(seq), err); err != nil {
 			return nil, err
@@ -267,5 +270,15 @@ func (l *Log) Renew(ctx context.Context) error {
 	if _, err := l.refresh(ctx); err != nil {
 		return err
 	}
+	return l.foldNow(ctx)
+}
+
+// Restart makes state, which was put together from what is left of a lost
+// ledger, the present one.
+func (l *Log) Restart(ctx context.Context, state *State) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	state.reindex()
+	l.state, l.last, l.begun = state, nil, true
 	return l.foldNow(ctx)
 }

@@ -1,0 +1,224 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/repository"
+)
+
+func checkCommand() *cobra.Command {
+	var f common
+	var repair bool
+	c := &cobra.Command{
+		Use:   "check URL",
+		Short: "Say whether you can sleep well",
+		Long: `Look at everything but the content of chunks: both copies of config and keys,
+the ledger, the index, that every pack is there, every point's body and tree.
+verify reads the content too. Exit code 5: a point has lost something.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error {
+				m := f.newMeter(c, "check")
+				rep, err := r.Check(c.Context(), repository.CheckOptions{Repair: repair, Progress: m.steps})
+				m.end()
+				if err != nil {
+					return err
+				}
+				if err := f.print(c, rep, func(w io.Writer) { tell(w, rep) }); err != nil {
+					return err
+				}
+				if rep.Lost {
+					return exitError{errors.New("points have lost content"), exitFailed}
+				}
+				return nil
+			})
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&repair, "repair", false, "write anew what can be made from what is whole")
+	return c
+}
+
+// tell says in plain words what a check found.
+func tell(w io.Writer, rep repository.Report) {
+	fmt.Fprintf(w, "%d points in %d series; %d packs, %s, %d chunks and nodes.\n", rep.Points, rep.Series, rep.Packs, human(rep.Bytes), rep.Blobs)
+	for _, f := range rep.Findings {
+		fmt.Fprintf(w, "- %s: %s", f.Artifact, f.Problem)
+		switch {
+		case f.Repaired:
+			fmt.Fprint(w, " (repaired)")
+		case f.Unread:
+			fmt.Fprint(w, " (could not be read; that says nothing of what it holds)")
+		case f.Harmless:
+			fmt.Fprint(w, " (nothing is lost)")
+		}
+		fmt.Fprintln(w)
+		tellHurt(w, f.Points)
+	}
+	if rep.Orphans > 0 {
+		fmt.Fprintf(w, "%d packs were left by work that was broken off; collect frees them.\n", rep.Orphans)
+	}
+	for _, s := range rep.Sessions {
+		fmt.Fprintf(w, "at work: %s\n", s)
+	}
+	switch {
+	case rep.Lost:
+		fmt.Fprintln(w, "You cannot sleep well: the points above have lost content. The next backup stores again what its disk still has.")
+	case len(rep.Findings) > 0:
+		fmt.Fprintln(w, "You can sleep well: nothing is lost. `check --repair` puts right what was found.")
+	default:
+		fmt.Fprintln(w, "You can sleep well: all that was looked at is whole. `verify` reads the content too.")
+	}
+}
+
+func tellHurt(w io.Writer, hurts []repository.Hurt) {
+	for _, h := range hurts {
+		if h.Attributes {
+			fmt.Fprintf(w, "    point %s: its configuration is lost\n", h.Point)
+		}
+		for _, x := range h.Ranges {
+			fmt.Fprintf(w, "    point %s, disk %s: bytes %d to %d\n", h.Point, h.Disk, x.Offset, x.Offset+x.Length)
+		}
+	}
+}
+
+func verifyCommand() *cobra.Command {
+	var f common
+	var opt repository.VerifyOptions
+	var rate string
+	c := &cobra.Command{
+		Use:   "verify URL",
+		Short: "Read everything and prove it",
+		Long: `Read every pack and prove each chunk and node by its id. What is damaged is
+noted, so that the next backup stores it again. Exit code 5: something is damaged.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			n, err := bytesFlag("read-rate", rate)
+			if err != nil {
+				return err
+			}
+			opt.ReadRate = n
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error {
+				m := f.newMeter(c, "verify")
+				opt.Progress = m.bytes
+				st, err := r.Verify(c.Context(), opt)
+				m.end()
+				if err != nil && !errors.Is(err, repository.ErrDamaged) {
+					return err
+				}
+				if e := f.print(c, st, func(w io.Writer) { tellVerify(w, st) }); e != nil {
+					return e
+				}
+				if err != nil {
+					return exitError{fmt.Errorf("%d objects are damaged", len(st.Damage)), exitFailed}
+				}
+				if len(st.Unread) > 0 {
+					return exitError{fmt.Errorf("%d packs could not be read", len(st.Unread)), 1}
+				}
+				return nil
+			})
+		},
+	}
+	f.add(c)
+	c.Flags().BoolVar(&opt.ChecksumsOnly, "checksums", false, "compare checksums of what is stored and open nothing")
+	c.Flags().StringVar(&rate, "read-rate", "", "read at most `BYTES` a second, such as 100MB")
+	c.Flags().StringVar(&opt.Resume, "resume", "", "`FILE` that keeps what was proved, to go on after a break")
+	return c
+}
+
+func tellVerify(w io.Writer, st repository.VerifyStats) {
+	fmt.Fprintf(w, "%d packs, %s, %d chunks and nodes proved", st.Packs, human(st.Bytes), st.Blobs)
+	if st.Skipped > 0 {
+		fmt.Fprintf(w, "; %d packs were proved before", st.Skipped)
+	}
+	fmt.Fprintln(w, ".")
+	for _, d := range st.Damage {
+		fmt.Fprintf(w, "- %s: %v\n", d.Artifact, d.Cause)
+		if len(d.Points) == 0 {
+			fmt.Fprintln(w, "    no point has lost anything")
+		}
+		tellHurt(w, d.Points)
+	}
+	for _, u := range st.Unread {
+		fmt.Fprintf(w, "- %s could not be read; that says nothing of what it holds\n", u)
+	}
+}
+
+func collectCommand() *cobra.Command {
+	var f common
+	var opt repository.CollectOptions
+	c := &cobra.Command{
+		Use:   "collect URL",
+		Short: "Free what no point needs",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error {
+				m := f.newMeter(c, "collect")
+				opt.Progress = m.steps
+				st, err := r.Collect(c.Context(), opt)
+				m.end()
+				if err != nil {
+					return err
+				}
+				return f.print(c, st, func(w io.Writer) {
+					fmt.Fprintf(w, "freed %s in %d packs; moved %s; %d chunks and nodes are needed, %d are not.\n", human(st.Freed), st.Deleted,
+						human(st.Moved), st.Live, st.Dead)
+					for _, s := range st.Waiting {
+						fmt.Fprintf(w, "session %s began before and is at work: what it may need is freed by the next collection.\n", s)
+					}
+					if st.Held > 0 {
+						fmt.Fprintf(w, "%d packs are held by the store's retention.\n", st.Held)
+					}
+				})
+			})
+		},
+	}
+	f.add(c)
+	c.Flags().Float64Var(&opt.Thin, "thin", 0.5, "write packs anew of which less than this `SHARE` is needed")
+	return c
+}
+
+func recoverCommand() *cobra.Command {
+	var f common
+	c := &cobra.Command{
+		Use:   "recover URL",
+		Short: "Bring back a repository that doesn't open any more",
+		Long: `Rebuild what was lost from what is left: the config from the keys, the ledger from
+points and packs, the index from the packs. Nothing else may use the repository
+meanwhile. A point that was deleted may come back; delete it again.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			key, err := f.key()
+			if err != nil {
+				return err
+			}
+			store, err := openStore(c.Context(), args[0], false)
+			if err != nil {
+				return explain(err)
+			}
+			r, rec, err := repository.Recover(c.Context(), store, key, options())
+			if err != nil {
+				return explain(err)
+			}
+			defer func() { _ = r.Close() }() // what it would lose are temporary files
+			return f.print(c, rec, func(w io.Writer) {
+				if rec.Config {
+					fmt.Fprintln(w, "The config was rebuilt.")
+				}
+				if rec.Ledger {
+					fmt.Fprintf(w, "The ledger was rebuilt from %d packs.\n", rec.Packs)
+				}
+				for _, u := range rec.Unreadable {
+					fmt.Fprintf(w, "- %s is of no use\n", u)
+				}
+				tell(w, rec.Check)
+			})
+		},
+	}
+	f.add(c)
+	return c
+}

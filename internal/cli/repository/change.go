@@ -1,0 +1,202 @@
+package repository
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"holdfast/internal/keyring"
+	"holdfast/internal/repository"
+)
+
+func deleteCommand() *cobra.Command {
+	var f common
+	var repo string
+	c := &cobra.Command{
+		Use:   "delete POINT... --repo URL",
+		Short: "Delete points; collect frees what only they needed",
+		Args:  cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.open(c.Context(), repo, func(r *repository.Repository) error { return r.DeletePoints(c.Context(), args...) })
+		},
+	}
+	f.add(c)
+	c.Flags().StringVar(&repo, "repo", "", "`URL` of the repository")
+	_ = c.MarkFlagRequired("repo")
+	return c
+}
+
+func fenceCommand() *cobra.Command {
+	var f common
+	c := &cobra.Command{
+		Use:   "fence URL SESSION",
+		Short: "End the session of a process that is gone",
+		Long:  "End a session that info lists. If its process lives after all, its work is lost, and nothing else.",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error { return r.Fence(c.Context(), args[1]) })
+		},
+	}
+	f.add(c)
+	return c
+}
+
+func copyCommand() *cobra.Command {
+	var f common
+	var from, to, toKey string
+	c := &cobra.Command{
+		Use:   "copy POINT... --from URL --to URL",
+		Short: "Copy points to another repository",
+		Long: `Copy points to another repository. What that has already is not stored again.
+Its key is --to-key-file, or the passphrase in HOLDFAST_TO_PASSPHRASE, or the same
+as of --from.`,
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			target := f
+			if toKey != "" {
+				target.keyFile = toKey
+			}
+			return f.open(c.Context(), from, func(src *repository.Repository) error {
+				if p := os.Getenv("HOLDFAST_TO_PASSPHRASE"); p != "" && toKey == "" {
+					if err := os.Setenv("HOLDFAST_PASSPHRASE", p); err != nil {
+						return err
+					}
+					target.keyFile = ""
+				}
+				return target.open(c.Context(), to, func(dst *repository.Repository) error { return f.copyAll(c, src, dst, args) })
+			})
+		},
+	}
+	f.add(c)
+	c.Flags().StringVar(&from, "from", "", "`URL` to copy from")
+	c.Flags().StringVar(&to, "to", "", "`URL` to copy to")
+	c.Flags().StringVar(&toKey, "to-key-file", "", "`FILE` with the key of --to")
+	_ = c.MarkFlagRequired("from")
+	_ = c.MarkFlagRequired("to")
+	return c
+}
+
+func (f *common) copyAll(c *cobra.Command, src, dst *repository.Repository, ids []string) error {
+	copied := []repository.Point{}
+	for _, id := range ids {
+		m := f.newMeter(c, "copy "+id)
+		p, err := repository.Copy(c.Context(), src, dst, id, repository.CopyOptions{Progress: m.bytes})
+		m.end()
+		if errors.Is(err, repository.ErrPointExists) { // copied by a run before
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		copied = append(copied, p)
+	}
+	return f.print(c, copied, func(w io.Writer) { pointTable(w, copied) })
+}
+
+func keyCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use:   "key",
+		Short: "List, add and remove the keys of a repository",
+		Args:  cobra.NoArgs,
+		RunE:  func(c *cobra.Command, _ []string) error { return c.Help() },
+	}
+	c.AddCommand(keyListCommand(), keyAddCommand("add", "Add a key", false), keyAddCommand("rotate", "Put a new key in the place of the present one", true), keyRemoveCommand())
+	return c
+}
+
+func keyListCommand() *cobra.Command {
+	var f common
+	c := &cobra.Command{
+		Use:   "list URL",
+		Short: "List the keys",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error {
+				slots, err := r.Keys(c.Context())
+				if err != nil {
+					return err
+				}
+				for i := range slots {
+					slots[i].Wrapped = nil
+				}
+				return f.print(c, slots, func(w io.Writer) {
+					for _, s := range slots {
+						facts(w, s.ID, fmt.Sprintf("%s  %s  %s", s.Kind, s.Created.Local().Format(time.DateTime), s.Label))
+					}
+				})
+			})
+		},
+	}
+	f.add(c)
+	return c
+}
+
+func keyAddCommand(use, short string, rotate bool) *cobra.Command {
+	var f common
+	var file, label string
+	c := &cobra.Command{
+		Use:   use + " URL",
+		Short: short,
+		Long:  short + ": --new-key-file (made if it isn't there) or the passphrase in\nHOLDFAST_NEW_PASSPHRASE. No data is rewritten.",
+		Args:  cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			key, err := newKey(file)
+			if err != nil {
+				return err
+			}
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error {
+				add := r.AddKey
+				if rotate {
+					add = r.RotateKey
+				}
+				slot, err := add(c.Context(), key, label)
+				if err != nil {
+					return err
+				}
+				slot.Wrapped = nil
+				return f.print(c, slot, func(w io.Writer) { fmt.Fprintf(w, "key %s opens the repository\n", slot.ID) })
+			})
+		},
+	}
+	f.add(c)
+	c.Flags().StringVar(&file, "new-key-file", "", "`FILE` with the new key")
+	c.Flags().StringVar(&label, "label", "", "`TEXT` to know the key by")
+	return c
+}
+
+func newKey(file string) (keyring.Key, error) {
+	if file == "" {
+		if p := os.Getenv("HOLDFAST_NEW_PASSPHRASE"); p != "" {
+			return keyring.Passphrase(p), nil
+		}
+		return nil, exitError{errors.New("no new key: set HOLDFAST_NEW_PASSPHRASE or give --new-key-file"), exitUsage}
+	}
+	f := common{keyFile: file}
+	if err := f.makeKeyFile(); err != nil {
+		return nil, err
+	}
+	return f.key()
+}
+
+func generateKeyFile(path string) error {
+	_, err := keyring.GenerateFile(path)
+	return err
+}
+
+func keyRemoveCommand() *cobra.Command {
+	var f common
+	c := &cobra.Command{
+		Use:   "remove URL KEY",
+		Short: "Remove a key that list names",
+		Args:  cobra.ExactArgs(2),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error { return r.RemoveKey(c.Context(), args[1]) })
+		},
+	}
+	f.add(c)
+	return c
+}
