@@ -21,6 +21,7 @@ import (
 	"syscall"
 
 	"holdfast/bench/image"
+	"holdfast/bench/scale"
 )
 
 // options are what the flags say.
@@ -36,11 +37,14 @@ type options struct {
 	out     string // folder of the result files
 	install bool
 	merge   bool
+	// scaleOne makes this process run one scale bench and nothing else.
+	scaleOne string
+	scale    scale.Options
 }
 
 func parse() options {
 	var o options
-	flag.StringVar(&o.parts, "part", "chain", "what to run, comma-separated: image (only build it), primitives, profile, chain")
+	flag.StringVar(&o.parts, "part", "chain,scale", "what to run, comma-separated: image (only build it), primitives, profile, chain, scale")
 	flag.StringVar(&o.tools, "tools", "", "the tools to run, comma-separated (default all)")
 	flag.StringVar(&o.size, "size", "16GiB", "size of the disk image (at least 2GiB)")
 	flag.IntVar(&o.days, "days", 14, "daily changes after the full backup")
@@ -51,6 +55,10 @@ func parse() options {
 	flag.StringVar(&o.out, "out", "bench", "folder for results.json and details.json")
 	flag.BoolVar(&o.install, "install", true, "install missing peers with apt-get")
 	flag.BoolVar(&o.merge, "merge", false, "keep the samples of tools that are not run now from details.json")
+	flag.StringVar(&o.scaleOne, "scale-one", "", "used by -part scale for its child processes: sparse, points or index")
+	flag.Int64Var(&o.scale.Data, "scale-data", 0, "bytes of data on the sparse disk (default 10 GiB)")
+	flag.IntVar(&o.scale.Points, "scale-points", 0, "points of one disk (default 9,999)")
+	flag.Uint64Var(&o.scale.Chunks, "scale-chunks", 0, "chunks in the index (default 100 million)")
 	flag.Parse()
 	return o
 }
@@ -102,37 +110,48 @@ func main() {
 }
 
 func bench(ctx context.Context, o options) error {
-	size, err := parseSize(o.size)
-	if err != nil {
-		return err
+	if o.scaleOne != "" {
+		return scaleOne(ctx, o)
 	}
 	if o.install {
 		if err := installPeers(ctx); err != nil {
 			return err
 		}
 	}
-	chain, err := image.Build(ctx, image.Spec{Size: size, Seed: o.seed, Days: o.days, Dir: o.cache}, log.Printf)
-	if err != nil {
-		return err
-	}
 	for part := range strings.SplitSeq(o.parts, ",") {
 		do, ok := parts[part]
 		if !ok {
 			return fmt.Errorf("-part %q: not one of %s", part, strings.Join(slices.Sorted(maps.Keys(parts)), ", "))
 		}
-		if err := do(ctx, o, chain); err != nil {
+		if err := do(ctx, o); err != nil {
 			return fmt.Errorf("%s: %w", part, err)
 		}
 	}
 	return nil
 }
 
-// parts are the benches by name; all of them look at the same image.
-var parts = map[string]func(context.Context, options, *image.Chain) error{
-	"image":      func(context.Context, options, *image.Chain) error { return nil },
-	"primitives": primitives,
-	"profile":    profile,
-	"chain":      compare,
+// parts are the benches by name.
+var parts = map[string]func(context.Context, options) error{
+	"image":      withImage(func(context.Context, options, *image.Chain) error { return nil }),
+	"primitives": withImage(primitives),
+	"profile":    withImage(profile),
+	"chain":      withImage(compare),
+	"scale":      scales,
+}
+
+// withImage builds the image first, if it isn't there.
+func withImage(do func(context.Context, options, *image.Chain) error) func(context.Context, options) error {
+	return func(ctx context.Context, o options) error {
+		size, err := parseSize(o.size)
+		if err != nil {
+			return err
+		}
+		chain, err := image.Build(ctx, image.Spec{Size: size, Seed: o.seed, Days: o.days, Dir: o.cache}, log.Printf)
+		if err != nil {
+			return err
+		}
+		return do(ctx, o, chain)
+	}
 }
 
 // parseSize reads a size like 16GiB or 512MiB.

@@ -29,6 +29,15 @@ func Create(ctx context.Context, dir string) (*repository.Repository, error) {
 	return repository.Init(ctx, store, keyring.Raw(keyring.Secret{1}), repository.Options{})
 }
 
+// Open opens the repository that Create made in the directory.
+func Open(ctx context.Context, dir string) (*repository.Repository, error) {
+	store, err := local.Open(ctx, dir)
+	if err != nil {
+		return nil, err
+	}
+	return repository.Open(ctx, store, keyring.Raw(keyring.Secret{1}), repository.Options{})
+}
+
 // Backup stores src as the only disk of a new point. base is an earlier point
 // or "".
 func Backup(ctx context.Context, r *repository.Repository, id, base string, src disk.Source) (repository.DiskStats, error) {
