@@ -2,7 +2,6 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -11,7 +10,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 
 	"holdfast/bench/image"
 	"holdfast/bench/measure"
@@ -19,60 +17,42 @@ import (
 	"holdfast/bench/tool"
 )
 
-// details is what is kept beside the results: where they come from.
-type details struct {
-	Machine  machine           `json:"machine"`
-	Image    *image.Chain      `json:"image"`
-	Versions map[string]string `json:"versions"`
-	Samples  []report.Sample   `json:"samples"`
-}
-
 // comparison runs the tools in turn over one chain of images.
 type comparison struct {
-	chain   *image.Chain
-	dir     string // everything made here
-	disk    string // the image as it is on the current day
-	tools   []tool.Tool
-	repeat  int
-	scans   map[int]bool // the days on which a scan is measured too
-	details details
-	save    func(details) error
+	chain  *image.Chain
+	dir    string // everything made here
+	disk   string // the image as it is on the current day
+	tools  []tool.Tool
+	repeat int
+	scans  map[int]bool // the days on which a scan is measured too
+	book   *book
 }
 
-// compare measures the chain and writes the result files after every step, so
-// that a run cut short leaves what it measured.
+// compare measures the chain of images.
 func compare(ctx context.Context, o options, chain *image.Chain) error {
 	tools, err := chooseTools(ctx, o)
 	if err != nil {
 		return err
 	}
-	dir := filepath.Join(o.cache, "run")
-	c := &comparison{chain: chain, dir: dir, disk: filepath.Join(dir, "disk.raw"), tools: tools, repeat: o.repeat,
-		scans:   map[int]bool{1: true, (o.days + 1) / 2: true, o.days: true},
-		details: details{Machine: describeMachine(), Image: chain, Versions: map[string]string{}}}
-	c.save = func(d details) error {
-		if err := report.Write(filepath.Join(o.out, "details.json"), d); err != nil {
-			return err
-		}
-		return report.Write(filepath.Join(o.out, "results.json"), report.Compile(d.Samples, d.Versions))
-	}
-	if o.merge {
-		if err := c.mergeOld(filepath.Join(o.out, "details.json")); err != nil {
-			return err
-		}
-	}
-	if err := c.versions(ctx); err != nil {
+	b, err := openBook(o, chain)
+	if err != nil {
 		return err
 	}
+	for _, t := range tools {
+		if err := b.know(ctx, t); err != nil {
+			return err
+		}
+	}
+	dir := filepath.Join(o.cache, "run")
+	c := &comparison{chain: chain, dir: dir, disk: filepath.Join(dir, "disk.raw"), tools: tools, repeat: o.repeat, book: b,
+		scans: map[int]bool{1: true, (o.days + 1) / 2: true, o.days: true}}
 	defer os.RemoveAll(dir)
 	for _, step := range []func(context.Context) error{c.fulls, c.days, c.verifies, c.restores} {
 		if err := step(ctx); err != nil {
 			return err
 		}
 	}
-	for _, r := range report.Compile(c.details.Samples, c.details.Versions) {
-		log.Printf("%-26s ours %12.2f  theirs %12.2f %-5s  ratio %6.2f  (%s)", r.Name, r.Ours, r.Their, r.Unit, r.Ratio, r.Peer)
-	}
+	b.say()
 	return nil
 }
 
@@ -99,31 +79,6 @@ func chooseTools(ctx context.Context, o options) ([]tool.Tool, error) {
 	return list, nil
 }
 
-// mergeOld keeps the samples of an earlier run for the tools not run now.
-func (c *comparison) mergeOld(path string) error {
-	b, err := os.ReadFile(path)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	var old details
-	if err := json.Unmarshal(b, &old); err != nil {
-		return fmt.Errorf("%s: %w", path, err)
-	}
-	now := func(name string) bool {
-		return slices.ContainsFunc(c.tools, func(t tool.Tool) bool { return t.Name == name })
-	}
-	for _, s := range old.Samples {
-		if !now(s.Tool) {
-			c.details.Samples = append(c.details.Samples, s)
-			c.details.Versions[s.Tool] = old.Versions[s.Tool]
-		}
-	}
-	return nil
-}
-
 // place is where the tool works: its folders and the disk of the day.
 func (c *comparison) place(t tool.Tool) tool.Place {
 	base := filepath.Join(c.dir, strings.ReplaceAll(t.Name, "/", "-"))
@@ -133,19 +88,9 @@ func (c *comparison) place(t tool.Tool) tool.Place {
 
 func point(day int) string { return fmt.Sprintf("day-%02d", day) }
 
-// sample runs args as the tool and keeps what it cost. What it reads is warm,
-// what it writes is synced within its time.
+// sample runs args as the tool and keeps what it cost.
 func (c *comparison) sample(ctx context.Context, t tool.Tool, p tool.Place, test string, day int, args []string, reads string, writes ...string) error {
-	if err := measure.Warm(reads); err != nil {
-		return err
-	}
-	cost, err := measure.Run(ctx, t.Command(p, args), writes...)
-	if err != nil {
-		return fmt.Errorf("%s of %s: %w", test, t.Name, err)
-	}
-	log.Printf("%-12s %-12s day %2d  %8.2f s wall %8.2f s cpu %6.2f s sync %6d MiB", t.Name, test, day, cost.Wall, cost.CPU, cost.Sync, cost.Memory>>20)
-	c.details.Samples = append(c.details.Samples, report.Sample{Tool: t.Name, Test: test, Day: day, Cost: cost})
-	return c.save(c.details)
+	return c.book.run(ctx, t.Name, test, day, t.Command(p, args), reads, writes...)
 }
 
 // fulls measures the first backup into an empty store. The last store of each
@@ -206,9 +151,11 @@ func (c *comparison) days(ctx context.Context) error {
 			return err
 		}
 		log.Printf("%-12s stores %d MiB after %d points", t.Name, bytes>>20, len(c.chain.Days)+1)
-		c.details.Samples = append(c.details.Samples, report.Sample{Tool: t.Name, Test: report.Size, Day: len(c.chain.Days), Bytes: bytes})
+		if err := c.book.add(report.Sample{Tool: t.Name, Test: report.Size, Day: len(c.chain.Days), Bytes: bytes}); err != nil {
+			return err
+		}
 	}
-	return c.save(c.details)
+	return nil
 }
 
 func (c *comparison) day(ctx context.Context, t tool.Tool, n int) error {
@@ -296,18 +243,5 @@ func (c *comparison) restore(ctx context.Context, t tool.Tool, day int, want str
 	if err := measure.Same(want, found); err != nil {
 		return fmt.Errorf("%s restored other bytes than it backed up: %w", t.Name, err)
 	}
-	return nil
-}
-
-// versions asks each tool how it is called.
-func (c *comparison) versions(ctx context.Context) error {
-	for _, t := range c.tools {
-		v, err := version(ctx, t)
-		if err != nil {
-			return err
-		}
-		c.details.Versions[t.Name] = v
-	}
-	c.details.Machine.Began = time.Now().UTC().Truncate(time.Second)
 	return nil
 }

@@ -21,7 +21,9 @@ import (
 	"syscall"
 
 	"holdfast/bench/image"
+	"holdfast/bench/livevm"
 	"holdfast/bench/scale"
+	"holdfast/internal/snapshot"
 )
 
 // options are what the flags say.
@@ -40,11 +42,14 @@ type options struct {
 	// scaleOne makes this process run one scale bench and nothing else.
 	scaleOne string
 	scale    scale.Options
+	// liveOne makes this process do one step with a running VM.
+	liveOne string
+	job     livevm.Job
 }
 
 func parse() options {
 	var o options
-	flag.StringVar(&o.parts, "part", "chain,scale", "what to run, comma-separated: image (only build it), primitives, profile, chain, scale")
+	flag.StringVar(&o.parts, "part", "chain,scale,live", "what to run, comma-separated: image (only build it), primitives, profile, chain, scale, live")
 	flag.StringVar(&o.tools, "tools", "", "the tools to run, comma-separated (default all)")
 	flag.StringVar(&o.size, "size", "16GiB", "size of the disk image (at least 2GiB)")
 	flag.IntVar(&o.days, "days", 14, "daily changes after the full backup")
@@ -56,6 +61,14 @@ func parse() options {
 	flag.BoolVar(&o.install, "install", true, "install missing peers with apt-get")
 	flag.BoolVar(&o.merge, "merge", false, "keep the samples of tools that are not run now from details.json")
 	flag.StringVar(&o.scaleOne, "scale-one", "", "used by -part scale for its child processes: sparse, points or index")
+	flag.StringVar(&o.liveOne, "live-one", "", "used by -part live for its child processes: create, backup or restore")
+	flag.StringVar(&o.job.URI, "uri", "qemu:///system", "libvirt for -part live")
+	flag.StringVar(&o.job.Domain, "live-domain", "", "for -live-one: the domain's name")
+	flag.StringVar(&o.job.Store, "live-store", "", "for -live-one: the repository's folder")
+	flag.StringVar(&o.job.Scratch, "live-scratch", "", "for -live-one: a folder that QEMU reaches")
+	flag.StringVar(&o.job.Point, "live-point", "", "for -live-one: the point")
+	flag.StringVar(&o.job.Base, "live-base", "", "for -live-one: the point before")
+	flag.StringVar(&o.job.Target, "live-target", "", "for -live-one restore: the folder to write to")
 	flag.Int64Var(&o.scale.Data, "scale-data", 0, "bytes of data on the sparse disk (default 10 GiB)")
 	flag.IntVar(&o.scale.Points, "scale-points", 0, "points of one disk (default 9,999)")
 	flag.Uint64Var(&o.scale.Chunks, "scale-chunks", 0, "chunks in the index (default 100 million)")
@@ -99,6 +112,9 @@ func standApart() error {
 
 func main() {
 	log.SetFlags(log.Ltime)
+	if len(os.Args) > 1 && os.Args[1] == snapshot.WatchdogCommand {
+		os.Exit(snapshot.WatchdogMain(os.Args[2:], livevm.Connect))
+	}
 	if err := standApart(); err != nil {
 		log.Fatal("bench: a mount namespace of its own: ", err)
 	}
@@ -112,6 +128,9 @@ func main() {
 func bench(ctx context.Context, o options) error {
 	if o.scaleOne != "" {
 		return scaleOne(ctx, o)
+	}
+	if o.liveOne != "" {
+		return liveOne(ctx, o)
 	}
 	if o.install {
 		if err := installPeers(ctx); err != nil {
@@ -137,6 +156,7 @@ var parts = map[string]func(context.Context, options) error{
 	"profile":    withImage(profile),
 	"chain":      withImage(compare),
 	"scale":      scales,
+	"live":       withImage(live),
 }
 
 // withImage builds the image first, if it isn't there.
@@ -174,6 +194,7 @@ func parseSize(s string) (int64, error) {
 var packages = map[string]string{
 	"restic": "restic", "borg": "borgbackup", "qemu-img": "qemu-utils", "qemu-storage-daemon": "qemu-system-common",
 	"nbdcopy": "libnbd-bin", "mmdebstrap": "mmdebstrap", "mkfs.ext4": "e2fsprogs", "losetup": "mount",
+	"virtnbdbackup": "virtnbdbackup", "virsh": "libvirt-clients", "libvirtd": "libvirt-daemon-system", "qemu-system-x86_64": "qemu-system-x86",
 }
 
 // installPeers installs what is missing.

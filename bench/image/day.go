@@ -73,7 +73,7 @@ func (c *Chain) buildDay(ctx context.Context, work string, n int) (Day, error) {
 	if err := os.Remove(o.qcow2); err != nil {
 		return Day{}, err
 	}
-	if err := saveData(work, c.data(n), list); err != nil {
+	if err := saveData(work, c.Data(n), list); err != nil {
 		return Day{}, err
 	}
 	return Day{Number: n, Dirty: total(list)}, writeDirtyMap(c.DirtyMap(n), list)

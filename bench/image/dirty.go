@@ -92,7 +92,7 @@ func (c *Chain) Apply(n int, path string) error {
 	if err != nil {
 		return err
 	}
-	return applyData(c.data(n), path, list)
+	return applyData(c.Data(n), path, list)
 }
 
 func applyData(from, to string, list []Extent) error {

@@ -63,7 +63,8 @@ func (c *Chain) Base() string { return filepath.Join(c.Spec.dir(), "base.raw") }
 // {"offset":…,"length":…} in bytes per line, in order of offset.
 func (c *Chain) DirtyMap(n int) string { return dayFile(c.Spec, n, "dirty") }
 
-func (c *Chain) data(n int) string { return dayFile(c.Spec, n, "data") }
+// Data is the file of the bytes of the extents of DirtyMap, one after the other.
+func (c *Chain) Data(n int) string { return dayFile(c.Spec, n, "data") }
 
 func dayFile(s Spec, n int, kind string) string {
 	return filepath.Join(s.dir(), fmt.Sprintf("day-%02d.%s", n, kind))

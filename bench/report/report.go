@@ -20,6 +20,11 @@ const (
 	Restore     = "restore"
 	Verify      = "verify"
 	Size        = "size"
+
+	// Of a running VM, beside virtnbdbackup.
+	LiveFull        = "live_full"
+	LiveIncremental = "live_incremental"
+	LiveRestore     = "live_restore"
 )
 
 // Ours is the tool that the others are compared with.
@@ -48,8 +53,8 @@ type Result struct {
 // it is to be named. A figure that one side lacks is left out.
 func Compile(samples []Sample, versions map[string]string) []Result {
 	var list []Result
-	for _, peer := range []string{"restic", "borg", "qemu-img", "nbdcopy"} {
-		for _, test := range []string{Full, Incremental, Scan, Restore, Verify} {
+	for _, peer := range []string{"restic", "borg", "qemu-img", "nbdcopy", "virtnbdbackup"} {
+		for _, test := range []string{Full, Incremental, Scan, Restore, Verify, LiveFull, LiveIncremental, LiveRestore} {
 			theirs := test
 			if test == Scan { // a peer always scans
 				theirs = Incremental
