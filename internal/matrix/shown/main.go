@@ -1,6 +1,6 @@
 // Command shown reads the log that matrix.Covers wrote while the tests ran and
-// prints how many rows of the support matrix a passing test showed, and which
-// are not shown, grouped. It fails on a log that it cannot read, and on a row
+// prints how many rows of the support matrix a passing test showed, whole or in
+// part (a row with open work), and which are not shown, grouped. It fails on a log that it cannot read, and on a row
 // that is said to hold whole (no open work) but was not shown.
 //
 //	go run ./internal/matrix/shown LOG
@@ -9,6 +9,7 @@ package main
 import (
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"slices"
 	"strconv"
@@ -37,28 +38,29 @@ func report(w io.Writer, log string) error {
 	if err != nil {
 		return err
 	}
-	var missing []string
+	var whole int
+	var part, missing []string
 	groups := map[string][]string{} // open work -> ids not shown
-	var order []string
 	rows := matrix.Rows()
 	for _, r := range rows {
-		if shown[r.ID] {
-			continue
-		}
-		if r.Open == "" {
+		switch {
+		case shown[r.ID] && r.Open == "":
+			whole++
+		case shown[r.ID]:
+			part = append(part, r.ID)
+		case r.Open == "":
 			missing = append(missing, r.ID)
-			continue
+		default:
+			groups[r.Open] = append(groups[r.Open], r.ID)
 		}
-		if groups[r.Open] == nil {
-			order = append(order, r.Open)
-		}
-		groups[r.Open] = append(groups[r.Open], r.ID)
 	}
-	slices.Sort(order)
-	for _, open := range order {
+	for _, open := range slices.Sorted(maps.Keys(groups)) {
 		fmt.Fprintf(w, "matrix: not shown, open with %s: %s\n", open, ranges(groups[open]))
 	}
-	fmt.Fprintf(w, "matrix: %d of %d rows shown\n", len(shown), len(rows))
+	if len(part) > 0 {
+		fmt.Fprintf(w, "matrix: shown in part, the rest is open: %s\n", ranges(part))
+	}
+	fmt.Fprintf(w, "matrix: %d of %d rows shown, %d more in part\n", whole, len(rows), len(part))
 	if len(missing) > 0 {
 		return fmt.Errorf("said to hold, but no passing test showed it in this run: %s", ranges(missing))
 	}
