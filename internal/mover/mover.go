@@ -1,0 +1,126 @@
+// Package mover is what the movers share: the manifest that a point of a VM
+// carries, the doors to hosts and repositories, and the translation of the
+// data wing's errors into those a user can read.
+//
+// A mover, one folder below, joins the hypervisor, the snapshot and the
+// repository for one kind of job. Movers never import each other.
+package mover
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"syscall"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/keyring"
+	"holdfast/internal/objstore"
+	"holdfast/internal/repository"
+)
+
+// Hosts opens the libvirt host of a site. The caller closes it.
+type Hosts func(ctx context.Context, site holdfast.SiteRef) (hypervisor.Host, error)
+
+// Repositories opens the repository of a vault with the key it names.
+// The handle is shared; callers do not close it.
+type Repositories func(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error)
+
+// ManifestVersion is the version of Manifest that this build writes and the
+// newest that it reads.
+const ManifestVersion = 1
+
+// Manifest is what a point says of its VM: enough to build it again on a
+// fresh host and to go on incrementally. It is sealed in the repository.
+type Manifest struct {
+	Version     int                  `json:"version"`
+	VM          holdfast.VMFact      `json:"vm"`
+	Time        time.Time            `json:"time"` // the snapshot's moment, server clock, UTC
+	Consistency holdfast.Consistency `json:"consistency"`
+	Reason      string               `json:"reason"`
+	FrozenFor   time.Duration        `json:"frozenFor"`
+	DomainXML   string               `json:"domainXml"`       // inactive definition at the moment
+	NVRAM       []byte               `json:"nvram,omitempty"` // UEFI variables
+	// Checkpoint is where the next incremental starts from: its name is the
+	// change id, its XML is what libvirt needs to know it again.
+	Checkpoint    string         `json:"checkpoint,omitempty"`
+	CheckpointXML string         `json:"checkpointXml,omitempty"`
+	Disks         []ManifestDisk `json:"disks"`
+	Warnings      []string       `json:"warnings,omitempty"`
+}
+
+// ManifestDisk is one disk of the point and what reading it cost.
+type ManifestDisk struct {
+	holdfast.DiskFact
+	holdfast.DiskResult
+}
+
+// ReadManifest decodes a point's manifest.
+func ReadManifest(p repository.Point) (Manifest, error) {
+	var m Manifest
+	if err := json.Unmarshal(p.Attributes, &m); err != nil {
+		return m, holdfast.Errorf(holdfast.Damaged, p.ID, "Point %s carries no VM manifest that can be read.", p.ID).WithCause(err)
+	}
+	if m.Version < 1 || m.Version > ManifestVersion {
+		return m, holdfast.Errorf(holdfast.Unsupported, p.ID, "Point %s has manifest version %d; this build reads 1 to %d.", p.ID, m.Version, ManifestVersion).
+			WithHint("Use a newer holdfast.")
+	}
+	return m, nil
+}
+
+// Latest is the newest point of a series with its manifest; ok is false when
+// the series has none.
+func Latest(ctx context.Context, r *repository.Repository, series string) (p repository.Point, m Manifest, ok bool, err error) {
+	points, err := r.Points(ctx, series)
+	if err != nil || len(points) == 0 {
+		return p, m, false, err
+	}
+	p, err = r.Point(ctx, points[len(points)-1].ID)
+	if err != nil {
+		return p, m, false, err
+	}
+	m, err = ReadManifest(p)
+	return p, m, err == nil, err
+}
+
+// Explain turns an error of the data wing into one that a user can act on.
+// what is the thing that the work was about. A *holdfast.Error passes as it is.
+func Explain(err error, what string) error {
+	var known *holdfast.Error
+	if err == nil || errors.As(err, &known) {
+		return err
+	}
+	for _, e := range explanations {
+		if errors.Is(err, e.is) {
+			return holdfast.Errorf(e.kind, what, "%s", e.message).WithHint(e.hint).WithCause(err)
+		}
+	}
+	return holdfast.Errorf(holdfast.Internal, what, "%s", fmt.Sprintf("Work on %s failed.", what)).WithCause(err)
+}
+
+// explanations is tried in order: the more exact first.
+var explanations = []struct {
+	is            error
+	kind          holdfast.Kind
+	message, hint string
+}{
+	{keyring.ErrWrongKey, holdfast.WrongKey, "The key does not open the repository.", "Give the key (or passphrase) that the repository was made with."},
+	{repository.ErrDamaged, holdfast.Damaged, "Stored data was read and is damaged.", "Run `holdfast repository check` to see which points are hurt; the next backup stores lost data again where the source still has it."},
+	{repository.ErrBusy, holdfast.Conflict, "Another backup of this VM is running.", "Wait for it to end, or cancel it."},
+	{repository.ErrNoPoint, holdfast.NotFound, "The recovery point does not exist.", "List the points there are: `holdfast point list`."},
+	{repository.ErrNotRepository, holdfast.NotFound, "There is no Holdfast repository there.", "Check the vault's repository URL and that its storage is mounted."},
+	{objstore.ErrFull, holdfast.Full, "The vault's storage is full.", "Free or add space; nothing of the points that exist is lost."},
+	{objstore.ErrPermission, holdfast.Denied, "The vault's storage refuses access.", "Give the server's user read and write access to it."},
+	{hypervisor.ErrUnreachable, holdfast.Unreachable, "The libvirt host does not answer.", "Check that libvirtd runs and that the site's URI is right."},
+	{hypervisor.ErrNotFound, holdfast.NotFound, "libvirt does not know it.", "List what there is: `holdfast vm list`."},
+	{hypervisor.ErrExists, holdfast.Conflict, "It exists already.", "Choose another name."},
+	{hypervisor.ErrBusy, holdfast.Conflict, "The VM has another backup or block job running.", "Wait for it to end, or end it with `virsh domjobabort`."},
+	{context.Canceled, holdfast.Canceled, "The job was cancelled.", ""},
+	{context.DeadlineExceeded, holdfast.Unreachable, "It took too long to answer.", "Try again; see the server's log for what did not answer."},
+	{syscall.ENOSPC, holdfast.Full, "The disk is full.", "Free space on the target and start the job again."},
+	{fs.ErrPermission, holdfast.Denied, "Access to a file was refused.", "Give the server's user access to it."},
+	{fs.ErrExist, holdfast.Conflict, "A file of that name exists already.", "Choose another name prefix or directory; nothing was overwritten."},
+}
