@@ -20,6 +20,7 @@ import (
 	"holdfast/internal/keyring"
 	"holdfast/internal/objstore"
 	"holdfast/internal/repository"
+	"holdfast/internal/snapshot"
 )
 
 // Hosts opens the libvirt host of a site. The caller closes it.
@@ -44,18 +45,17 @@ type Manifest struct {
 	FrozenFor   time.Duration        `json:"frozenFor"`
 	DomainXML   string               `json:"domainXml"`       // inactive definition at the moment
 	NVRAM       []byte               `json:"nvram,omitempty"` // UEFI variables
-	// Checkpoint is where the next incremental starts from: its name is the
-	// change id, its XML is what libvirt needs to know it again.
-	Checkpoint    string         `json:"checkpoint,omitempty"`
-	CheckpointXML string         `json:"checkpointXml,omitempty"`
-	Disks         []ManifestDisk `json:"disks"`
-	Warnings      []string       `json:"warnings,omitempty"`
+	// Checkpoint is where the next incremental starts from; nil when no disk
+	// could be tracked.
+	Checkpoint *snapshot.Checkpoint `json:"checkpoint,omitempty"`
+	Disks      []ManifestDisk       `json:"disks"`
+	Warnings   []string             `json:"warnings,omitempty"`
 }
 
 // ManifestDisk is one disk of the point and what reading it cost.
 type ManifestDisk struct {
-	holdfast.DiskFact
-	holdfast.DiskResult
+	Fact holdfast.DiskFact   `json:"fact"`
+	Cost holdfast.DiskResult `json:"cost"`
 }
 
 // ReadManifest decodes a point's manifest.
@@ -115,9 +115,15 @@ var explanations = []struct {
 	{objstore.ErrFull, holdfast.Full, "The vault's storage is full.", "Free or add space; nothing of the points that exist is lost."},
 	{objstore.ErrPermission, holdfast.Denied, "The vault's storage refuses access.", "Give the server's user read and write access to it."},
 	{hypervisor.ErrUnreachable, holdfast.Unreachable, "The libvirt host does not answer.", "Check that libvirtd runs and that the site's URI is right."},
-	{hypervisor.ErrNotFound, holdfast.NotFound, "libvirt does not know it.", "List what there is: `holdfast vm list`."},
+	{hypervisor.ErrNoDomain, holdfast.NotFound, "The site has no such VM.", "List what there is: `holdfast vm list`."},
+	{hypervisor.ErrNoPool, holdfast.NotFound, "The site has no such active storage pool.", "List what there is: `holdfast site show`."},
+	{hypervisor.ErrNoNetwork, holdfast.NotFound, "The site has no such network.", "List what there is: `holdfast site show`."},
+	{hypervisor.ErrInvalid, holdfast.Invalid, "libvirt refuses it.", ""},
 	{hypervisor.ErrExists, holdfast.Conflict, "It exists already.", "Choose another name."},
 	{hypervisor.ErrBusy, holdfast.Conflict, "The VM has another backup or block job running.", "Wait for it to end, or end it with `virsh domjobabort`."},
+	{hypervisor.ErrNoAgent, holdfast.Unreachable, "The guest agent does not answer.", "Install and start qemu-guest-agent in the guest."},
+	{snapshot.ErrUnsupportedFormat, holdfast.Unsupported, "The VM has a disk that is neither raw nor qcow2.", "Convert it (`qemu-img convert`) or exclude its LUN."},
+	{snapshot.ErrScratchFull, holdfast.Full, "The scratch space for the backup is full; the backup was ended to spare the guest.", "Give the site a larger scratch directory, or back up when the guest writes less."},
 	{context.Canceled, holdfast.Canceled, "The job was cancelled.", ""},
 	{context.DeadlineExceeded, holdfast.Unreachable, "It took too long to answer.", "Try again; see the server's log for what did not answer."},
 	{syscall.ENOSPC, holdfast.Full, "The disk is full.", "Free space on the target and start the job again."},

@@ -1,0 +1,293 @@
+// Package backup makes one point of one VM: a snapshot on the host, copied
+// into the vault's repository.
+//
+// It promises: the point is committed only when every disk is whole in the
+// repository; a run that is repeated after a crash ends what the dead one left
+// on the host, and finishes with the committed point if there was one; on any
+// failure the guest is thawed and running, its disks are as they were, and the
+// next backup is right. A disk whose change tracking cannot be trusted is read
+// in full, alone, and the job says why.
+//
+// It does not promise incremental reading of raw disks or of a VM that was
+// never backed up while running.
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"os"
+	"slices"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/mover"
+	"holdfast/internal/repository"
+	"holdfast/internal/snapshot"
+)
+
+// The sub-tasks of a backup job, as Azure calls them.
+const (
+	taskSnapshot = "Take Snapshot"
+	taskTransfer = "Transfer data to vault"
+)
+
+// releasePatience bounds how long the host may take to end a snapshot.
+const releasePatience = 2 * time.Minute
+
+// Mover makes points.
+type Mover struct {
+	Hosts        mover.Hosts
+	Repositories mover.Repositories
+	// Watchdog is the command of the thaw watchdog; empty is this program's own.
+	Watchdog []string
+	Log      *slog.Logger
+}
+
+// Run makes the point that a asks for, or answers with it when an earlier run
+// had committed it.
+func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast.Progress) (holdfast.BackupResult, error) {
+	var none holdfast.BackupResult
+	what := "VM " + a.VM.Name
+	progress.Task(taskSnapshot)
+	progress.Cancellable(true)
+	repo, err := m.Repositories(ctx, a.Repository)
+	if err != nil {
+		return none, mover.Explain(err, "the vault's repository")
+	}
+	host, err := m.Hosts(ctx, a.Site)
+	if err != nil {
+		return none, mover.Explain(err, "site "+a.Site.Name)
+	}
+	defer host.Close()
+	_, last, hasLast, err := mover.Latest(ctx, repo, a.Series)
+	if err != nil {
+		return none, mover.Explain(err, what)
+	}
+	if err := snapshot.Reconcile(ctx, host, a.VM.UUID, a.Site.ScratchDir, checkpointName(last)); err != nil {
+		return none, mover.Explain(err, what)
+	}
+	if done, err := repo.Point(ctx, a.PointID); err == nil {
+		man, err := mover.ReadManifest(done)
+		return result(a.PointID, man), err
+	} else if !errors.Is(err, repository.ErrNoPoint) {
+		return none, mover.Explain(err, what)
+	}
+	run := &run{Mover: m, args: a, progress: progress, repo: repo, host: host}
+	if hasLast {
+		run.last = &last
+	}
+	man, err := run.backup(ctx)
+	return result(a.PointID, man), mover.Explain(err, what)
+}
+
+// run is one attempt.
+type run struct {
+	Mover
+	args     holdfast.BackupArgs
+	progress holdfast.Progress
+	repo     *repository.Repository
+	host     hypervisor.Host
+	last     *mover.Manifest // of the series' newest point; nil for the first
+}
+
+func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
+	w, err := r.repo.Begin(ctx, repository.PointSpec{ID: r.args.PointID, Series: r.args.Series})
+	if err != nil {
+		return mover.Manifest{}, err
+	}
+	defer w.Abort() // does nothing after Commit
+	snap, err := r.snapshot(ctx)
+	if err != nil {
+		return mover.Manifest{}, err
+	}
+	committed := false
+	defer func() {
+		// The host is given back what it lent whatever became of ctx.
+		ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), releasePatience)
+		defer cancel()
+		if err := snap.Release(ctx, committed); err != nil {
+			r.progress.Warn(fmt.Sprintf("The snapshot was not ended cleanly on the host (%v); the next backup ends it.", err))
+		}
+	}()
+	man, err := r.manifest(ctx, snap)
+	if err != nil {
+		return man, err
+	}
+	r.progress.Task(taskTransfer)
+	r.progress.Cancellable(false)
+	if err := r.transfer(ctx, w, snap, &man); err != nil {
+		return man, err
+	}
+	if _, err := w.Commit(ctx, repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)}); err != nil {
+		return man, err
+	}
+	committed = true
+	r.tell(man)
+	return man, nil
+}
+
+// snapshot freezes, marks and thaws.
+func (r *run) snapshot(ctx context.Context) (*snapshot.Snapshot, error) {
+	d, err := r.host.Domain(ctx, r.args.VM.UUID)
+	if err != nil {
+		return nil, err
+	}
+	req := snapshot.Request{
+		Host: r.host, URI: r.args.Site.URI, UUID: r.args.VM.UUID,
+		ScratchDir: r.args.Site.ScratchDir,
+		Want:       wanted[r.args.Want],
+		Exclude:    excluded(mover.DiskFacts(d), r.args.ExcludeLUNs),
+		Watchdog:   r.Watchdog,
+		Log:        r.Log,
+	}
+	if r.last != nil {
+		req.Last = r.last.Checkpoint
+	}
+	return snapshot.Take(ctx, req)
+}
+
+// wanted and proved translate between the nouns of the two wings.
+var wanted = map[holdfast.Consistency]snapshot.Consistency{
+	holdfast.ApplicationConsistent: snapshot.Application,
+	holdfast.FileSystemConsistent:  snapshot.FileSystem,
+	holdfast.CrashConsistent:       snapshot.Crash,
+	"":                             snapshot.FileSystem,
+}
+
+var proved = map[snapshot.Consistency]holdfast.Consistency{
+	snapshot.Application: holdfast.ApplicationConsistent,
+	snapshot.FileSystem:  holdfast.FileSystemConsistent,
+	snapshot.Crash:       holdfast.CrashConsistent,
+}
+
+func excluded(disks []holdfast.DiskFact, luns []int) (targets []string) {
+	for _, d := range disks {
+		if slices.Contains(luns, d.LUN) {
+			targets = append(targets, d.Target)
+		}
+	}
+	return targets
+}
+
+// manifest says of the point all that is known before its bytes are read.
+func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) (mover.Manifest, error) {
+	man := mover.Manifest{
+		Version:     mover.ManifestVersion,
+		VM:          mover.Facts(ctx, r.host, s.Domain, true),
+		Time:        s.Time.UTC(),
+		Consistency: proved[s.Consistency],
+		Reason:      s.Reason,
+		FrozenFor:   s.FrozenFor,
+		DomainXML:   s.DomainXML,
+		Checkpoint:  s.Checkpoint,
+		Warnings:    s.Warnings,
+	}
+	if s.Domain.NVRAM != "" {
+		vars, err := os.ReadFile(s.Domain.NVRAM)
+		if err != nil && !errors.Is(err, os.ErrNotExist) {
+			return man, fmt.Errorf("the UEFI variables: %w", err)
+		}
+		man.NVRAM = vars
+	}
+	if r.args.Want == holdfast.ApplicationConsistent && man.Consistency != r.args.Want ||
+		r.args.Want == holdfast.FileSystemConsistent && man.Consistency == holdfast.CrashConsistent {
+		man.Warnings = append(man.Warnings, fmt.Sprintf("%s was asked for and %s was reached: %s.", r.args.Want, man.Consistency, man.Reason))
+	}
+	return man, nil
+}
+
+// transfer copies every disk of the snapshot into the repository.
+func (r *run) transfer(ctx context.Context, w *repository.Writer, s *snapshot.Snapshot, man *mover.Manifest) error {
+	base, err := r.base(ctx)
+	if err != nil {
+		return err
+	}
+	var total, before int64
+	for _, d := range s.Disks {
+		total += d.Size
+	}
+	facts := mover.DiskFacts(s.Domain)
+	for _, d := range s.Disks {
+		spec := repository.DiskSpec{
+			Name: d.Target, ReadRate: r.args.ReadRate,
+			Progress: func(done, _ int64) { r.progress.Bytes(before+done, total) },
+		}
+		if d.Incremental {
+			if spec.Base, err = base(d.Target); err != nil {
+				return err
+			}
+		}
+		stats, err := w.Disk(ctx, spec, d.Source)
+		if err != nil {
+			return fmt.Errorf("disk %s: %w", d.Target, err)
+		}
+		before += d.Size
+		i := slices.IndexFunc(facts, func(f holdfast.DiskFact) bool { return f.Target == d.Target })
+		facts[i].Size = d.Size
+		man.Disks = append(man.Disks, mover.ManifestDisk{Fact: facts[i], Cost: holdfast.DiskResult{
+			LUN: facts[i].LUN, Target: d.Target, Size: d.Size, Incremental: d.Incremental, Reason: d.Reason,
+			Read: stats.Read, New: stats.New, Stored: stats.Stored,
+		}})
+	}
+	return nil
+}
+
+// base opens the disks of the series' newest point, on which incremental disks
+// are built.
+func (r *run) base(ctx context.Context) (func(target string) (*repository.DiskReader, error), error) {
+	if r.last == nil {
+		return func(target string) (*repository.DiskReader, error) {
+			return nil, fmt.Errorf("disk %s is incremental but there is no point before", target)
+		}, nil
+	}
+	p, _, _, err := mover.Latest(ctx, r.repo, r.args.Series)
+	return func(target string) (*repository.DiskReader, error) { return r.repo.OpenDisk(ctx, p, target) }, err
+}
+
+// tell puts into the job what its user wants to know.
+func (r *run) tell(man mover.Manifest) {
+	r.progress.Property("Consistency", fmt.Sprintf("%s (%s)", man.Consistency, man.Reason))
+	r.progress.Property("Frozen for", man.FrozenFor.Round(time.Millisecond).String())
+	var read, fresh, stored int64
+	for _, d := range man.Disks {
+		how := "incremental"
+		if !d.Cost.Incremental {
+			how = "full"
+			if d.Cost.Reason != "" {
+				how += ": " + d.Cost.Reason
+			}
+		}
+		r.progress.Property("Disk "+d.Fact.Target, fmt.Sprintf("%s; read %d, new %d, stored %d bytes", how, d.Cost.Read, d.Cost.New, d.Cost.Stored))
+		read, fresh, stored = read+d.Cost.Read, fresh+d.Cost.New, stored+d.Cost.Stored
+	}
+	r.progress.Property("Bytes read", fmt.Sprint(read))
+	r.progress.Property("Bytes new", fmt.Sprint(fresh))
+	r.progress.Property("Bytes stored", fmt.Sprint(stored))
+	for _, w := range man.Warnings {
+		r.progress.Warn(w)
+	}
+}
+
+// result is what the job answers, derived from the manifest so that a repeated
+// run answers the same.
+func result(id string, man mover.Manifest) holdfast.BackupResult {
+	res := holdfast.BackupResult{
+		PointID: id, Time: man.Time, Consistency: man.Consistency, Reason: man.Reason, FrozenFor: man.FrozenFor,
+		VMSize: fmt.Sprintf("%d vCPU, %d MiB", man.VM.VCPUs, man.VM.MemoryBytes>>20),
+		OSType: man.VM.OSType, Warnings: man.Warnings,
+	}
+	for _, d := range man.Disks {
+		res.Disks = append(res.Disks, d.Cost)
+	}
+	return res
+}
+
+func checkpointName(m mover.Manifest) string {
+	if m.Checkpoint == nil {
+		return ""
+	}
+	return m.Checkpoint.Name
+}
