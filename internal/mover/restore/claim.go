@@ -18,6 +18,7 @@ import (
 type claimed struct {
 	record string
 	paths  []string
+	made   []string // of paths, by this run
 }
 
 // claim reserves the paths for the restore. If an earlier run of the same
@@ -64,12 +65,13 @@ func (c *claimed) earlier() ([]string, error) {
 	return paths, nil
 }
 
-// settle ends the restore: with keep the files stay, without they go. The
-// record goes last.
+// settle ends the restore: with keep the files stay, without those that this
+// run made go (a file that someone else made meanwhile is not ours to remove).
+// The record goes last.
 func (c *claimed) settle(keep bool) error {
 	var failed error
 	if !keep {
-		for _, p := range c.paths {
+		for _, p := range c.made {
 			if err := os.Remove(p); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				failed = errors.Join(failed, fmt.Errorf("left behind: %w", err))
 			}

@@ -74,6 +74,7 @@ func TestFailedRestoreLeavesNothing(t *testing.T) {
 		t.Fatal(err)
 	}
 	write(t, path, "half done")
+	c.made = append(c.made, path)
 	if err := c.settle(false); err != nil {
 		t.Fatal(err)
 	}

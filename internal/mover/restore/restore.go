@@ -46,6 +46,7 @@ type run struct {
 	point    repository.Point
 	manifest mover.Manifest
 	dir      string // where the files go
+	files    *claimed
 }
 
 // Run restores what a asks for.
@@ -103,12 +104,11 @@ func (r *run) restore(ctx context.Context) (res holdfast.RestoreResult, err erro
 	if err != nil {
 		return res, err
 	}
-	files, err := claim(r.dir, r.args.RestoreID, r.paths(disks))
-	if err != nil {
+	if r.files, err = claim(r.dir, r.args.RestoreID, r.paths(disks)); err != nil {
 		return res, err
 	}
 	defer func() {
-		if cleanup := files.settle(err == nil); cleanup != nil {
+		if cleanup := r.files.settle(err == nil); cleanup != nil {
 			r.progress.Warn(cleanup.Error())
 		}
 		if r.args.Pool != "" {
@@ -203,7 +203,11 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 		return res, err
 	}
 	res.Read = stats.Read
-	return res, target.Commit()
+	if err := target.Commit(); err != nil {
+		return res, err
+	}
+	r.files.made = append(r.files.made, res.Path)
+	return res, nil
 }
 
 // alreadyMade answers with the VM when an earlier run of this restore had made
@@ -242,6 +246,7 @@ func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdf
 		if err := writeFile(n.NVRAM, r.manifest.NVRAM); err != nil {
 			return nil, err
 		}
+		r.files.made = append(r.files.made, n.NVRAM)
 	}
 	xml, notes, err := rewriteDomain(r.manifest.DomainXML, n)
 	if err != nil {
