@@ -1,0 +1,190 @@
+package e2e
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/guest"
+	"holdfast/internal/guestlab"
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/matrix"
+)
+
+// dataSize is the size of a guest's data disk, bytes.
+const dataSize = 256 << 20
+
+// story is a server, a guest with a mounted data disk, and a vault that
+// protects it.
+type story struct {
+	*server
+	guest *guestlab.Guest
+	dir   string // where restores go; QEMU reaches it
+}
+
+// begin makes a server, boots a guest, registers the site and protects the VM.
+func begin(t *testing.T) *story {
+	t.Helper()
+	g := guestlab.New(t, guestlab.Options{Name: "e2e", Disks: []guestlab.Disk{{Size: dataSize}}})
+	g.Sh("mkfs.ext4 -q /dev/vdb && mkdir -p /data && mount /dev/vdb /data")
+	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
+	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
+	s.run("vault", "create", "safe")
+	s.run("protect", "start", g.Name, "--policy", "DefaultPolicy")
+	return s
+}
+
+// fill writes files that tell one moment from another and returns their sums.
+func (s *story) fill(moment string) string {
+	s.t.Helper()
+	return s.guest.Sh("cd /data && for i in 1 2 3 4; do head -c 3000000 /dev/urandom > " + moment + ".$i; done; echo " + moment + " > moment; rm -f *.old; sync; sha256sum *")
+}
+
+// backup backs the guest up and gives the new point's name.
+func (s *story) backup() string {
+	s.t.Helper()
+	s.run("backup", s.guest.Name)
+	return s.points()[0]
+}
+
+// points lists the guest's points, newest first.
+func (s *story) points() (names []string) {
+	s.t.Helper()
+	type point struct {
+		Name string `json:"name"`
+	}
+	for _, p := range query[[]point](s.server, "point", "list", s.guest.Name) {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+// restored restores a point as a new running VM, gives its agent, and takes it
+// away when the test ends.
+func (s *story) restored(point, name string) guest.Agent {
+	s.t.Helper()
+	s.t.Cleanup(func() { s.forget(name) })
+	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--start")
+	d, err := s.guest.Host.DomainNamed(s.t.Context(), name)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	copied := *s.guest
+	copied.UUID, copied.Name, copied.Agent = d.UUID, name, guest.Of(s.guest.Host, d.UUID)
+	copied.WaitAgent()
+	return copied.Agent
+}
+
+func (s *story) forget(name string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	d, err := s.guest.Host.DomainNamed(ctx, name)
+	if err != nil {
+		return
+	}
+	if err := s.guest.Host.Destroy(ctx, d.UUID); err != nil {
+		s.t.Error(err)
+	}
+	if err := s.guest.Host.Undefine(ctx, d.UUID); err != nil {
+		s.t.Error(err)
+	}
+}
+
+// sums are the checksums that a restored guest computes of its data disk.
+func (s *story) sums(a guest.Agent) string {
+	s.t.Helper()
+	r, err := a.Run(s.t.Context(), guest.Command{Path: "/bin/sh", Args: []string{"-c", "mkdir -p /data && { mountpoint -q /data || mount -o ro /dev/vdb /data; } && cd /data && sha256sum *"}}, 2*time.Minute)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	return string(r.Stdout)
+}
+
+// unharmed fails the test unless the guest runs, is thawed and has no backup
+// job left.
+func (s *story) unharmed() {
+	s.t.Helper()
+	ctx := s.t.Context()
+	d, err := s.guest.Host.Domain(ctx, s.guest.UUID)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if d.State != hypervisor.Running {
+		s.t.Errorf("the guest is %s", d.State)
+	}
+	if frozen, err := s.guest.Agent.Frozen(ctx, 10*time.Second); err != nil || frozen {
+		s.t.Errorf("the guest is frozen: %v, %v", frozen, err)
+	}
+	if job, err := s.guest.Host.BackupJob(ctx, s.guest.UUID); err != nil || job != nil {
+		s.t.Errorf("libvirt has a left-over backup job: %+v, %v", job, err)
+	}
+}
+
+// jobProperties is the property bag of an item's newest job of an operation.
+func (s *story) jobProperties(operation string) map[string]string {
+	s.t.Helper()
+	type job struct {
+		Name       string `json:"name"`
+		Properties struct {
+			ExtendedInfo struct {
+				PropertyBag map[string]string `json:"propertyBag"`
+			} `json:"extendedInfo"`
+		} `json:"properties"`
+	}
+	jobs := query[[]job](s.server, "job", "list", "--operation", operation)
+	if len(jobs) == 0 {
+		s.t.Fatalf("no %s job is listed", operation)
+	}
+	return query[job](s.server, "job", "show", jobs[0].Name).Properties.ExtendedInfo.PropertyBag
+}
+
+// TestMachineDiesAndComesBack is the main job: two backups of a running VM,
+// the VM and its disks destroyed, and both moments back as new VMs that boot.
+func TestMachineDiesAndComesBack(t *testing.T) {
+	matrix.Covers(t, "SCN-01", "RST-01", "RST-02", "MGT-08", "STO-04")
+	s := begin(t)
+
+	first := s.fill("first")
+	p1 := s.backup()
+	second := s.fill("second")
+	p2 := s.backup()
+	s.unharmed()
+	bag := s.jobProperties("Backup")
+	t.Logf("second backup: %v", bag)
+	if !strings.HasPrefix(bag["Disk vdb"], "incremental") {
+		t.Errorf("the second backup of the data disk was not incremental: %q", bag["Disk vdb"])
+	}
+	if !strings.Contains(bag["Consistency"], "FileSystemConsistent") {
+		t.Errorf("consistency = %q", bag["Consistency"])
+	}
+	if got := s.points(); len(got) != 2 || got[0] != p2 || got[1] != p1 {
+		t.Fatalf("points = %v, want %s, %s", got, p2, p1)
+	}
+
+	s.guest.Destroy()
+	if err := s.guest.Host.Undefine(t.Context(), s.guest.UUID); err != nil {
+		t.Fatal(err)
+	}
+	for _, d := range s.guest.Disks {
+		if err := os.Remove(d); err != nil {
+			t.Fatal(err)
+		}
+	}
+
+	for i, want := range []struct{ point, sums string }{{p1, first}, {p2, second}} {
+		name := s.guest.Name + "-" + string(rune('1'+i))
+		agent := s.restored(want.point, name)
+		if got := strings.TrimSpace(s.sums(agent)); got != strings.TrimSpace(want.sums) {
+			t.Errorf("point %s came back with\n%s\nwant\n%s", want.point, got, want.sums)
+		}
+		s.forget(name)
+	}
+
+	s.run("restore", "disks", s.guest.Name, "--point", p1, "--directory", s.dir, "--format", "raw", "--lun", "0", "--name-prefix", "only")
+	if _, err := os.Stat(filepath.Join(s.dir, "only-vdb.raw")); err != nil {
+		t.Error(err)
+	}
+}
