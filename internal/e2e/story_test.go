@@ -68,6 +68,12 @@ func (s *story) restored(point, name string) guest.Agent {
 	s.t.Helper()
 	s.t.Cleanup(func() { s.forget(name) })
 	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--start")
+	return s.boot(name)
+}
+
+// boot waits until the agent of a restored VM answers.
+func (s *story) boot(name string) guest.Agent {
+	s.t.Helper()
 	d, err := s.guest.Host.DomainNamed(s.t.Context(), name)
 	if err != nil {
 		s.t.Fatal(err)

@@ -10,42 +10,51 @@ import (
 	"errors"
 
 	"holdfast"
-	"holdfast/internal/keyring"
 	"holdfast/internal/mover"
-	"holdfast/internal/objstore"
 	"holdfast/internal/repository"
 )
 
 // Mover provisions repositories.
 type Mover struct {
-	// Store opens the place that a URL names, making a directory if need be.
-	Store func(ctx context.Context, url string) (objstore.Store, error)
-	// Key gives the key of that name, making a new random one if there is none.
-	Key func(id string) (keyring.Key, error)
+	Opener *mover.Opener
 }
 
 // Provision makes or finds the repository. An existing repository is attached
 // when the key opens it: a fresh server finds all points of a vault again.
 func (m Mover) Provision(ctx context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
-	id, err := m.provision(ctx, a.Repository)
-	return holdfast.ProvisionResult{RepositoryID: id}, mover.Explain(err, a.Repository.URL)
+	r, err := m.provision(ctx, a.Repository)
+	if err != nil {
+		return holdfast.ProvisionResult{}, mover.Explain(err, a.Repository.URL)
+	}
+	return holdfast.ProvisionResult{RepositoryID: r.ID()}, nil
 }
 
-func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (string, error) {
-	store, err := m.Store(ctx, ref.URL)
+func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
+	key, err := m.Opener.Key(ref.KeyID)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	key, err := m.Key(ref.KeyID)
+	r, err := m.Opener.Repository(ctx, ref)
+	if !errors.Is(err, repository.ErrNotRepository) {
+		return r, err
+	}
+	store, err := m.Opener.OpenStore(ctx, ref.URL)
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	r, err := repository.Init(ctx, store, key, repository.Options{})
-	if errors.Is(err, repository.ErrExists) {
-		r, err = repository.Open(ctx, store, key, repository.Options{})
+	for found, err := range store.List(ctx, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		return nil, holdfast.Errorf(holdfast.Conflict, ref.URL, "%s holds something else (%s) and no Holdfast repository.", ref.URL, found.Name).
+			WithHint("Give an empty place, or one that holds a repository of this key.")
 	}
+	made, err := repository.Init(ctx, store, key, m.Opener.Options(ref))
 	if err != nil {
-		return "", err
+		return nil, err
 	}
-	return r.ID(), nil
+	if err := made.Close(); err != nil {
+		return nil, err
+	}
+	return m.Opener.Repository(ctx, ref)
 }

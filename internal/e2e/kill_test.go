@@ -1,0 +1,96 @@
+package e2e
+
+import (
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/hypervisor"
+)
+
+// until looks again and again, without resting longer than pause, until seen
+// says yes. It fails the test after a minute.
+func until(t *testing.T, what string, pause time.Duration, seen func() bool) {
+	t.Helper()
+	deadline := time.NewTimer(time.Minute)
+	defer deadline.Stop()
+	tick := time.NewTicker(pause)
+	defer tick.Stop()
+	for !seen() {
+		select {
+		case <-tick.C:
+		case <-deadline.C:
+			t.Fatalf("not seen within a minute: %s", what)
+		}
+	}
+}
+
+// ended waits until the newest job of an operation has ended and says how.
+func (s *story) ended(operation string) (state string) {
+	s.t.Helper()
+	type job struct {
+		Properties struct{ Status string } `json:"properties"`
+	}
+	until(s.t, operation+" job ends", 500*time.Millisecond, func() bool {
+		jobs := query[[]job](s.server, "job", "list", "--operation", operation)
+		if len(jobs) == 0 {
+			s.t.Fatalf("no %s job is listed", operation)
+		}
+		state = jobs[0].Properties.Status
+		return state != "InProgress" && state != "Cancelling"
+	})
+	return state
+}
+
+// TestKilledServer kills the server (-9) in the middle of a backup and of a
+// restore. Each time the guest goes on unharmed, the next server finishes the
+// job or fails it cleanly, and the next backup is right.
+func TestKilledServer(t *testing.T) {
+	s := begin(t)
+	s.fill("first")
+	s.backup()
+
+	s.guest.Sh("head -c 100000000 /dev/urandom > /data/big && sync")
+	s.run("backup", s.guest.Name, "--no-wait")
+	until(t, "a backup job in libvirt", 10*time.Millisecond, func() bool {
+		job, err := s.guest.Host.BackupJob(t.Context(), s.guest.UUID)
+		return err == nil && job != nil
+	})
+	s.kill()
+	t.Log("killed in the backup")
+	until(t, "the guest runs and is thawed", time.Second, func() bool {
+		d, err := s.guest.Host.Domain(t.Context(), s.guest.UUID)
+		frozen, ferr := s.guest.Agent.Frozen(t.Context(), 5*time.Second)
+		return err == nil && d.State == hypervisor.Running && ferr == nil && !frozen
+	})
+
+	s.server = serve(t, s.data)
+	t.Logf("the backup that was killed: %s", s.ended("Backup"))
+	s.unharmed()
+	want := s.fill("second")
+	point := s.backup()
+	if how := s.jobProperties("Backup")["Disk vdb"]; !strings.HasPrefix(how, "incremental") {
+		t.Errorf("the backup after the kill read the data disk in full: %q", how)
+	}
+
+	name := s.guest.Name + "-back"
+	t.Cleanup(func() { s.forget(name) })
+	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--start", "--no-wait")
+	until(t, "a restore writes", 5*time.Millisecond, func() bool {
+		records, _ := filepath.Glob(filepath.Join(s.dir, ".holdfast-restore-*"))
+		return len(records) > 0
+	})
+	s.kill()
+	t.Log("killed in the restore")
+	s.server = serve(t, s.data)
+	if state := s.ended("Restore"); !strings.HasPrefix(state, "Completed") {
+		t.Fatalf("the restore that was killed ended as %s", state)
+	}
+	if left, _ := filepath.Glob(filepath.Join(s.dir, ".holdfast-*")); len(left) > 0 {
+		t.Errorf("left behind: %v", left)
+	}
+	if got := strings.TrimSpace(s.sums(s.boot(name))); got != strings.TrimSpace(want) {
+		t.Errorf("came back with\n%s\nwant\n%s", got, want)
+	}
+}

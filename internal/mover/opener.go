@@ -1,0 +1,99 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"holdfast"
+	"holdfast/internal/keyring"
+	"holdfast/internal/objstore"
+	"holdfast/internal/repository"
+)
+
+// Opener opens stores, keys and repositories for the movers of one server. An
+// open repository is kept, since opening derives keys and reads its log.
+//
+// Keys are files of one directory, readable by the server's user only, one for
+// each vault. Whoever loses them loses the vaults: `holdfast repository key add`
+// gives a repository a second key to keep elsewhere.
+type Opener struct {
+	KeyDir   string // mode 0700, made if need be
+	CacheDir string // for index segments; may be lost
+	// Owner tells this server's sessions in a repository from others'; a dead
+	// run's are given up at once, since one server at a time holds the data
+	// directory.
+	Owner repository.Owner
+	// OpenStore opens the place that a URL names.
+	OpenStore func(ctx context.Context, url string) (objstore.Store, error)
+
+	mu   sync.Mutex
+	open map[holdfast.RepositoryRef]*repository.Repository
+}
+
+// Key gives the key of that name and makes a new random one if there is none.
+func (o *Opener) Key(id string) (keyring.Key, error) {
+	if err := os.MkdirAll(o.KeyDir, 0o700); err != nil {
+		return nil, err
+	}
+	key, err := o.existingKey(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		return keyring.GenerateFile(o.keyPath(id))
+	}
+	return key, err
+}
+
+func (o *Opener) existingKey(id string) (keyring.Key, error) { return keyring.File(o.keyPath(id)) }
+
+func (o *Opener) keyPath(id string) string { return filepath.Join(o.KeyDir, id+".key") }
+
+// Repository opens a vault's repository with its key, or gives the open one.
+func (o *Opener) Repository(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if r, ok := o.open[ref]; ok {
+		return r, nil
+	}
+	key, err := o.existingKey(ref.KeyID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, holdfast.Errorf(holdfast.WrongKey, ref.KeyID, "The server has no key %q for the repository at %s.", ref.KeyID, ref.URL).
+			WithHint(fmt.Sprintf("Put the key file back at %s.", o.keyPath(ref.KeyID))).WithCause(err)
+	}
+	if err != nil {
+		return nil, err
+	}
+	store, err := o.OpenStore(ctx, ref.URL)
+	if err != nil {
+		return nil, err
+	}
+	r, err := repository.Open(ctx, store, key, o.Options(ref))
+	if err != nil {
+		return nil, err
+	}
+	if o.open == nil {
+		o.open = map[holdfast.RepositoryRef]*repository.Repository{}
+	}
+	o.open[ref] = r
+	return r, nil
+}
+
+// Options are those with which this server uses a repository.
+func (o *Opener) Options(ref holdfast.RepositoryRef) repository.Options {
+	return repository.Options{Owner: o.Owner, CacheDir: filepath.Join(o.CacheDir, ref.KeyID)}
+}
+
+// Close gives back what open repositories hold.
+func (o *Opener) Close() error {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	var failed error
+	for _, r := range o.open {
+		failed = errors.Join(failed, r.Close())
+	}
+	o.open = nil
+	return failed
+}
