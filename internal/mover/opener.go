@@ -35,16 +35,18 @@ type Opener struct {
 	open map[holdfast.RepositoryRef]*repository.Repository
 }
 
-// Key gives the key of that name and makes a new random one if there is none.
-func (o *Opener) Key(id string) (keyring.Key, error) {
+// Key gives the key of that name and makes a new random one if there is none;
+// undo removes a key that was made, for when nothing came of it.
+func (o *Opener) Key(id string) (key keyring.Key, undo func(), err error) {
 	if err := os.MkdirAll(o.KeyDir, 0o700); err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	key, err := o.existingKey(id)
-	if errors.Is(err, fs.ErrNotExist) {
-		return keyring.GenerateFile(o.keyPath(id))
+	key, err = o.existingKey(id)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return key, func() {}, err
 	}
-	return key, err
+	key, err = keyring.GenerateFile(o.keyPath(id))
+	return key, func() { os.Remove(o.keyPath(id)) }, err
 }
 
 func (o *Opener) existingKey(id string) (keyring.Key, error) { return keyring.File(o.keyPath(id)) }

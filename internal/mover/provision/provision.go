@@ -8,6 +8,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"strings"
 
 	"holdfast"
 	"holdfast/internal/mover"
@@ -29,12 +30,17 @@ func (m Mover) Provision(ctx context.Context, a holdfast.ProvisionArgs) (holdfas
 	return holdfast.ProvisionResult{RepositoryID: r.ID()}, nil
 }
 
-func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
-	key, err := m.Opener.Key(ref.KeyID)
+func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, err error) {
+	key, undo, err := m.Opener.Key(ref.KeyID)
 	if err != nil {
 		return nil, err
 	}
-	r, err := m.Opener.Repository(ctx, ref)
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
+	r, err = m.Opener.Repository(ctx, ref)
 	if !errors.Is(err, repository.ErrNotRepository) {
 		return r, err
 	}
@@ -45,6 +51,9 @@ func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (*repo
 	for found, err := range store.List(ctx, "", "") {
 		if err != nil {
 			return nil, err
+		}
+		if strings.HasPrefix(found.Name, "keys/") {
+			continue // of a repository whose making was broken off
 		}
 		return nil, holdfast.Errorf(holdfast.Conflict, ref.URL, "%s holds something else (%s) and no Holdfast repository.", ref.URL, found.Name).
 			WithHint("Give an empty place, or one that holds a repository of this key.")
