@@ -197,7 +197,7 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 	if err != nil {
 		return res, err
 	}
-	defer target.Abort() // does nothing after Commit
+	defer target.Close() // without Commit nothing stays
 	stats, err := r.repo.Restore(ctx, r.point, d.Fact.Target, target, repository.RestoreOptions{Progress: progress})
 	if err != nil {
 		return res, err
