@@ -87,15 +87,20 @@ func (s *story) boot(name string) guest.Agent {
 func (s *story) forget(name string) {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
 	defer cancel()
-	d, err := s.guest.Host.DomainNamed(ctx, name)
-	if err != nil {
-		return
+	if d, err := s.guest.Host.DomainNamed(ctx, name); err == nil {
+		undefine(s.t, s.guest.Host, d.UUID)
 	}
-	if err := s.guest.Host.Destroy(ctx, d.UUID); err != nil {
-		s.t.Error(err)
+}
+
+// undefine takes a domain away, running or not.
+func undefine(t *testing.T, host hypervisor.Host, uuid string) {
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	defer cancel()
+	if err := host.Destroy(ctx, uuid); err != nil {
+		t.Error(err)
 	}
-	if err := s.guest.Host.Undefine(ctx, d.UUID); err != nil {
-		s.t.Error(err)
+	if err := host.Undefine(ctx, uuid); err != nil {
+		t.Error(err)
 	}
 }
 
