@@ -172,4 +172,3 @@ func (s *story) largestPack() (path string, content []byte) {
 	}
 	return path, content
 }
-
