@@ -28,8 +28,10 @@ type Opener struct {
 	// run's are given up at once, since one server at a time holds the data
 	// directory.
 	Owner repository.Owner
-	// OpenStore opens the place that a URL names.
-	OpenStore func(ctx context.Context, url string) (objstore.Store, error)
+	// OpenStore opens the place that a URL names. Only with create is a
+	// directory made that is not there: a vault whose file system is not mounted
+	// must not find an empty one instead.
+	OpenStore func(ctx context.Context, url string, create bool) (objstore.Store, error)
 
 	mu   sync.Mutex
 	open map[holdfast.RepositoryRef]*repository.Repository
@@ -68,7 +70,7 @@ func (o *Opener) Repository(ctx context.Context, ref holdfast.RepositoryRef) (*r
 	if err != nil {
 		return nil, err
 	}
-	store, err := o.OpenStore(ctx, ref.URL)
+	store, err := o.OpenStore(ctx, ref.URL, false)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,7 @@ package provision
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"strings"
 
 	"holdfast"
@@ -41,10 +42,10 @@ func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (r *re
 		}
 	}()
 	r, err = m.Opener.Repository(ctx, ref)
-	if !errors.Is(err, repository.ErrNotRepository) {
+	if !errors.Is(err, repository.ErrNotRepository) && !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}
-	store, err := m.Opener.OpenStore(ctx, ref.URL)
+	store, err := m.Opener.OpenStore(ctx, ref.URL, true)
 	if err != nil {
 		return nil, err
 	}

@@ -1,0 +1,106 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"log/slog"
+	"net/url"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"holdfast"
+	"holdfast/internal/embedded"
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/hypervisor/libvirt"
+	"holdfast/internal/mover"
+	"holdfast/internal/mover/backup"
+	"holdfast/internal/mover/discover"
+	"holdfast/internal/mover/provision"
+	"holdfast/internal/mover/restore"
+	"holdfast/internal/objstore"
+	"holdfast/internal/objstore/local"
+	"holdfast/internal/repository"
+	"holdfast/internal/snapshot"
+)
+
+// serveCommand is the server.
+func serveCommand() *cobra.Command {
+	var data, listen string
+	c := &cobra.Command{
+		Use: "serve", Short: "Run the server",
+		Long: `Run the server: the ARM API over TLS, its catalog (SQLite), its jobs, and the
+vaults that name no other place, all in one data directory.
+
+The first start makes a certificate authority and an administrator; the file
+admin.env in the data directory (readable by its owner only) says how to sign
+in. The keys of the vaults are in DIR/keys: keep a copy elsewhere, without them
+nothing can be restored.
+
+Jobs that run when the server stops or dies are run again by the next start.`,
+		Example: `  holdfast serve --data /var/lib/holdfast --listen 0.0.0.0:8443
+  holdfast --env /var/lib/holdfast/admin.env site register here`,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), data, listen) },
+	}
+	c.Flags().StringVar(&data, "data", "", "`DIR` for everything that the server keeps (required)")
+	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
+	_ = c.MarkFlagRequired("data")
+	_ = c.MarkFlagDirname("data")
+	return c
+}
+
+// serve runs a server until ctx ends.
+func serve(ctx context.Context, data, listen string) error {
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	data, err := filepath.Abs(data)
+	if err != nil {
+		return err
+	}
+	opener := &mover.Opener{
+		KeyDir:    filepath.Join(data, "keys"),
+		CacheDir:  filepath.Join(data, "cache"),
+		Owner:     repository.Owner{ID: data, Instance: rand.Text()},
+		OpenStore: openStore,
+	}
+	s, err := embedded.Start(ctx, embedded.Config{
+		DataDir: data, Listen: listen, Log: log,
+		Inventory:   discover.Mover{Hosts: connect},
+		Provisioner: provision.Mover{Opener: opener},
+		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Log: log}.Run,
+		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository}.Run,
+	})
+	if err != nil {
+		return err
+	}
+	err = s.Wait(ctx)
+	log.Info("stopping")
+	return errors.Join(err, s.Close(), opener.Close())
+}
+
+func connect(ctx context.Context, site holdfast.SiteRef) (hypervisor.Host, error) {
+	return libvirt.Connect(ctx, site.URI)
+}
+
+// openStore opens the place of a vault; with create a directory is made.
+func openStore(ctx context.Context, place string, create bool) (objstore.Store, error) {
+	u, err := url.Parse(place)
+	if err != nil || u.Scheme != "file" || u.Host != "" {
+		return nil, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.repositoryUrl", "%s is not a place for a repository; it must be file:///DIR.", place)
+	}
+	if create {
+		return local.Create(ctx, u.Path)
+	}
+	return local.Open(ctx, u.Path)
+}
+
+// watchdogCommand is the process that thaws a guest when its server cannot. The
+// server starts it; nobody else needs it.
+func watchdogCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: snapshot.WatchdogCommand, Hidden: true, DisableFlagParsing: true,
+		Run: func(_ *cobra.Command, args []string) { os.Exit(snapshot.WatchdogMain(args)) },
+	}
+}
