@@ -131,7 +131,7 @@ type DiskResult struct {
 	Size        int64  `json:"size"`             // bytes, virtual
 	Incremental bool   `json:"incremental"`      // false: the disk was read in full
 	Reason      string `json:"reason,omitempty"` // why it was read in full
-	Read        int64  `json:"read"`             // bytes read from the source
+	Read        int64  `json:"read"`             // bytes read from the source; restore: bytes written, zeroes left out
 	New         int64  `json:"new"`              // bytes of content the repository did not have
 	Stored      int64  `json:"stored"`           // bytes added to the store, sealed
 	Path        string `json:"path,omitempty"`   // restore: where it was written

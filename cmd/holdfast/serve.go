@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"holdfast"
+	"holdfast/internal/clock"
 	"holdfast/internal/embedded"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/libvirt"
@@ -69,7 +70,7 @@ func serve(ctx context.Context, data, listen string) error {
 		DataDir: data, Listen: listen, Log: log,
 		Inventory:   discover.Mover{Hosts: connect},
 		Provisioner: provision.Mover{Opener: opener},
-		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Log: log}.Run,
+		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Clock: clock.System, Log: log}.Run,
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository}.Run,
 	})
 	if err != nil {

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/clock"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
 	"holdfast/internal/repository"
@@ -43,6 +44,7 @@ type Mover struct {
 	Repositories mover.Repositories
 	// Watchdog is the command of the thaw watchdog; empty is this program's own.
 	Watchdog []string
+	Clock    clock.Clock
 	Log      *slog.Logger
 }
 
@@ -62,7 +64,7 @@ func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast
 		return none, mover.Explain(err, "site "+a.Site.Name)
 	}
 	defer host.Close()
-	_, last, hasLast, err := mover.Latest(ctx, repo, a.Series)
+	before, last, hasLast, err := mover.Latest(ctx, repo, a.Series)
 	if err != nil {
 		return none, mover.Explain(err, what)
 	}
@@ -77,7 +79,7 @@ func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast
 	}
 	run := &run{Mover: m, args: a, progress: progress, repo: repo, host: host}
 	if hasLast {
-		run.last = &last
+		run.before, run.last = &before, &last
 	}
 	man, err := run.backup(ctx)
 	return result(a.PointID, man), mover.Explain(err, what)
@@ -90,11 +92,12 @@ type run struct {
 	progress holdfast.Progress
 	repo     *repository.Repository
 	host     hypervisor.Host
-	last     *mover.Manifest // of the series' newest point; nil for the first
+	before   *repository.Point // the series' newest point; nil for the first
+	last     *mover.Manifest   // of that point
 }
 
 func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
-	w, err := r.repo.Begin(ctx, repository.PointSpec{ID: r.args.PointID, Series: r.args.Series})
+	w, err := r.repo.Begin(ctx, repository.PointSpec{ID: r.args.PointID, Series: r.args.Series, Created: r.Clock()})
 	if err != nil {
 		return mover.Manifest{}, err
 	}
@@ -201,10 +204,6 @@ func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) (mover.Manifes
 
 // transfer copies every disk of the snapshot into the repository.
 func (r *run) transfer(ctx context.Context, w *repository.Writer, s *snapshot.Snapshot, man *mover.Manifest) error {
-	base, err := r.base(ctx)
-	if err != nil {
-		return err
-	}
 	var total, before int64
 	for _, d := range s.Disks {
 		total += d.Size
@@ -215,10 +214,11 @@ func (r *run) transfer(ctx context.Context, w *repository.Writer, s *snapshot.Sn
 			Name: d.Target, ReadRate: r.args.ReadRate,
 			Progress: func(done, _ int64) { r.progress.Bytes(before+done, total) },
 		}
-		if d.Incremental {
-			if spec.Base, err = base(d.Target); err != nil {
-				return err
-			}
+		if r.before != nil {
+			spec.Base = r.before.Disk(d.Target)
+		}
+		if d.Incremental && spec.Base == nil {
+			return fmt.Errorf("disk %s is incremental but the point before does not hold it", d.Target)
 		}
 		stats, err := w.Disk(ctx, spec, d.Source)
 		if err != nil {
@@ -233,18 +233,6 @@ func (r *run) transfer(ctx context.Context, w *repository.Writer, s *snapshot.Sn
 		}})
 	}
 	return nil
-}
-
-// base opens the disks of the series' newest point, on which incremental disks
-// are built.
-func (r *run) base(ctx context.Context) (func(target string) (*repository.DiskReader, error), error) {
-	if r.last == nil {
-		return func(target string) (*repository.DiskReader, error) {
-			return nil, fmt.Errorf("disk %s is incremental but there is no point before", target)
-		}, nil
-	}
-	p, _, _, err := mover.Latest(ctx, r.repo, r.args.Series)
-	return func(target string) (*repository.DiskReader, error) { return r.repo.OpenDisk(ctx, p, target) }, err
 }
 
 // tell puts into the job what its user wants to know.

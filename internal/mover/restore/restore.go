@@ -183,7 +183,7 @@ func (r *run) disks(ctx context.Context, disks []mover.ManifestDisk) (results []
 		}
 		before += d.Fact.Size
 		results = append(results, res)
-		r.progress.Property("Disk "+d.Fact.Target, fmt.Sprintf("%s; read %d of %d bytes", res.Path, res.Read, res.Size))
+		r.progress.Property("Disk "+d.Fact.Target, fmt.Sprintf("%s; wrote %d of %d bytes", res.Path, res.Read, res.Size))
 	}
 	return results, nil
 }
@@ -202,7 +202,7 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 	if err != nil {
 		return res, err
 	}
-	res.Read = stats.Read
+	res.Read = stats.Written
 	if err := target.Commit(); err != nil {
 		return res, err
 	}
