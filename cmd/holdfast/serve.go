@@ -82,7 +82,15 @@ func serve(ctx context.Context, data, listen string) error {
 }
 
 func connect(ctx context.Context, site holdfast.SiteRef) (hypervisor.Host, error) {
-	return libvirt.Connect(ctx, site.URI)
+	return open(ctx, site.URI)
+}
+
+func open(ctx context.Context, uri string) (hypervisor.Host, error) {
+	h, err := libvirt.Connect(ctx, uri)
+	if err != nil {
+		return nil, err // not h, which would be a Host that is not nil
+	}
+	return h, nil
 }
 
 // openStore opens the place of a vault; with create a directory is made.
@@ -102,6 +110,6 @@ func openStore(ctx context.Context, place string, create bool) (objstore.Store, 
 func watchdogCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: snapshot.WatchdogCommand, Hidden: true, DisableFlagParsing: true,
-		Run: func(_ *cobra.Command, args []string) { os.Exit(snapshot.WatchdogMain(args)) },
+		Run: func(_ *cobra.Command, args []string) { os.Exit(snapshot.WatchdogMain(args, open)) },
 	}
 }
