@@ -77,7 +77,7 @@ func serve(t *testing.T, data string) *server {
 	t.Cleanup(func() {
 		s.stop()
 		if t.Failed() {
-			t.Logf("server log:\n%s", s.log)
+			t.Logf("what the server said, but for requests that went well:\n%s", s.complaints())
 		}
 	})
 	return s
@@ -95,6 +95,17 @@ func (s *server) watch(lines *bufio.Scanner, ready chan<- struct{}) {
 		}
 	}
 	_ = s.cmd.Wait()
+}
+
+// complaints is the log without the requests that were answered.
+func (s *server) complaints() string {
+	var b strings.Builder
+	for line := range strings.Lines(s.log.String()) {
+		if !strings.Contains(line, "level=INFO msg=request ") {
+			b.WriteString(line)
+		}
+	}
+	return b.String()
 }
 
 // kill is kill -9.

@@ -68,6 +68,9 @@ func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast
 	if err != nil {
 		return none, mover.Explain(err, what)
 	}
+	if err := os.MkdirAll(a.Site.ScratchDir, 0o711); err != nil { // QEMU passes through it
+		return none, mover.Explain(err, "the scratch directory")
+	}
 	if err := snapshot.Reconcile(ctx, host, a.VM.UUID, a.Site.ScratchDir, checkpointName(last)); err != nil {
 		return none, mover.Explain(err, what)
 	}
