@@ -17,7 +17,7 @@ func TestRefusals(t *testing.T) {
 	odd := oddDomain(t)
 	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
 
-	s.refuses([]string{"uri"}, "site", "register", "x", "--uri", "nonsense", "--resource-group", "lab")
+	s.refuses([]string{"URI \"nonsense\""}, "site", "register", "x", "--uri", "nonsense", "--resource-group", "lab")
 	s.refuses([]string{"libvirt"}, "site", "register", "x", "--uri", "qemu+unix:///system?socket=/nonexistent", "--resource-group", "lab")
 	if got := strings.TrimSpace(s.run("site", "list", "--output", "json")); got != "[]" {
 		t.Errorf("a refused site is listed: %s", got)
@@ -31,7 +31,7 @@ func TestRefusals(t *testing.T) {
 	s.run("protect", "start", g.Name)
 	point := s.backup()
 
-	s.refuses([]string{"exists", g.Name}, "restore", "vm", g.Name, "--point", point, "--name", g.Name, "--directory", s.dir)
+	s.refuses([]string{"is there already", g.Name}, "restore", "vm", g.Name, "--point", point, "--name", g.Name, "--directory", s.dir)
 	s.refuses([]string{"point"}, "restore", "disks", g.Name, "--point", "12345", "--directory", s.dir)
 	s.refuses([]string{"pool"}, "restore", "disks", g.Name, "--point", point, "--pool", "no-such-pool")
 	s.refuses([]string{"lun"}, "restore", "disks", g.Name, "--point", point, "--directory", s.dir, "--lun", "7")
@@ -58,7 +58,7 @@ func TestRefusals(t *testing.T) {
 // refusedVaults asks for vaults in places that cannot be.
 func (s *story) refusedVaults() {
 	t := s.t
-	s.refuses([]string{"refuse", "/proc"}, "vault", "create", "bad", "--repository", "/proc/holdfast")
+	s.refuses([]string{"/proc/holdfast"}, "vault", "create", "bad", "--repository", "/proc/holdfast")
 	small := guestlab.Dir(t)
 	if out, err := exec.Command("mount", "-t", "tmpfs", "-o", "size=4k,nr_inodes=16", "none", small).CombinedOutput(); err != nil {
 		t.Fatalf("mount a small file system: %v: %s", err, out)

@@ -10,12 +10,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"io/fs"
 	"syscall"
 	"time"
 
 	"holdfast"
+	"holdfast/internal/disk/image"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/keyring"
 	"holdfast/internal/objstore"
@@ -95,38 +95,47 @@ func Explain(err error, what string) error {
 	}
 	for _, e := range explanations {
 		if errors.Is(err, e.is) {
-			return holdfast.Errorf(e.kind, what, "%s", e.message).WithHint(e.hint).WithCause(err)
+			message := e.message
+			if e.detail {
+				message += ": " + err.Error() + "."
+			}
+			return holdfast.Errorf(e.kind, what, "%s", message).WithHint(e.hint).WithCause(err)
 		}
 	}
-	return holdfast.Errorf(holdfast.Internal, what, "%s", fmt.Sprintf("Work on %s failed.", what)).WithCause(err)
+	return holdfast.Errorf(holdfast.Internal, what, "Work on %s failed.", what).WithCause(err)
 }
 
-// explanations is tried in order: the more exact first.
+// explanations is tried in order: the more exact first. detail adds the words
+// of the error itself, where they name what its user can change.
 var explanations = []struct {
 	is            error
 	kind          holdfast.Kind
+	detail        bool
 	message, hint string
 }{
-	{keyring.ErrWrongKey, holdfast.WrongKey, "The key does not open the repository.", "Give the key (or passphrase) that the repository was made with."},
-	{repository.ErrDamaged, holdfast.Damaged, "Stored data was read and is damaged.", "Run `holdfast repository check` to see which points are hurt; the next backup stores lost data again where the source still has it."},
-	{repository.ErrBusy, holdfast.Conflict, "Another backup of this VM is running.", "Wait for it to end, or cancel it."},
-	{repository.ErrNoPoint, holdfast.NotFound, "The recovery point does not exist.", "List the points there are: `holdfast point list`."},
-	{repository.ErrNotRepository, holdfast.NotFound, "There is no Holdfast repository there.", "Check the vault's repository URL and that its storage is mounted."},
-	{objstore.ErrFull, holdfast.Full, "The vault's storage is full.", "Free or add space; nothing of the points that exist is lost."},
-	{objstore.ErrPermission, holdfast.Denied, "The vault's storage refuses access.", "Give the server's user read and write access to it."},
-	{hypervisor.ErrUnreachable, holdfast.Unreachable, "The libvirt host does not answer.", "Check that libvirtd runs and that the site's URI is right."},
-	{hypervisor.ErrNoDomain, holdfast.NotFound, "The site has no such VM.", "List what there is: `holdfast vm list`."},
-	{hypervisor.ErrNoPool, holdfast.NotFound, "The site has no such active storage pool.", "List what there is: `holdfast site show`."},
-	{hypervisor.ErrNoNetwork, holdfast.NotFound, "The site has no such network.", "List what there is: `holdfast site show`."},
-	{hypervisor.ErrInvalid, holdfast.Invalid, "libvirt refuses it.", ""},
-	{hypervisor.ErrExists, holdfast.Conflict, "It exists already.", "Choose another name."},
-	{hypervisor.ErrBusy, holdfast.Conflict, "The VM has another backup or block job running.", "Wait for it to end, or end it with `virsh domjobabort`."},
-	{hypervisor.ErrNoAgent, holdfast.Unreachable, "The guest agent does not answer.", "Install and start qemu-guest-agent in the guest."},
-	{snapshot.ErrUnsupportedFormat, holdfast.Unsupported, "The VM has a disk that is neither raw nor qcow2.", "Convert it (`qemu-img convert`) or exclude its LUN."},
-	{snapshot.ErrScratchFull, holdfast.Full, "The scratch space for the backup is full; the backup was ended to spare the guest.", "Give the site a larger scratch directory, or back up when the guest writes less."},
-	{context.Canceled, holdfast.Canceled, "The job was cancelled.", ""},
-	{context.DeadlineExceeded, holdfast.Unreachable, "It took too long to answer.", "Try again; see the server's log for what did not answer."},
-	{syscall.ENOSPC, holdfast.Full, "The disk is full.", "Free space on the target and start the job again."},
-	{fs.ErrPermission, holdfast.Denied, "Access to a file was refused.", "Give the server's user access to it."},
-	{fs.ErrExist, holdfast.Conflict, "A file of that name exists already.", "Choose another name prefix or directory; nothing was overwritten."},
+	{keyring.ErrWrongKey, holdfast.WrongKey, false, "The key does not open the repository.", "Give the key (or passphrase) that the repository was made with."},
+	{repository.ErrDamaged, holdfast.Damaged, true, "Stored data was read and is damaged", "Run `holdfast repository check` to see which points are hurt; the next backup stores lost data again where the source still has it."},
+	{repository.ErrBusy, holdfast.Conflict, false, "Another backup of this VM is running.", "Wait for it to end, or cancel it."},
+	{repository.ErrNoPoint, holdfast.NotFound, false, "The recovery point does not exist.", "List the points there are: `holdfast point list`."},
+	{repository.ErrNotRepository, holdfast.NotFound, false, "There is no Holdfast repository there.", "Check the vault's repository URL and that its storage is mounted."},
+	{objstore.ErrFull, holdfast.Full, true, "The vault's storage is full", "Free or add space; nothing of the points that exist is lost."},
+	{objstore.ErrPermission, holdfast.Denied, true, "The vault's storage refuses access", "Give the server's user read and write access to it."},
+	{hypervisor.ErrUnreachable, holdfast.Unreachable, true, "The libvirt host does not answer", "Check that libvirtd runs there and that the site's URI is right."},
+	{hypervisor.ErrNoDomain, holdfast.NotFound, false, "The site has no such VM.", "List what there is: `holdfast vm list`."},
+	{hypervisor.ErrNoPool, holdfast.NotFound, false, "The site has no such active storage pool.", "List what there is: `holdfast site show`."},
+	{hypervisor.ErrNoNetwork, holdfast.NotFound, false, "The site has no such network.", "List what there is: `holdfast site show`."},
+	{hypervisor.ErrInvalid, holdfast.Invalid, true, "libvirt refuses it", ""},
+	{hypervisor.ErrExists, holdfast.Conflict, false, "It exists already.", "Choose another name."},
+	{hypervisor.ErrBusy, holdfast.Conflict, true, "The VM has another backup or block job running", "Wait for it to end, or end it with `virsh domjobabort`."},
+	{hypervisor.ErrNoAgent, holdfast.Unreachable, false, "The guest agent does not answer.", "Install and start qemu-guest-agent in the guest."},
+	{snapshot.ErrUnsupportedFormat, holdfast.Unsupported, true, "The VM has a disk that cannot be backed up", "Convert it (`qemu-img convert`) or exclude its LUN."},
+	{snapshot.ErrScratchFull, holdfast.Full, true, "The backup was ended to spare the guest", "Give the site a larger scratch directory, or back up when the guest writes less."},
+	{snapshot.ErrStarted, holdfast.Conflict, false, "The VM was started while its disks were read.", "Back it up again."},
+	{image.ErrFormat, holdfast.Unsupported, true, "The disk's format is not one that is read", ""},
+	{context.Canceled, holdfast.Canceled, false, "The job was cancelled.", ""},
+	{context.DeadlineExceeded, holdfast.Unreachable, false, "It took too long to answer.", "Try again; see the server's log for what did not answer."},
+	{syscall.ENOSPC, holdfast.Full, true, "The disk is full", "Free space on the target and start the job again."},
+	{fs.ErrPermission, holdfast.Denied, true, "Access to a file was refused", "Give the server's user access to it."},
+	{fs.ErrExist, holdfast.Conflict, true, "A file of that name exists already", "Choose another name prefix or directory; nothing was overwritten."},
+	{fs.ErrNotExist, holdfast.Invalid, true, "A file or directory is not there and cannot be made", "Check the path."},
 }

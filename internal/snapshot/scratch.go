@@ -2,6 +2,8 @@ package snapshot
 
 import (
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"os"
@@ -28,8 +30,18 @@ const (
 	freezeFile = "freeze" // there while this snapshot may have the guest frozen
 )
 
-// dirPrefix starts the names of a domain's working directories.
-func dirPrefix(uuid string) string { return prefix + uuid + "-" }
+// maxSocket is the longest path of a UNIX socket, bytes (unix(7), sun_path).
+const maxSocket = 107
+
+// dirPrefix starts the names of a domain's working directories. The UUID is
+// written short, because the path of a socket in there is bounded.
+func dirPrefix(uuid string) string {
+	b, err := hex.DecodeString(strings.ReplaceAll(uuid, "-", ""))
+	if err != nil {
+		b = []byte(uuid) // no UUID: as it is
+	}
+	return prefix + base64.RawURLEncoding.EncodeToString(b) + "-"
+}
 
 // ours says that a job serves from one of our working directories.
 func ours(scratchDir string, job *hypervisor.BackupJob) bool {
@@ -41,6 +53,11 @@ func ours(scratchDir string, job *hypervisor.BackupJob) bool {
 func makeWorkdir(scratchDir string, d hypervisor.Domain) (*workdir, error) {
 	if !filepath.IsAbs(scratchDir) {
 		return nil, fmt.Errorf("the scratch directory %q is not an absolute path", scratchDir)
+	}
+	const random, socket = 10, 16 // bytes at most of what follows: MkdirTemp's digits, a socket's name
+	if n := len(scratchDir) + 1 + len(dirPrefix(d.UUID)) + random + 1 + socket; n > maxSocket {
+		return nil, fmt.Errorf("the scratch directory %q is %d bytes too long: the path of a socket in it may have %d bytes; give the site a shorter one",
+			scratchDir, n-maxSocket, maxSocket)
 	}
 	path, err := os.MkdirTemp(scratchDir, dirPrefix(d.UUID))
 	if err != nil {

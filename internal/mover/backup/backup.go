@@ -127,6 +127,9 @@ func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
 	if err := r.transfer(ctx, w, snap, &man); err != nil {
 		return man, err
 	}
+	if err := snap.Check(ctx); err != nil {
+		return man, err
+	}
 	if _, err := w.Commit(ctx, repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)}); err != nil {
 		return man, err
 	}
