@@ -2,7 +2,7 @@ package snapshot
 
 import (
 	"context"
-	"encoding/base64"
+	"crypto/sha256"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -17,7 +17,7 @@ import (
 	"holdfast/internal/hypervisor"
 )
 
-// workdir is the directory of one snapshot: ScratchDir/holdfast-UUID-RANDOM
+// workdir is the directory of one snapshot: ScratchDir/holdfast-HASH-RANDOM
 // with the scratch files, the NBD socket and a lock that lives as long as the
 // process that made it.
 type workdir struct {
@@ -33,14 +33,11 @@ const (
 // maxSocket is the longest path of a UNIX socket, bytes (unix(7), sun_path).
 const maxSocket = 107
 
-// dirPrefix starts the names of a domain's working directories. The UUID is
-// written short, because the path of a socket in there is bounded.
+// dirPrefix starts the names of a domain's working directories. It holds a
+// hash of the UUID, because the path of a socket in there is bounded.
 func dirPrefix(uuid string) string {
-	b, err := hex.DecodeString(strings.ReplaceAll(uuid, "-", ""))
-	if err != nil {
-		b = []byte(uuid) // no UUID: as it is
-	}
-	return prefix + base64.RawURLEncoding.EncodeToString(b) + "-"
+	sum := sha256.Sum256([]byte(uuid))
+	return prefix + hex.EncodeToString(sum[:6]) + "-"
 }
 
 // ours says that a job serves from one of our working directories.
@@ -54,7 +51,7 @@ func makeWorkdir(scratchDir string, d hypervisor.Domain) (*workdir, error) {
 	if !filepath.IsAbs(scratchDir) {
 		return nil, fmt.Errorf("the scratch directory %q is not an absolute path", scratchDir)
 	}
-	const random, socket = 10, 16 // bytes at most of what follows: MkdirTemp's digits, a socket's name
+	const random, socket = 10, 8 // bytes at most of what follows: MkdirTemp's digits, a socket's name
 	if n := len(scratchDir) + 1 + len(dirPrefix(d.UUID)) + random + 1 + socket; n > maxSocket {
 		return nil, fmt.Errorf("the scratch directory %q is %d bytes too long: the path of a socket in it may have %d bytes; give the site a shorter one",
 			scratchDir, n-maxSocket, maxSocket)
