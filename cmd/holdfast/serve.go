@@ -3,6 +3,8 @@ package main
 import (
 	"context"
 	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"log/slog"
 	"net/url"
@@ -10,6 +12,7 @@ import (
 	"path/filepath"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 
 	"holdfast"
 	"holdfast/internal/clock"
@@ -29,7 +32,7 @@ import (
 
 // serveCommand is the server.
 func serveCommand() *cobra.Command {
-	var data, listen string
+	var data, listen, scratch string
 	c := &cobra.Command{
 		Use: "serve", Short: "Run the server",
 		Long: `Run the server: the ARM API over TLS, its catalog (SQLite), its jobs, and the
@@ -44,21 +47,27 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 		Example: `  holdfast serve --data /var/lib/holdfast --listen 0.0.0.0:8443
   holdfast --env /var/lib/holdfast/admin.env site register here`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), data, listen) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), data, listen, scratch) },
 	}
 	c.Flags().StringVar(&data, "data", "", "`DIR` for everything that the server keeps (required)")
 	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
+	c.Flags().StringVar(&scratch, "scratch", "", "`DIR` for what running backups need; QEMU must reach it (default: below "+libvirtDir+", else DIR/scratch)")
 	_ = c.MarkFlagRequired("data")
 	_ = c.MarkFlagDirname("data")
+	_ = c.MarkFlagDirname("scratch")
 	return c
 }
 
 // serve runs a server until ctx ends.
-func serve(ctx context.Context, data, listen string) error {
+func serve(ctx context.Context, data, listen, scratch string) error {
+	unix.Umask(0o022) // QEMU passes through the scratch directory; what is secret says so itself
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	data, err := filepath.Abs(data)
 	if err != nil {
 		return err
+	}
+	if scratch == "" {
+		scratch = scratchDir(data)
 	}
 	opener := &mover.Opener{
 		KeyDir:    filepath.Join(data, "keys"),
@@ -67,7 +76,7 @@ func serve(ctx context.Context, data, listen string) error {
 		OpenStore: openStore,
 	}
 	s, err := embedded.Start(ctx, embedded.Config{
-		DataDir: data, Listen: listen, Log: log,
+		DataDir: data, Listen: listen, ScratchDir: scratch, Log: log,
 		Inventory:   discover.Mover{Hosts: connect},
 		Provisioner: provision.Mover{Opener: opener},
 		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Clock: clock.System, Log: log}.Run,
@@ -78,7 +87,26 @@ func serve(ctx context.Context, data, listen string) error {
 	}
 	err = s.Wait(ctx)
 	log.Info("stopping")
-	return errors.Join(err, s.Close(), opener.Close())
+	err = errors.Join(err, s.Close(), opener.Close())
+	sites, _ := filepath.Glob(filepath.Join(scratch, "*"))
+	for _, empty := range append(sites, scratch) {
+		_ = os.Remove(empty) // one that is not empty stays
+	}
+	return err
+}
+
+// libvirtDir is a directory that QEMU reaches wherever libvirt runs, under
+// AppArmor and SELinux too.
+const libvirtDir = "/var/lib/libvirt"
+
+// scratchDir is where backups of a server with this data directory have their
+// scratch files: the data directory itself is often closed to QEMU.
+func scratchDir(data string) string {
+	if unix.Access(libvirtDir, unix.W_OK) != nil {
+		return filepath.Join(data, "scratch")
+	}
+	sum := sha256.Sum256([]byte(data))
+	return filepath.Join(libvirtDir, "holdfast", hex.EncodeToString(sum[:4]))
 }
 
 func connect(ctx context.Context, site holdfast.SiteRef) (hypervisor.Host, error) {

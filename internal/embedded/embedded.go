@@ -31,8 +31,11 @@ import (
 type Config struct {
 	DataDir string // made if absent
 	Listen  string // HOST:PORT; port 0 takes a free one
-	Clock   clock.Clock
-	Log     *slog.Logger
+	// ScratchDir holds what a running backup needs, a directory for each site;
+	// QEMU reaches it. "" is DataDir/scratch.
+	ScratchDir string
+	Clock      clock.Clock
+	Log        *slog.Logger
 
 	Inventory   service.Inventory
 	Provisioner service.Provisioner
@@ -83,8 +86,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 	return s, nil
 }
 
-// openDir makes the data directory and locks it against a second server. QEMU
-// reaches the scratch directory through it, so that it can be entered, not read.
+// openDir makes the data directory and locks it against a second server.
 func (s *Server) openDir(context.Context) (err error) {
 	if s.cfg.DataDir, err = filepath.Abs(s.cfg.DataDir); err != nil {
 		return err
@@ -92,7 +94,10 @@ func (s *Server) openDir(context.Context) (err error) {
 	if err := os.MkdirAll(s.cfg.DataDir, 0o711); err != nil {
 		return fmt.Errorf("data directory: %w", err)
 	}
-	for dir, mode := range map[string]os.FileMode{"vaults": 0o700, "scratch": 0o711, "tls": 0o711} {
+	if s.cfg.ScratchDir == "" {
+		s.cfg.ScratchDir = filepath.Join(s.cfg.DataDir, "scratch")
+	}
+	for dir, mode := range map[string]os.FileMode{"vaults": 0o700, "tls": 0o711} {
 		if err := os.MkdirAll(filepath.Join(s.cfg.DataDir, dir), mode); err != nil {
 			return fmt.Errorf("data directory: %w", err)
 		}
@@ -128,7 +133,7 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 func (s *Server) openService(ctx context.Context) error {
 	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log})
 	s.service = service.New(service.Deps{
-		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir,
+		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir,
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete,
 	})
 	if err := runner.Start(ctx); err != nil {

@@ -44,6 +44,7 @@ type Deps struct {
 	Provisioner Provisioner
 	Clock       clock.Clock
 	DataDir     string // where vaults go that name no repository, absolute
+	ScratchDir  string // where sites go that name no scratch directory, absolute
 
 	// The movers.
 	Backup  func(context.Context, holdfast.BackupArgs, holdfast.Progress) (holdfast.BackupResult, error)

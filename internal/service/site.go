@@ -74,7 +74,7 @@ func (s *Service) checkSite(name string, site *Site) error {
 		return holdfast.Errorf(holdfast.Invalid, "properties.resourceGroup", "properties.resourceGroup is %q: it names the resource group where the site's machines appear.", site.Group)
 	}
 	if site.ScratchDir == "" {
-		site.ScratchDir = filepath.Join(s.DataDir, "scratch", strings.ToLower(name))
+		site.ScratchDir = filepath.Join(s.ScratchDir, strings.ToLower(name))
 	}
 	if !filepath.IsAbs(site.ScratchDir) || filepath.Clean(site.ScratchDir) != site.ScratchDir {
 		return holdfast.Errorf(holdfast.Invalid, "properties.scratchDir", "properties.scratchDir is %q; it must be a plain absolute path.", site.ScratchDir)
