@@ -46,9 +46,12 @@ type Store struct {
 
 var _ objstore.Store = (*Store)(nil)
 
-// Open opens the store in the directory dir, which must exist.
+// Open opens the store in the directory dir; ErrNotExist if there is none.
 func Open(ctx context.Context, dir string) (*Store, error) {
 	fsys, err := OpenOS(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = fmt.Errorf("%w: %w", objstore.ErrNotExist, err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("local: open store: %w", classify(err))
 	}

@@ -41,7 +41,7 @@ func list(t *testing.T, s objstore.Store) (names []string) {
 func TestOpenNeedsTheDirectory(t *testing.T) {
 	t.Parallel()
 	dir := filepath.Join(t.TempDir(), "not", "there")
-	if _, err := local.Open(t.Context(), dir); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := local.Open(t.Context(), dir); !errors.Is(err, objstore.ErrNotExist) {
 		t.Fatalf("open: %v", err)
 	}
 	mustPut(t, open(t, dir), "a", 1)
