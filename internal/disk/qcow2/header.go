@@ -9,7 +9,8 @@
 //
 // It promises that every offset in an image is checked before it is used, and
 // memory that does not grow with the image but for its L1 table (8 bytes for
-// each 512 MiB of disk at 64 KiB clusters). It does not repair images, and it
+// each 512 MiB of disk at 64 KiB clusters) and at most 16 MiB of unpacked
+// clusters. It does not repair images, and it
 // does not write images that exist.
 //
 // Facts come from QEMU's docs/interop/qcow2.txt.

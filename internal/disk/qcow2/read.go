@@ -2,12 +2,12 @@ package qcow2
 
 import (
 	"bytes"
-	"compress/flate"
 	"encoding/binary"
 	"fmt"
 	"io"
 	"sync"
 
+	"github.com/klauspost/compress/flate"
 	"github.com/klauspost/compress/zstd"
 )
 
@@ -108,13 +108,26 @@ func (s *Source) readRun(p []byte, e entry, skip int64) error {
 
 // readPacked unpacks one compressed cluster and takes p from it.
 func (s *Source) readPacked(p []byte, e entry, skip int64) error {
+	if int64(len(p)) == s.header.ClusterSize() {
+		return s.unpack(p, e)
+	}
+	if s.cache.copy(p, e.offset, skip) {
+		return nil
+	}
+	whole := make([]byte, s.header.ClusterSize())
+	if err := s.unpack(whole, e); err != nil {
+		return err
+	}
+	copy(p, whole[skip:])
+	s.cache.put(e.offset, whole)
+	return nil
+}
+
+// unpack fills out, a whole cluster, from a compressed one.
+func (s *Source) unpack(out []byte, e entry) error {
 	in := make([]byte, e.length)
 	if n, err := s.f.ReadAt(in, e.offset); n < len(in) {
 		return fmt.Errorf("qcow2: read compressed cluster at %d: %w", e.offset, err)
-	}
-	out := p
-	if skip != 0 || int64(len(p)) != s.header.ClusterSize() {
-		out = make([]byte, s.header.ClusterSize())
 	}
 	var err error
 	if s.header.Compression == compressionZstd {
@@ -125,10 +138,39 @@ func (s *Source) readPacked(p []byte, e entry, skip int64) error {
 	if err != nil {
 		return fmt.Errorf("%w: compressed cluster at %d: %w", ErrCorrupt, e.offset, err)
 	}
-	if int64(len(p)) != int64(len(out)) {
-		copy(p, out[skip:])
-	}
 	return nil
+}
+
+// unpacked keeps the compressed clusters that were last read in part, so that
+// one who reads on in small steps unpacks each once. At most 16 MiB.
+type unpacked struct {
+	mu    sync.Mutex
+	slots [8]struct {
+		offset int64 // host; 0 is empty
+		data   []byte
+	}
+	next int
+}
+
+// copy takes p from a cluster that is kept.
+func (u *unpacked) copy(p []byte, offset, skip int64) bool {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	for i := range u.slots {
+		if u.slots[i].offset == offset {
+			copy(p, u.slots[i].data[skip:])
+			return true
+		}
+	}
+	return false
+}
+
+func (u *unpacked) put(offset int64, data []byte) {
+	u.mu.Lock()
+	defer u.mu.Unlock()
+	slot := &u.slots[u.next%len(u.slots)]
+	slot.offset, slot.data = offset, data
+	u.next++
 }
 
 var flaters = sync.Pool{New: func() any { return flate.NewReader(nil) }}

@@ -18,6 +18,7 @@ type Source struct {
 	header   Header
 	fileSize int64
 	l1       []int64 // host offset of each L2 table; 0 is none
+	cache    unpacked
 }
 
 // file is what an image is read from.
