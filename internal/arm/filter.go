@@ -9,7 +9,8 @@ import (
 )
 
 // Filter is a parsed $filter: the grammar that the clients send, which is
-// name eq 'value' joined with and (arm-contract, 4).
+// name eq 'value' joined with and (arm-contract, 4). A comparison with ge or le
+// is kept under "name ge" and "name le".
 type Filter map[string]string // by lower-case name
 
 // ParseFilter parses a $filter; "" is the empty one. The value may be quoted
@@ -28,8 +29,11 @@ func ParseFilter(s string) (Filter, error) {
 		var key, op string
 		key, rest = token(rest)
 		op, rest = token(rest)
-		if key == "" || !strings.EqualFold(op, "eq") {
+		switch op = strings.ToLower(op); {
+		case key == "" || op != "eq" && op != "ge" && op != "le":
 			return nil, errors.New("$filter is not of the form: name eq 'value' and …")
+		case op != "eq":
+			key += " " + op
 		}
 		value, after, err := literal(rest)
 		if err != nil {

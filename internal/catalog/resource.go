@@ -31,7 +31,7 @@ type Query struct {
 	Under  string    // id is this one or lies below it
 	From   time.Time // created then or later
 	To     time.Time // created then or earlier
-	After  string    // id greater than this one (oldest-first paging by id)
+	After  string    // continues a listing after this id
 	Limit  int       // at most so many; 0 is no limit
 	Newest bool      // newest first; otherwise by id
 }
@@ -124,7 +124,9 @@ func (q Query) where() (string, []any) {
 	if !q.To.IsZero() {
 		add(`created <= ?`, Micros(q.To))
 	}
-	if q.After != "" {
+	if q.After != "" && q.Newest {
+		add(`(created, id) < (SELECT created, id FROM resource WHERE id = ?)`, strings.ToLower(q.After))
+	} else if q.After != "" {
 		add(`id > ?`, strings.ToLower(q.After))
 	}
 	if len(conds) == 0 {

@@ -8,6 +8,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/arm"
+	"holdfast/internal/service"
 )
 
 // statuses says what a kind of error is in HTTP. Clients try again on 408, 429
@@ -54,6 +55,7 @@ func failure(r *request, err error) answer {
 		e  *holdfast.Error
 		un unauthenticated
 		he httpError
+		tm tooMany
 		mn methodNotAllowed
 	)
 	switch {
@@ -61,8 +63,14 @@ func failure(r *request, err error) answer {
 		a := refusal(http.StatusUnauthorized, "AuthenticationFailed", un.message, "")
 		a.header = http.Header{"Www-Authenticate": {fmt.Sprintf(`Bearer authorization_uri="%s/adfs", error="invalid_token"`, r.base())}}
 		return a
+	case errors.As(err, &tm):
+		a := refusal(http.StatusTooManyRequests, "TooManyRequests", tm.Error(), "")
+		a.header = tm.header()
+		return a
 	case errors.As(err, &he):
 		return refusal(he.status, he.code, he.message, "")
+	case errors.Is(err, service.ErrPrecondition):
+		return refusal(http.StatusPreconditionFailed, "PreconditionFailed", "The resource is not as the request's If-Match or If-None-Match expects it; read it again.", "")
 	case errors.As(err, &mn):
 		a := refusal(http.StatusMethodNotAllowed, "MethodNotAllowed", mn.Error(), "")
 		a.header = http.Header{"Allow": {strings.Join(mn.allowed, ", ")}}

@@ -8,6 +8,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/api/backup"
+	"holdfast/internal/service"
 )
 
 const (
@@ -86,30 +87,27 @@ func (s *Server) containers(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	items, err := s.Service.Items(r.Context(), r.vaultID())
-	if err != nil {
-		return answer{}, err
-	}
-	out := []*sdk.ProtectionContainerResource{}
-	for _, i := range items {
+	return s.pageOfItems(r, func(i service.Item) any {
 		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("friendlyName", i.VM) && f.Matches("status", "Registered") {
-			out = append(out, backup.Container(i))
+			return backup.Container(i)
 		}
-	}
-	return listed(out)
+		return nil
+	})
 }
 
+// container finds a container by the names in it: IaasVMContainer;kind;group;vm.
 func (s *Server) container(r *request) (answer, error) {
-	items, err := s.Service.Items(r.Context(), r.vaultID())
-	if err != nil {
-		return answer{}, err
-	}
-	for _, i := range items {
-		if c := backup.Container(i); strings.EqualFold(*c.Name, r.captures["container"]) {
-			return ok(c)
+	name := r.captures["container"]
+	if parts := strings.Split(name, ";"); len(parts) == 4 {
+		i, err := s.Service.Item(r.Context(), service.ItemID(r.vaultID(), parts[2], parts[3]))
+		if err == nil {
+			return ok(backup.Container(i))
+		}
+		if holdfast.KindOf(err) != holdfast.NotFound {
+			return answer{}, err
 		}
 	}
-	return answer{}, holdfast.Errorf(holdfast.NotFound, r.captures["container"], "The container %q was not found.", r.captures["container"])
+	return answer{}, holdfast.Errorf(holdfast.NotFound, name, "The container %q was not found.", name)
 }
 
 func (s *Server) items(r *request) (answer, error) {
@@ -117,17 +115,25 @@ func (s *Server) items(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	items, err := s.Service.Items(r.Context(), r.vaultID())
+	return s.pageOfItems(r, func(i service.Item) any {
+		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("itemType", "VM") && f.Matches("policyName", i.Policy) && f.Matches("friendlyName", i.VM) {
+			return backup.Item(i)
+		}
+		return nil
+	})
+}
+
+// pageOfItems is a page of what a vault's items are shown as.
+func (s *Server) pageOfItems(r *request, wire func(service.Item) any) (answer, error) {
+	size, err := r.pageSize(pageSize)
 	if err != nil {
 		return answer{}, err
 	}
-	out := []*sdk.ProtectedItemResource{}
-	for _, i := range items {
-		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("itemType", "VM") && f.Matches("policyName", i.Policy) && f.Matches("friendlyName", i.VM) {
-			out = append(out, backup.Item(i))
-		}
+	all, err := s.Service.Items(r.Context(), r.vaultID(), r.URL.Query().Get("$skipToken"), size+1)
+	if err != nil {
+		return answer{}, err
 	}
-	return listed(out)
+	return paged(r, all, size, func(i service.Item) string { return i.ID }, wire)
 }
 
 func (s *Server) item(r *request) (answer, error) {
@@ -175,8 +181,16 @@ func (s *Server) points(r *request) (answer, error) {
 	if err1 != nil || err2 != nil {
 		return answer{}, holdfast.Errorf(holdfast.Invalid, "$filter", "startDate and endDate are dates such as '2024-01-02 12:00:00 AM'.")
 	}
-	all, err := s.Service.Points(r.Context(), r.itemID(), from, to)
-	return listOf(all, err, backup.Point)
+	size, err := r.pageSize(pageSize)
+	if err != nil {
+		return answer{}, err
+	}
+	q := service.PointFilter{From: from, To: to, After: r.URL.Query().Get("$skipToken"), Limit: size + 1}
+	all, err := s.Service.Points(r.Context(), r.itemID(), q)
+	if err != nil {
+		return answer{}, err
+	}
+	return paged(r, all, size, func(p service.Point) string { return p.Name }, func(p service.Point) any { return backup.Point(p) })
 }
 
 func (s *Server) point(r *request) (answer, error) {

@@ -3,11 +3,8 @@ package server
 import (
 	"net/http"
 
-	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
-
 	"holdfast"
 	"holdfast/internal/api/backup"
-	"holdfast/internal/arm"
 	"holdfast/internal/service"
 )
 
@@ -15,7 +12,7 @@ const (
 	jobsPath = vaultPath + "/backupJobs"
 	// retryAfter is how long a client waits before it asks again, seconds.
 	retryAfter = "1"
-	// pageSize is how many jobs a page has.
+	// pageSize is how many elements a page has at most.
 	pageSize = 200
 )
 
@@ -78,12 +75,16 @@ func (s *Server) jobs(r *request) (answer, error) {
 	if err1 != nil || err2 != nil {
 		return answer{}, holdfast.Errorf(holdfast.Invalid, "$filter", "startTime and endTime are dates such as '2024-01-02 12:00:00 AM'.")
 	}
-	filter := service.JobFilter{Operation: f.Get("operation"), From: from, To: to, Limit: pageSize + 1}
+	size, err := r.pageSize(pageSize)
+	if err != nil {
+		return answer{}, err
+	}
+	filter := service.JobFilter{Operation: f.Get("operation"), From: from, To: to, Limit: size + 1}
 	filter.State = service.JobState(f.Get("status"))
 	if after := r.URL.Query().Get("$skipToken"); after != "" {
 		last, err := s.Service.VaultJob(r.Context(), r.vaultID(), after)
 		if err != nil {
-			return answer{}, holdfast.Errorf(holdfast.Invalid, "$skipToken", "The page that the link leads to is gone; list again from the start.")
+			return answer{}, stalePage
 		}
 		filter.Before = &last
 	}
@@ -91,17 +92,12 @@ func (s *Server) jobs(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	page := arm.List[*sdk.JobResource]{Value: []*sdk.JobResource{}}
-	if len(all) > pageSize {
-		all = all[:pageSize]
-		page.NextLink = arm.NextLink(r.base(), r.URL, all[pageSize-1].ID)
-	}
-	for _, j := range all {
+	return paged(r, all, size, func(j service.Job) string { return j.ID }, func(j service.Job) any {
 		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("jobId", j.ID) {
-			page.Value = append(page.Value, backup.Job(r.vaultID(), j, s.Clock(), false))
+			return backup.Job(r.vaultID(), j, s.Clock(), false)
 		}
-	}
-	return ok(page)
+		return nil
+	})
 }
 
 func (s *Server) job(r *request) (answer, error) {

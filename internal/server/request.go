@@ -11,6 +11,7 @@ import (
 	"holdfast"
 	"holdfast/internal/arm"
 	"holdfast/internal/authz"
+	"holdfast/internal/service"
 )
 
 // request is one request and what was found out about it.
@@ -74,6 +75,15 @@ func (r *request) filter(names ...string) (arm.Filter, error) {
 		return nil, holdfast.Errorf(holdfast.Invalid, "$filter", "%v.", err)
 	}
 	return f, nil
+}
+
+// expect takes what the request demands of the resource that it changes.
+func (r *request) expect() {
+	match, none := strings.Trim(strings.TrimPrefix(r.Header.Get("If-Match"), "W/"), `"`), r.Header.Get("If-None-Match")
+	if r.Method == http.MethodGet || r.Method == http.MethodHead || match == "" && none == "" {
+		return
+	}
+	r.Request = r.WithContext(service.WithPrecondition(r.Context(), service.Precondition{ID: r.resource(), Match: match, Absent: none == "*"}))
 }
 
 // answer is what a request gets.

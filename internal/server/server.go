@@ -48,11 +48,15 @@ type Config struct {
 // Server answers requests. It is an http.Handler.
 type Server struct {
 	Config
-	routes []route
+	routes  []route
+	callers *limiter // requests, by principal
+	signIns *limiter // failed sign-ins, by address
 }
 
 // New makes a server. A route without an action name panics here, at start.
-func New(c Config) *Server { return &Server{Config: c, routes: compile(allRoutes())} }
+func New(c Config) *Server {
+	return &Server{Config: c, routes: compile(allRoutes()), callers: newLimiter(callerRate, callerBurst), signIns: newLimiter(signInRate, signInBurst)}
+}
 
 // HTTP returns an http.Server for it with the limits set. It speaks HTTP/1.1
 // only: the clients gain nothing from HTTP/2, which wants an AES-128 suite in TLS
@@ -83,8 +87,9 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	ctx, cancel := context.WithTimeout(hr.Context(), requestTime)
 	defer cancel()
 	hr.Body = http.MaxBytesReader(w, hr.Body, maxBody)
-	r := &request{Request: hr.WithContext(ctx), server: s, id: id}
+	r := &request{Request: hr.WithContext(ctx), server: s, id: id, path: []string{}}
 	a := s.answer(r)
+	s.audit(r, a)
 	a.write(w)
 	s.Log.Info("request", "id", id, "method", hr.Method, "path", hr.URL.Path, "status", a.status, "action", r.action, "principal", r.caller.Name,
 		"from", hr.RemoteAddr, "ms", time.Since(began).Milliseconds())
@@ -105,6 +110,9 @@ func (s *Server) answer(r *request) (a answer) {
 		if err := s.authorise(r); err != nil {
 			return failure(r, err)
 		}
+		if err := s.limited(r); err != nil {
+			return failure(r, err)
+		}
 		if err := s.unlocked(r); err != nil {
 			return failure(r, err)
 		}
@@ -112,6 +120,7 @@ func (s *Server) answer(r *request) (a answer) {
 	if r.handler == nil {
 		return failure(r, r.refusal)
 	}
+	r.expect()
 	a, err := r.handler(s, r)
 	if err != nil {
 		return failure(r, err)

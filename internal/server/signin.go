@@ -4,6 +4,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"holdfast/internal/api/resources"
 	"holdfast/internal/authn"
@@ -103,8 +104,12 @@ func (s *Server) token(r *request) (answer, error) {
 	if !basic {
 		id, secret = r.PostForm.Get("client_id"), r.PostForm.Get("client_secret")
 	}
+	if s.signIns.spent(r.address(), s.Clock()) { // guessing is made slow, signing in is not
+		return answer{}, tooMany{time.Second}
+	}
 	p, err := s.Service.SignIn(r.Context(), id, secret)
 	if errors.Is(err, authn.ErrClient) {
+		s.signIns.take(r.address(), s.Clock())
 		s.Log.Warn("sign-in refused", "id", r.id, "from", r.RemoteAddr)
 		return oauthError(http.StatusUnauthorized, "invalid_client", "AADSTS7000215: Invalid client secret provided, or the client is unknown."), nil
 	}

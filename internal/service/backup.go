@@ -134,14 +134,25 @@ type Point struct {
 // PointID is the ARM id of a point.
 func PointID(item, name string) string { return item + "/recoveryPoints/" + name }
 
-// Points lists the points of an item, newest first; from and to, if not zero,
-// bound their times.
-func (s *Service) Points(ctx context.Context, item string, from, to time.Time) ([]Point, error) {
+// PointFilter picks points of an item.
+type PointFilter struct {
+	From, To time.Time // of the points, inclusive; zero is open
+	After    string    // name of the point after which a listing goes on
+	Limit    int       // at most so many; 0 is all
+}
+
+// Points lists the points of an item, newest first.
+func (s *Service) Points(ctx context.Context, item string, f PointFilter) ([]Point, error) {
 	return read(ctx, s, func(tx *catalog.Tx) ([]Point, error) {
-		if _, err := findItem(tx, item); err != nil {
+		i, err := findItem(tx, item)
+		if err != nil {
 			return nil, err
 		}
-		return list(tx, catalog.Query{Type: TypePoint, Parent: item, From: from, To: to, Newest: true}, decodePoint)
+		q := catalog.Query{Type: TypePoint, Parent: i.ID, From: f.From, To: f.To, Limit: f.Limit, Newest: true}
+		if f.After != "" {
+			q.After = PointID(i.ID, f.After)
+		}
+		return list(tx, q, decodePoint)
 	})
 }
 

@@ -266,13 +266,14 @@ func (s *Service) Item(ctx context.Context, id string) (Item, error) {
 	return read(ctx, s, func(tx *catalog.Tx) (Item, error) { return findItem(tx, id) })
 }
 
-// Items lists the protected items of a vault.
-func (s *Service) Items(ctx context.Context, vault string) ([]Item, error) {
+// Items lists the protected items of a vault, those after an item of the
+// listing, at most so many; "" and 0 for all.
+func (s *Service) Items(ctx context.Context, vault, after string, limit int) ([]Item, error) {
 	return read(ctx, s, func(tx *catalog.Tx) ([]Item, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
-		return list(tx, catalog.Query{Type: TypeItem, Parent: vault}, decodeItem)
+		return list(tx, catalog.Query{Type: TypeItem, Parent: vault, After: after, Limit: limit}, decodeItem)
 	})
 }
 

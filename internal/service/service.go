@@ -85,9 +85,16 @@ func read[T any](ctx context.Context, s *Service, f func(*catalog.Tx) (T, error)
 	return v, err
 }
 
-// write runs f in a transaction that changes the catalog.
+// write runs f in a transaction that changes the catalog, once the caller's
+// precondition holds.
 func write[T any](ctx context.Context, s *Service, f func(*catalog.Tx) (T, error)) (v T, err error) {
-	err = s.Catalog.Update(ctx, func(tx *catalog.Tx) error { v, err = f(tx); return err })
+	err = s.Catalog.Update(ctx, func(tx *catalog.Tx) error {
+		if err := checkPrecondition(ctx, tx); err != nil {
+			return err
+		}
+		v, err = f(tx)
+		return err
+	})
 	return v, err
 }
 
