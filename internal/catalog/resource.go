@@ -104,6 +104,22 @@ func (tx *Tx) Count(q Query) (n int, err error) {
 	return n, err
 }
 
+// CountBy counts what a query picks by a text member of the bodies.
+func (tx *Tx) CountBy(q Query, member string) (map[string]int, error) {
+	where, args := q.where()
+	type pair struct {
+		word string
+		n    int
+	}
+	pairs, err := Collect(tx, func(scan func(...any) error) (p pair, err error) { err = scan(&p.word, &p.n); return p, err },
+		`SELECT coalesce(json_extract(body, ?), ''), count(*) FROM resource`+where+` GROUP BY 1`, append([]any{"$." + member}, args...)...)
+	counts := map[string]int{}
+	for _, p := range pairs {
+		counts[p.word] = p.n
+	}
+	return counts, err
+}
+
 func (q Query) where() (string, []any) {
 	var conds []string
 	var args []any

@@ -99,6 +99,22 @@ type Filter struct {
 	Limit  int // at most so many; 0 is no limit
 }
 
+// states and operations are the words that a filter may give in any case.
+var (
+	states     = []string{string(InProgress), string(Cancelling), string(Completed), string(CompletedWithWarnings), string(Failed), string(Cancelled)}
+	operations = []string{"Backup", "Restore", "ConfigureBackup", "DisableBackup", "DeleteBackupData", "Undelete"}
+)
+
+// canonical gives a word in the case it is kept in.
+func canonical(word string, known []string) string {
+	for _, k := range known {
+		if strings.EqualFold(k, word) {
+			return k
+		}
+	}
+	return word
+}
+
 const columns = `id, kind, operation, scope, subject, entity, principal, state, cancellable, attempts, args, result, report, failure, created, ended`
 
 // Get returns a job, or holdfast.NotFound.
@@ -122,10 +138,10 @@ func List(tx *catalog.Tx, f Filter) ([]Job, error) {
 		add(`subject = ?`, strings.ToLower(f.Subject))
 	}
 	if f.Operation != "" {
-		add(`lower(operation) = ?`, strings.ToLower(f.Operation))
+		add(`operation = ?`, canonical(f.Operation, operations))
 	}
 	if f.State != "" {
-		add(`lower(state) = ?`, strings.ToLower(string(f.State)))
+		add(`state = ?`, canonical(string(f.State), states))
 	}
 	if !f.From.IsZero() {
 		add(`created >= ?`, catalog.Micros(f.From))

@@ -13,7 +13,7 @@ const (
 	// retryAfter is how long a client waits before it asks again, seconds.
 	retryAfter = "1"
 	// pageSize is how many elements a page has at most.
-	pageSize = 200
+	pageSize = 100
 )
 
 // Jobs and operations. An operation is the making of a job: it has ended when

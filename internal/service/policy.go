@@ -3,7 +3,6 @@ package service
 import (
 	"context"
 	"encoding/json"
-	"strings"
 
 	"holdfast"
 	"holdfast/internal/catalog"
@@ -64,7 +63,7 @@ func (s *Service) Policies(ctx context.Context, vault string) ([]Policy, error) 
 		}
 		counts, err := itemsByPolicy(tx, vault)
 		for i := range all {
-			all[i].Items = counts[strings.ToLower(all[i].Name)]
+			all[i].Items = counts[all[i].Name]
 		}
 		return all, err
 	})
@@ -93,19 +92,14 @@ func countedPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
 		return p, err
 	}
 	counts, err := itemsByPolicy(tx, vault)
-	p.Items = counts[strings.ToLower(p.Name)]
+	p.Items = counts[p.Name]
 	return p, err
 }
 
 // itemsByPolicy counts a vault's items by the name of their policy. It is
 // derived: a stored count could be wrong.
 func itemsByPolicy(tx *catalog.Tx, vault string) (map[string]int, error) {
-	items, err := list(tx, catalog.Query{Type: TypeItem, Parent: vault}, decodeItem)
-	counts := map[string]int{}
-	for _, i := range items {
-		counts[strings.ToLower(i.Policy)]++
-	}
-	return counts, err
+	return tx.CountBy(catalog.Query{Type: TypeItem, Parent: vault}, "policy")
 }
 
 func findPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
