@@ -148,7 +148,7 @@ func placeDevices(dom *etree.Element, n newDomain) (notes []string, err error) {
 		placeInterface(nic, n.Network)
 	}
 	forgetRuntime(devices)
-	return notes, nil
+	return append(notes, freePlaces(devices)...), nil
 }
 
 func placeDisk(d *etree.Element, path, format string) {
@@ -198,6 +198,39 @@ func forgetRuntime(devices *etree.Element) {
 			e.RemoveChild(s)
 		}
 	}
+}
+
+// freePlaces takes from the copy what only one VM of a host can have: files and
+// sockets behind serial ports (they become pseudo terminals), log files, and
+// fixed ports of displays. It says what it changed.
+func freePlaces(devices *etree.Element) (notes []string) {
+	for _, e := range devices.ChildElements() {
+		switch e.Tag {
+		case "serial", "console", "parallel":
+			removeAll(e, "log")
+			kind := e.SelectAttrValue("type", "pty")
+			if kind == "pty" || kind == "null" || kind == "stdio" {
+				continue
+			}
+			if s := e.SelectElement("source"); s != nil && e.Tag != "console" {
+				notes = append(notes, fmt.Sprintf("A %s port of the original goes to a %s (%s); the restored VM's goes to a pseudo terminal.",
+					e.Tag, kind, s.SelectAttrValue("path", s.SelectAttrValue("service", ""))))
+			}
+			e.CreateAttr("type", "pty")
+			removeAll(e, "source", "protocol")
+		case "graphics":
+			for _, port := range []string{"port", "tlsPort", "websocket"} {
+				e.RemoveAttr(port)
+			}
+			if e.SelectAttr("type") != nil && e.SelectAttrValue("type", "") != "egl-headless" {
+				e.CreateAttr("autoport", "yes")
+			}
+			for _, l := range e.SelectElements("listen") {
+				l.RemoveAttr("socket")
+			}
+		}
+	}
+	return notes
 }
 
 func setChild(e *etree.Element, tag, text string) {

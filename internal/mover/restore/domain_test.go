@@ -22,6 +22,9 @@ const original = `<domain type='qemu' id='3' xmlns:qemu='http://libvirt.org/sche
     <disk type='file' device='cdrom'><source file='/old/cd.iso'/><target dev='sda' bus='sata'/></disk>
     <interface type='network'><mac address='52:54:00:aa:bb:cc'/><source network='default' portid='x' bridge='virbr0'/><target dev='vnet3'/><model type='virtio'/><filterref filter='clean-traffic'/></interface>
     <interface type='bridge'><mac address='52:54:00:aa:bb:cd'/><source bridge='br0'/><model type='e1000'/></interface>
+    <serial type='file'><source path='/var/log/web.console'/><log file='/var/log/x'/><target port='0'/></serial>
+    <console type='file'><source path='/var/log/web.console'/><target type='serial' port='0'/></console>
+    <graphics type='vnc' port='5901' websocket='5701'><listen type='address' address='127.0.0.1'/></graphics>
     <channel type='unix'><source mode='bind' path='/var/lib/libvirt/qemu/channel/target/domain-3-web/org.qemu.guest_agent.0'/><target type='virtio' name='org.qemu.guest_agent.0'/></channel>
   </devices>
   <qemu:commandline><qemu:arg value='-foo'/></qemu:commandline>
@@ -56,6 +59,10 @@ func TestRewriteDomain(t *testing.T) {
 		{"/domain/devices/interface[1]/filterref", "filter", "clean-traffic"},
 		{"/domain/devices/interface[2]", "type", "network"},
 		{"/domain/devices/interface[2]/model", "type", "e1000"},
+		{"/domain/devices/serial", "type", "pty"},
+		{"/domain/devices/serial/target", "port", "0"},
+		{"/domain/devices/console", "type", "pty"},
+		{"/domain/devices/graphics", "autoport", "yes"},
 		{"/domain/futureelement", "kept", "yes"},
 		{"/domain/metadata/app:x/kept", "", ""},
 		{"/domain/qemu:commandline/qemu:arg", "value", "-foo"},
@@ -74,7 +81,7 @@ func TestRewriteDomain(t *testing.T) {
 			t.Errorf("%s %s = %q, want %q", w.path, w.attr, got, w.value)
 		}
 	}
-	for _, gone := range []string{"11111111-1111", "52:54:00:aa", "vnet3", "domain-3-web", "/old/a", "/dev/old", "virtio-disk0", "vdc", ` id="3"`, `restore="old"`} {
+	for _, gone := range []string{"11111111-1111", "52:54:00:aa", "vnet3", "domain-3-web", "/old/a", "/dev/old", "web.console", "5901", "5701", "/var/log/x", "virtio-disk0", "vdc", ` id="3"`, `restore="old"`} {
 		if strings.Contains(out, gone) {
 			t.Errorf("%q of the original is still there:\n%s", gone, out)
 		}
@@ -82,8 +89,8 @@ func TestRewriteDomain(t *testing.T) {
 	if restoreOf(out) != "r1" {
 		t.Errorf("restoreOf = %q", restoreOf(out))
 	}
-	if len(notes) != 1 || !strings.Contains(notes[0], "vdc") {
-		t.Errorf("notes = %q, want one about vdc", notes)
+	if len(notes) != 2 || !strings.Contains(notes[0], "vdc") || !strings.Contains(notes[1], "web.console") {
+		t.Errorf("notes = %q, want one about vdc and one about the serial port", notes)
 	}
 }
 

@@ -17,6 +17,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"holdfast"
 	"holdfast/internal/disk/image"
@@ -123,8 +124,8 @@ func (r *run) restore(ctx context.Context) (res holdfast.RestoreResult, err erro
 		r.progress.Task(taskVM)
 		res.VM, err = r.createVM(ctx, &res)
 	}
-	for _, f := range res.FollowUps {
-		r.progress.Property("Follow up", f)
+	if len(res.FollowUps) > 0 {
+		r.progress.Property("Follow up", strings.Join(res.FollowUps, " "))
 	}
 	return res, err
 }
