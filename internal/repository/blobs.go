@@ -28,6 +28,11 @@ type blobs struct {
 	frames   *lru[frameKey, []byte]
 	codecs   sync.Pool
 	bad      badBlobs
+
+	// scanned are the packs in trailers that were damaged when they were read,
+	// and may have been put right since (another mount, a copy put back).
+	scanMu  sync.Mutex
+	scanned []pack.ID
 }
 
 type frameKey struct {
@@ -50,7 +55,9 @@ type finder struct {
 	view  *view
 }
 
+// newFinder begins one operation: damaged packs are looked at anew.
 func (r *Repository) newFinder(ctx context.Context) (*finder, error) {
+	r.blobs.reconsider()
 	state, err := r.log.Read(ctx)
 	return &finder{r: r, state: state}, err
 }
@@ -213,12 +220,25 @@ func (b *blobs) trailer(ctx context.Context, id pack.ID) (*pack.Reader, error) {
 	p, err := pack.Open(b.r.keys, id, objectAt{ctx, b.r.store, id.Object()}, info.Size)
 	if errors.Is(err, ErrDamaged) {
 		p, err = b.scan(ctx, id, err)
+		b.scanMu.Lock()
+		b.scanned = append(b.scanned, id)
+		b.scanMu.Unlock()
 	}
 	if err != nil {
 		return nil, gone(id, err)
 	}
 	b.trailers.put(id, p, p.Cost())
 	return p, nil
+}
+
+// reconsider forgets the packs that were damaged.
+func (b *blobs) reconsider() {
+	b.scanMu.Lock()
+	defer b.scanMu.Unlock()
+	for _, id := range b.scanned {
+		b.trailers.remove(id)
+	}
+	b.scanned = nil
 }
 
 // scan reads a pack whose trailer is damaged by its frames.
