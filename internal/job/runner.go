@@ -145,7 +145,8 @@ func (r *Runner) Start(ctx context.Context) error {
 	r.river, err = river.NewClient(driver, &river.Config{
 		Queues: queues, Workers: workers, Logger: quiet(r.cfg.Log),
 		JobTimeout:        -1,
-		FetchPollInterval: 250 * time.Millisecond, FetchCooldown: 50 * time.Millisecond,
+		// A new job is announced; a second is for the one whose news was lost.
+		FetchPollInterval: time.Second, FetchCooldown: 50 * time.Millisecond,
 	})
 	if err != nil {
 		return fmt.Errorf("start jobs: %w", err)
