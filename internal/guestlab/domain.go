@@ -13,18 +13,18 @@ import (
 
 // domain makes the guest's images and writes its XML.
 func (g *Guest) domain(o Options, image string) string {
-	g.t.Helper()
+	g.T.Helper()
 	args, err := os.ReadFile(filepath.Join(image, "cmdline"))
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	for _, f := range []string{"vmlinuz", "initrd.img"} {
 		g.run("cp", filepath.Join(image, f), filepath.Join(g.Dir, f))
 	}
 	next := map[string]int{}
-	disks := g.disk("system", Disk{Format: o.System.Format, Bus: o.System.Bus, Path: filepath.Join(image, "disk.qcow2")}, true, next)
+	disks := g.disk(serial(0), Disk{Format: o.System.Format, Bus: o.System.Bus, Path: filepath.Join(image, "disk.qcow2")}, true, next)
 	for i, d := range o.Disks {
-		disks += g.disk(fmt.Sprintf("data%d", i), d, d.Path == "", next)
+		disks += g.disk(serial(i+1), d, d.Path == "", next)
 	}
 	var loader, channel, tpm string
 	if o.UEFI {
@@ -64,13 +64,16 @@ func (g *Guest) domain(o Options, image string) string {
 		html.EscapeString(strings.TrimSpace(string(args))), disks, filepath.Join(g.Dir, "console"), channel, tpm)
 }
 
+// serial is the serial number of the i-th disk, by which the guest knows it.
+func serial(i int) string { return fmt.Sprintf("disk%02d", i) }
+
 // prefixes of target names by bus.
 var prefixes = map[string]string{"virtio": "vd", "scsi": "sd", "sata": "sd"}
 
 // disk makes one image and writes its XML. A given image is used as it is, or
 // copied when it is only the template.
 func (g *Guest) disk(name string, d Disk, fresh bool, next map[string]int) string {
-	g.t.Helper()
+	g.T.Helper()
 	d.Format, d.Bus = cmp.Or(d.Format, "qcow2"), cmp.Or(d.Bus, "virtio")
 	d.Size = cmp.Or(d.Size, 64<<20)
 	path := d.Path
@@ -95,8 +98,8 @@ func (g *Guest) disk(name string, d Disk, fresh bool, next map[string]int) strin
 
 // run runs a program that must succeed.
 func (g *Guest) run(name string, args ...string) {
-	g.t.Helper()
+	g.T.Helper()
 	if out, err := exec.Command(name, args...).CombinedOutput(); err != nil {
-		g.t.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
+		g.T.Fatalf("%s %s: %v: %s", name, strings.Join(args, " "), err, out)
 	}
 }

@@ -64,7 +64,7 @@ type Guest struct {
 	Dir   string   // its files; QEMU reaches it
 	Disks []string // paths: the system disk, then the data disks
 
-	t testing.TB
+	T testing.TB // whom a failure of a method fails; a subtest may take it over
 }
 
 // Host gives a libvirt that answers, started by scripts/libvirt-up when need
@@ -133,7 +133,7 @@ func New(t testing.TB, o Options) *Guest {
 		t.Fatal(err)
 	}
 	name := "holdfast-lab-" + o.Name + "-" + hex.EncodeToString(id)
-	g := &Guest{Host: host, Name: name, Dir: Dir(t), t: t}
+	g := &Guest{Host: host, Name: name, Dir: Dir(t), T: t}
 	doc := g.domain(o, image)
 	uuid, err := host.Define(t.Context(), doc)
 	if err != nil {
@@ -156,22 +156,22 @@ func (g *Guest) remove() {
 		return // the test undefined it
 	}
 	if err := g.Host.Destroy(ctx, g.UUID); err != nil {
-		g.t.Errorf("destroy %s: %v", g.Name, err)
+		g.T.Errorf("destroy %s: %v", g.Name, err)
 	}
 	if err := g.Host.Undefine(ctx, g.UUID); err != nil {
-		g.t.Errorf("undefine %s: %v", g.Name, err)
+		g.T.Errorf("undefine %s: %v", g.Name, err)
 	}
 }
 
 // Start boots the guest and, when it has an agent's channel, waits for it.
 func (g *Guest) Start() {
-	g.t.Helper()
-	if err := g.Host.Start(g.t.Context(), g.UUID); err != nil {
-		g.t.Fatal(err)
+	g.T.Helper()
+	if err := g.Host.Start(g.T.Context(), g.UUID); err != nil {
+		g.T.Fatal(err)
 	}
-	d, err := g.Host.Domain(g.t.Context(), g.UUID)
+	d, err := g.Host.Domain(g.T.Context(), g.UUID)
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	if d.AgentChannel {
 		g.WaitAgent()
@@ -180,8 +180,8 @@ func (g *Guest) Start() {
 
 // WaitAgent waits until the guest agent answers.
 func (g *Guest) WaitAgent() {
-	g.t.Helper()
-	ctx, cancel := context.WithTimeout(g.t.Context(), bootDeadline)
+	g.T.Helper()
+	ctx, cancel := context.WithTimeout(g.T.Context(), bootDeadline)
 	defer cancel()
 	for {
 		err := g.Agent.Ping(ctx, 5*time.Second)
@@ -191,7 +191,7 @@ func (g *Guest) WaitAgent() {
 		select {
 		case <-ctx.Done():
 			log, _ := os.ReadFile(filepath.Join(g.Dir, "console"))
-			g.t.Fatalf("the agent of %s does not answer after %s: %v\nconsole:\n%s", g.Name, bootDeadline, err, log)
+			g.T.Fatalf("the agent of %s does not answer after %s: %v\nconsole:\n%s", g.Name, bootDeadline, err, log)
 		case <-time.After(200 * time.Millisecond):
 		}
 	}
@@ -199,25 +199,63 @@ func (g *Guest) WaitAgent() {
 
 // Destroy takes the guest's power away.
 func (g *Guest) Destroy() {
-	g.t.Helper()
-	if err := g.Host.Destroy(g.t.Context(), g.UUID); err != nil {
-		g.t.Fatal(err)
+	g.T.Helper()
+	if err := g.Host.Destroy(g.T.Context(), g.UUID); err != nil {
+		g.T.Fatal(err)
 	}
+}
+
+// Shutdown ends the guest in order and waits until it is off.
+func (g *Guest) Shutdown() {
+	g.T.Helper()
+	// The agent's answer may get lost in the shutdown.
+	g.Agent.Run(g.T.Context(), guest.Command{Path: "/sbin/shutdown"}, time.Minute)
+	g.WaitOff()
+}
+
+// WaitOff waits until libvirt says that the guest is off.
+func (g *Guest) WaitOff() {
+	g.T.Helper()
+	ctx, cancel := context.WithTimeout(g.T.Context(), bootDeadline)
+	defer cancel()
+	for {
+		d, err := g.Host.Domain(ctx, g.UUID)
+		if err != nil {
+			g.T.Fatal(err)
+		}
+		if !d.State.Active() {
+			return
+		}
+		select {
+		case <-ctx.Done():
+			g.T.Fatalf("%s does not stop", g.Name)
+		case <-time.After(100 * time.Millisecond):
+		}
+	}
+}
+
+// Device gives the path that a disk has in the guest, found by its serial: the
+// kernel numbers SCSI disks as they answer. i counts as in Disks.
+func (g *Guest) Device(i int) string {
+	g.T.Helper()
+	return strings.TrimSpace(g.Sh(`for b in /sys/block/*; do
+	if cat $b/serial $b/device/vpd_pg80 2>/dev/null | tr -d '\000' | grep -q '` + serial(i) + `$'; then echo /dev/${b##*/}; exit; fi
+done; exit 1`))
 }
 
 // Sh runs a shell script in the guest and gives its output; it must succeed.
 func (g *Guest) Sh(script string) string {
-	g.t.Helper()
+	g.T.Helper()
 	out, err := g.Try(script)
 	if err != nil {
-		g.t.Fatal(err)
+		g.T.Fatal(err)
 	}
 	return out
 }
 
 // Try runs a shell script in the guest and gives its output.
 func (g *Guest) Try(script string) (string, error) {
-	r, err := g.Agent.Run(g.t.Context(), guest.Command{Path: "/bin/sh", Args: []string{"-c", script}}, 5*time.Minute)
+	r, err := g.Agent.Run(g.T.Context(), guest.Command{Path: "/bin/sh", Args: []string{"-c", script}}, 5*time.Minute)
 	if err != nil {
 		return "", err
 	}

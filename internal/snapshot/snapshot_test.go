@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast/internal/disk"
 	"holdfast/internal/guestlab"
@@ -33,12 +35,13 @@ type lab struct {
 	t       testing.TB
 	scratch string
 	last    *snapshot.Checkpoint
+	devices map[string]string // target to path in the guest, of this boot
 	base    map[string][]byte // content at the last point, by target
 }
 
 func newLab(t testing.TB, o guestlab.Options) *lab {
 	t.Helper()
-	return &lab{Guest: guestlab.New(t, o), t: t, scratch: guestlab.Dir(t), base: map[string][]byte{}}
+	return &lab{Guest: guestlab.New(t, o), t: t, scratch: guestlab.Dir(t), base: map[string][]byte{}, devices: map[string]string{}}
 }
 
 // request asks for a snapshot without the system disk, which is large.
@@ -122,17 +125,41 @@ func assemble(ctx context.Context, base []byte, d snapshot.Disk) ([]byte, error)
 	return out, nil
 }
 
-// write fills a range of a disk in the guest with random bytes, past its caches.
-func (l *lab) write(device string, offMiB, count int) {
+// device gives the path in the guest of a disk known by its target.
+func (l *lab) device(target string) string {
 	l.t.Helper()
-	l.Sh(fmt.Sprintf("dd if=/dev/urandom of=/dev/%s bs=1M seek=%d count=%d oflag=direct status=none", device, offMiB, count))
+	if strings.HasPrefix(target, "vd") {
+		return "/dev/" + target
+	}
+	if l.devices[target] == "" {
+		d, err := l.Host.Domain(l.t.Context(), l.UUID)
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		i := slices.IndexFunc(d.Disks, func(k hypervisor.Disk) bool { return k.Target == target })
+		l.devices[target] = l.Device(i)
+	}
+	return l.devices[target]
+}
+
+// start boots the guest again; its kernel may number disks differently now.
+func (l *lab) start() {
+	l.t.Helper()
+	l.devices = map[string]string{}
+	l.Start()
+}
+
+// write fills a range of a disk in the guest with random bytes, past its caches.
+func (l *lab) write(target string, offMiB, count int) {
+	l.t.Helper()
+	l.Sh(fmt.Sprintf("dd if=/dev/urandom of=%s bs=1M seek=%d count=%d oflag=direct status=none", l.device(target), offMiB, count))
 }
 
 // wantSum checks the last point's disk against what the guest reads.
-func (l *lab) wantSum(target, device string) {
+func (l *lab) wantSum(target string) {
 	l.t.Helper()
 	sum := sha256.Sum256(l.base[target])
-	got := strings.Fields(l.Sh("sha256sum /dev/" + device))[0]
+	got := strings.Fields(l.Sh("sha256sum " + l.device(target)))[0]
 	if got != hex.EncodeToString(sum[:]) {
 		l.t.Errorf("disk %s: the point is not what the guest has", target)
 	}
@@ -159,8 +186,8 @@ func TestFirstAndSecondPoint(t *testing.T) {
 	if s.Consistency != snapshot.FileSystem {
 		t.Errorf("consistency %s: %s", s.Consistency, s.Reason)
 	}
-	l.wantSum("vdb", "vdb")
-	l.wantSum("vdc", "vdc")
+	l.wantSum("vdb")
+	l.wantSum("vdc")
 	l.write("vdb", 2, 1)
 	l.write("vdc", 5, 1)
 	s = l.backup()
@@ -171,6 +198,22 @@ func TestFirstAndSecondPoint(t *testing.T) {
 	if c := find(t, s, "vdc"); c.Incremental || c.Reason == "" {
 		t.Errorf("vdc: incremental %v, reason %q", c.Incremental, c.Reason)
 	}
-	l.wantSum("vdb", "vdb")
-	l.wantSum("vdc", "vdc")
+	l.wantSum("vdb")
+	l.wantSum("vdc")
+}
+
+// waitErr waits until a snapshot says that it has failed.
+func waitErr(t testing.TB, s *snapshot.Snapshot) error {
+	t.Helper()
+	for range 400 {
+		if err := s.Check(t.Context()); err != nil {
+			return err
+		}
+		select {
+		case <-t.Context().Done():
+			t.Fatal(t.Context().Err())
+		case <-time.After(50 * time.Millisecond):
+		}
+	}
+	return nil
 }
