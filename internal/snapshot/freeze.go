@@ -27,9 +27,11 @@ type freezer struct {
 	agent   guest.Agent
 	dog     *watchdog
 	windows bool
+	scripts *guest.Scripts // nil without
 
 	at    time.Time // when the freeze was asked for
 	err   error     // why the guest is not frozen
+	quiet bool      // the pre-script has run well
 	stuck error     // the guest could not be thawed; the watchdog goes on
 }
 
@@ -66,11 +68,15 @@ func (t *taken) readyFreezer(ctx context.Context) (*freezer, string) {
 		return nil, fmt.Sprintf("the guest's file systems are frozen already, or it does not say (%v)", err)
 	}
 	os, _ := agent.OS(ctx, pingTimeout) // optional: old agents do not know it
-	dog, err := startWatchdog(ctx, t.r)
-	if err != nil {
+	f := &freezer{t: t, agent: agent, windows: os.Windows()}
+	if t.r.Want == Application && !f.windows {
+		f.readScripts(ctx)
+	}
+	var err error
+	if f.dog, err = startWatchdog(ctx, t.r); err != nil {
 		return nil, fmt.Sprintf("the thaw watchdog does not start, so the guest is not frozen: %v", err)
 	}
-	return &freezer{t: t, agent: agent, dog: dog, windows: os.Windows()}, ""
+	return f, ""
 }
 
 // freeze stops the guest's file systems. A guest that does not freeze is
@@ -79,7 +85,10 @@ func (f *freezer) freeze(ctx context.Context) {
 	if f.err = f.t.dir.frozen(); f.err != nil {
 		return
 	}
-	if f.err = f.dog.arm(); f.err != nil {
+	if f.scripts != nil && !f.scripts.Freeze {
+		return
+	}
+	if f.err = f.dog.freeze(); f.err != nil {
 		return
 	}
 	f.at = time.Now()
@@ -94,7 +103,7 @@ func (f *freezer) freeze(ctx context.Context) {
 // a guest that this thaw has thawed was frozen at the instant.
 func (f *freezer) thaw(ctx context.Context) (c Consistency, reason string, frozenFor time.Duration) {
 	if f.at.IsZero() {
-		return Crash, "the guest was not frozen: " + f.err.Error(), 0
+		return f.unfrozen()
 	}
 	// The guest is thawed even when the caller has given up.
 	ctx = context.WithoutCancel(ctx)
@@ -111,18 +120,36 @@ func (f *freezer) thaw(ctx context.Context) (c Consistency, reason string, froze
 		f.stuck = fmt.Errorf("the guest could not be thawed, the watchdog goes on trying: %w", err)
 		return Crash, f.stuck.Error(), frozenFor
 	}
-	f.dog.disarm()
-	f.t.dir.thawed()
+	f.dog.thawed()
 	switch {
 	case f.err != nil:
 		return Crash, "the guest did not freeze: " + f.err.Error(), frozenFor
 	case n == 0:
 		return Crash, fmt.Sprintf("the guest was thawed before the snapshot was complete (%.1f s)", frozenFor.Seconds()), frozenFor
+	case f.quiet:
+		return Application, "the guest's pre-script stopped its applications, and its file systems were frozen", frozenFor
 	case f.windows:
 		return Application, "frozen through VSS by the guest agent", frozenFor
 	}
 	return FileSystem, fmt.Sprintf("%d file systems frozen by the guest agent", n), frozenFor
 }
 
+// unfrozen says what a snapshot is whose guest was not to be frozen, or could
+// not be.
+func (f *freezer) unfrozen() (Consistency, string, time.Duration) {
+	switch {
+	case f.err != nil:
+		return Crash, "the guest was not frozen: " + f.err.Error(), 0
+	case f.quiet:
+		return Application, "the guest's pre-script stopped its applications; its configuration asks for no freeze", 0
+	}
+	return Crash, "the guest's script configuration asks for no freeze", 0
+}
+
 // close lets the watchdog go; when the guest is stuck it stays and works on.
-func (f *freezer) close() { f.dog.close() }
+func (f *freezer) close() {
+	if f.stuck == nil {
+		f.t.dir.thawed()
+	}
+	f.dog.close()
+}

@@ -33,6 +33,9 @@ var (
 	// ErrUnsupportedFormat: a disk is neither raw nor qcow2. The error is a
 	// *FormatError.
 	ErrUnsupportedFormat = errors.New("disk format not supported")
+	// ErrScript: a script of the guest's application failed, and its
+	// configuration says that there shall be no backup then.
+	ErrScript = errors.New("the guest's script failed")
 	// ErrScratchFull: the scratch space reached its cap or its disk is full;
 	// the job was ended to spare the guest.
 	ErrScratchFull = errors.New("scratch space is full")
@@ -118,8 +121,17 @@ type Snapshot struct {
 	Domain    hypervisor.Domain
 	Disks     []Disk
 	Warnings  []string
+	// Scripts is what the guest's own scripts said, in order.
+	Scripts []ScriptRun
 
 	take *taken
+}
+
+// ScriptRun is one script of the guest's application.
+type ScriptRun struct {
+	Path   string
+	Output string
+	Err    string // "" when it succeeded
 }
 
 // Disk is one disk of a snapshot.

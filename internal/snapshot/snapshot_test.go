@@ -26,6 +26,9 @@ func TestMain(m *testing.M) {
 			return libvirt.Connect(ctx, uri)
 		}))
 	}
+	if len(os.Args) > 1 && os.Args[1] == victimCommand {
+		os.Exit(victim(os.Args[2:]))
+	}
 	os.Exit(m.Run())
 }
 

@@ -180,9 +180,17 @@ func (t *taken) checkpoint(ctx context.Context) error {
 // that breaks between its validation and the moment costs another try without it.
 func (t *taken) instant(ctx context.Context) error {
 	f := t.freezer(ctx)
-	if f != nil {
-		defer f.close()
+	if f == nil {
+		return t.instants(ctx, nil)
 	}
+	defer f.close()
+	if err := f.before(ctx); err != nil {
+		return err
+	}
+	return errors.Join(t.instants(ctx, f), f.after(ctx))
+}
+
+func (t *taken) instants(ctx context.Context, f *freezer) error {
 	for range len(t.plan) + 1 {
 		err := t.tryInstant(ctx, f)
 		var broken *hypervisor.BitmapError

@@ -3,12 +3,14 @@ package snapshot
 import (
 	"bufio"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -22,19 +24,24 @@ import (
 //	parent                watchdog
 //	  |    (connects to libvirt)
 //	  |<------ ready ---------|
+//	  |--- quiet COMMAND ---->|  the post-script is owed (only with scripts)
 //	  |------- freeze ------->|  the deadline runs
 //	  |------- thawed ------->|  the deadline is off
-//	  |------- (end) -------->|  off: it goes. running: it thaws, now.
+//	  |-------- loud -------->|  the post-script has run
+//	  |------- (end) -------->|  it pays what is owed, now, and goes
 //
-// The pipe ends when the parent dies, however it dies. It thaws, looks at the
-// status, and tries again until the guest says that it is thawed or is gone.
+// The pipe ends when the parent dies, however it dies. The watchdog thaws, looks
+// at the status, and tries again until the guest says that it is thawed or is
+// gone; then it runs the post-script.
 
 // WatchdogCommand is the argument with which this program runs WatchdogMain.
 const WatchdogCommand = "snapshot-watchdog"
 
 const (
+	orderQuiet  = "quiet"
 	orderFreeze = "freeze"
 	orderThawed = "thawed"
+	orderLoud   = "loud"
 	dogReady    = "ready"
 )
 
@@ -44,6 +51,9 @@ const (
 	// dogPatience is how long a watchdog tries to thaw before it gives up.
 	dogPatience = time.Hour
 	dogPause    = 500 * time.Millisecond
+	// The post-script, when the watchdog has to run it.
+	postTries   = 3
+	postTimeout = 5 * time.Minute
 )
 
 // watchdog is the parent's end.
@@ -105,13 +115,25 @@ func awaitReady(ctx context.Context, answers io.Reader) error {
 	}
 }
 
-func (w *watchdog) arm() error {
-	_, err := io.WriteString(w.orders, orderFreeze+"\n")
+// order gives one order, a line. It fails only when the watchdog is gone.
+func (w *watchdog) order(line string) error {
+	_, err := io.WriteString(w.orders, line+"\n")
 	return err
 }
 
-// disarm may fail only when the watchdog is gone, and then it is not needed.
-func (w *watchdog) disarm() { io.WriteString(w.orders, orderThawed+"\n") }
+func (w *watchdog) freeze() error { return w.order(orderFreeze) }
+
+// thawed and loud may fail: then the watchdog is gone and nothing is owed.
+func (w *watchdog) thawed() { w.order(orderThawed) }
+func (w *watchdog) loud()   { w.order(orderLoud) }
+
+func (w *watchdog) quiet(post guest.Command) error {
+	line, err := json.Marshal(post)
+	if err != nil {
+		return err
+	}
+	return w.order(orderQuiet + " " + string(line))
+}
 
 // close ends the pipe. The process ends by itself and is reaped when it does.
 func (w *watchdog) close() {
@@ -140,18 +162,31 @@ func WatchdogMain(args []string, connect func(ctx context.Context, uri string) (
 		return 1
 	}
 	fmt.Println(dogReady)
-	if !watch(os.Stdin, deadline) {
-		return 0
+	d := debts{deadline: deadline}
+	d.follow(os.Stdin)
+	agent := guest.Of(host, args[1])
+	if d.thaw {
+		err = thawForSure(agent, dogPatience)
 	}
-	if err := thawForSure(guest.Of(host, args[1]), dogPatience); err != nil {
+	if d.post != nil {
+		_, err2 := agent.Script(context.Background(), *d.post, postTries, postTimeout)
+		err = errors.Join(err, err2)
+	}
+	if err != nil {
 		return 1
 	}
 	return 0
 }
 
-// watch follows the orders until the pipe ends or the deadline passes, and says
-// whether the guest must be thawed.
-func watch(pipe io.Reader, deadline time.Duration) bool {
+// debts is what the watchdog owes the guest.
+type debts struct {
+	deadline time.Duration
+	thaw     bool
+	post     *guest.Command
+}
+
+// follow follows the orders until the pipe ends or the deadline passes.
+func (d *debts) follow(pipe io.Reader) {
 	orders := make(chan string)
 	go func() {
 		defer close(orders)
@@ -163,16 +198,25 @@ func watch(pipe io.Reader, deadline time.Duration) bool {
 	for {
 		select {
 		case order, more := <-orders:
-			switch {
-			case !more:
-				return over != nil
-			case order == orderFreeze:
-				over = time.After(deadline)
-			case order == orderThawed:
-				over = nil
+			if !more {
+				return
+			}
+			verb, rest, _ := strings.Cut(order, " ")
+			switch verb {
+			case orderQuiet:
+				d.post = new(guest.Command)
+				if json.Unmarshal([]byte(rest), d.post) != nil {
+					d.post = nil
+				}
+			case orderFreeze:
+				d.thaw, over = true, time.After(d.deadline)
+			case orderThawed:
+				d.thaw, over = false, nil
+			case orderLoud:
+				d.post = nil
 			}
 		case <-over:
-			return true
+			return
 		}
 	}
 }
