@@ -112,7 +112,25 @@ func (t *taken) serve(ctx context.Context, p planned) error {
 		cmd.Process.Kill() // it only reads
 		return nil
 	})
-	return t.open(p, socket, p.disk.Target, t.lastName())
+	return t.openBound(ctx, p, socket)
+}
+
+// openBound opens an export whose socket is there: it may be bound and not
+// listening yet, and a refused try is no client.
+func (t *taken) openBound(ctx context.Context, p planned, socket string) error {
+	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
+	defer cancel()
+	for {
+		err := t.open(p, socket, p.disk.Target, t.lastName())
+		if !errors.Is(err, syscall.ECONNREFUSED) {
+			return err
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(5 * time.Millisecond):
+		}
+	}
 }
 
 func (t *taken) lastName() string {
@@ -122,9 +140,8 @@ func (t *taken) lastName() string {
 	return t.r.Last.Name
 }
 
-// awaitSocket waits until a server listens. The try itself is a client, and
-// qemu-nbd would end with it: so it only looks for the socket, which is bound
-// and listening from the moment that it is there under qemu-nbd.
+// awaitSocket waits until a server has bound its socket. A try would be a
+// client, and qemu-nbd would end with it: so it only looks.
 func awaitSocket(ctx context.Context, socket string, ended <-chan error) error {
 	ctx, cancel := context.WithTimeout(ctx, serveTimeout)
 	defer cancel()
