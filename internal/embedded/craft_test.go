@@ -185,3 +185,45 @@ func TestGenericListings(t *testing.T) {
 		t.Errorf("providers: %v", list)
 	}
 }
+
+func TestQuestionsAboutBackup(t *testing.T) {
+	t.Parallel()
+	s := dial(t, serve(t, newWorld(), t.TempDir()))
+	lab(t, s)
+	at := "/subscriptions/" + s.sub + "/providers/Microsoft.RecoveryServices/locations/site1/"
+	const version = "?api-version=2025-02-01"
+	validate := func(vm string) map[string]any {
+		_, out, _ := s.send(t, "POST", at+"backupPreValidateProtection"+version, fmt.Sprintf(`{"resourceType":"VM","resourceId":%q,"vaultId":%q}`, s.vmID(vm), s.vaultPath()))
+		return out
+	}
+	if out := validate("web"); out["status"] != "Succeeded" {
+		t.Errorf("before: %v", out)
+	}
+	if out := validate("ghost"); out["status"] != "Failed" || out["errorCode"] != "ResourceNotFound" {
+		t.Errorf("no such VM: %v", out)
+	}
+	s.protect(t)
+	if out := validate("web"); out["status"] != "Failed" || !strings.Contains(fmt.Sprint(out["errorMessage"]), "already protected") {
+		t.Errorf("after: %v", out)
+	}
+	if _, out, _ := s.send(t, "POST", at+"backupStatus"+version, fmt.Sprintf(`{"resourceType":"VM","resourceId":%q}`, s.vmID("web"))); out["protectionStatus"] != "Protected" || out["vaultId"] != s.vaultPath() {
+		t.Errorf("status: %v", out)
+	}
+	for feature, want := range map[string]string{"AzureVMResourceBackup": "Supported", "AzureBackupGoals": "NotSupported"} {
+		if _, out, _ := s.send(t, "POST", at+"backupValidateFeatures"+version, `{"featureType":"`+feature+`"}`); out["supportStatus"] != want {
+			t.Errorf("%s: %v", feature, out)
+		}
+	}
+	if _, out, _ := s.send(t, "GET", s.vaultPath()+"/backupUsageSummaries"+version, ""); !strings.Contains(fmt.Sprint(out), "currentValue:1") {
+		t.Errorf("usage: %v", out)
+	}
+	s.job(t, s.backupNow(t))
+	point := "~I/recoveryPoints/" + *s.points(t)[0].Name
+	s.refuses(t, []refused{
+		{"archive", "POST", point + "/move", `{"sourceTierType":"HardenedRP","targetTierType":"ArchivedRP"}`, 409, "OperationNotAllowed", "no archive tier"},
+		{"files", "POST", point + "/provisionInstantItemRecovery", `{"properties":{"objectType":"IaasVMILRRegistrationRequest"}}`, 409, "OperationNotAllowed", "Restore the disks"},
+	})
+	if code, out, _ := s.send(t, "PATCH", "/subscriptions/"+s.sub+"/resourceGroups/lab"+version, `{"tags":{"a":"b"}}`); code != 200 || out["tags"].(map[string]any)["a"] != "b" {
+		t.Errorf("tags of a group: %d %v", code, out)
+	}
+}

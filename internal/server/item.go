@@ -12,6 +12,7 @@ import (
 )
 
 const (
+	locationPath  = subPath + "/providers/Microsoft.RecoveryServices/locations/{location}"
 	fabricPath    = vaultPath + "/backupFabrics/{fabric}"
 	containerPath = fabricPath + "/protectionContainers/{container}"
 	itemPath      = containerPath + "/protectedItems/{item}"
@@ -29,7 +30,11 @@ var itemRoutes = []route{
 	get(vaultPath+"/backupProtectionContainers", vaultType+"/backupProtectionContainers/read", (*Server).containers),
 	get(vaultPath+"/backupProtectedItems", vaultType+"/backupProtectedItems/read", (*Server).items),
 	get(containerPath, containerType+"/read", (*Server).container),
-	post(subPath+"/providers/Microsoft.RecoveryServices/locations/{location}/backupStatus", "Microsoft.RecoveryServices/locations/backupStatus/action", (*Server).backupStatus),
+	post(locationPath+"/backupStatus", "Microsoft.RecoveryServices/locations/backupStatus/action", (*Server).backupStatus),
+
+	post(locationPath+"/backupPreValidateProtection", "Microsoft.RecoveryServices/locations/backupPreValidateProtection/action", (*Server).preValidate),
+	post(locationPath+"/backupValidateFeatures", "Microsoft.RecoveryServices/locations/backupValidateFeatures/action", (*Server).validateFeature),
+	get(vaultPath+"/backupUsageSummaries", vaultType+"/backupUsageSummaries/read", (*Server).usage),
 
 	get(itemPath, itemType+"/read", (*Server).item),
 	put(itemPath, itemType+"/write", (*Server).putItem),
@@ -38,6 +43,10 @@ var itemRoutes = []route{
 	get(pointPath, itemType+"/recoveryPoints/read", (*Server).points),
 	get(pointPath+"/{point}", itemType+"/recoveryPoints/read", (*Server).point),
 	post(pointPath+"/{point}/restore", itemType+"/recoveryPoints/restore/action", (*Server).restore),
+	post(itemPath+"/recoveryPointsRecommendedForMove", itemType+"/recoveryPointsRecommendedForMove/action", (*Server).movable),
+	post(pointPath+"/{point}/move", itemType+"/recoveryPoints/move/action", (*Server).move),
+	post(pointPath+"/{point}/provisionInstantItemRecovery", itemType+"/recoveryPoints/provisionInstantItemRecovery/action", (*Server).mount),
+	post(pointPath+"/{point}/revokeInstantItemRecovery", itemType+"/recoveryPoints/revokeInstantItemRecovery/action", (*Server).mount),
 }
 
 // itemID is the id of the item that the path names.
@@ -223,4 +232,61 @@ func (s *Server) backupStatus(r *request) (answer, error) {
 		return ok(backup.Status(nil))
 	}
 	return ok(backup.Status(&i))
+}
+
+func (s *Server) preValidate(r *request) (answer, error) {
+	in, err := decoded(r, backup.PreValidateRequest)
+	if err != nil {
+		return answer{}, err
+	}
+	vault, vm := "", ""
+	if in.VaultID != nil && in.ResourceID != nil {
+		vault, vm = *in.VaultID, *in.ResourceID
+	}
+	if !r.may(vaultType+"/read", vault) {
+		return answer{}, holdfast.Errorf(holdfast.Forbidden, "vaultId", "The client may not read the vault %q.", vault)
+	}
+	err = s.Service.CheckProtect(r.Context(), vault, vm)
+	if err != nil && holdfast.KindOf(err) == holdfast.Internal {
+		return answer{}, err
+	}
+	return ok(backup.PreValidate(err))
+}
+
+func (s *Server) validateFeature(r *request) (answer, error) {
+	known, err := decoded(r, backup.DecodeFeature)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(backup.Feature(known))
+}
+
+func (s *Server) usage(r *request) (answer, error) {
+	items, policies, err := s.Service.Usage(r.Context(), r.vaultID())
+	if err != nil {
+		return answer{}, err
+	}
+	return listed([]*sdk.BackupManagementUsage{backup.Usage("ProtectedItemsCount", items), backup.Usage("BackupPoliciesCount", policies)})
+}
+
+// movable lists the points that an archive tier would take: there is none.
+func (s *Server) movable(r *request) (answer, error) {
+	if _, err := s.Service.Item(r.Context(), r.itemID()); err != nil {
+		return answer{}, err
+	}
+	return listed([]any{})
+}
+
+func (s *Server) move(r *request) (answer, error) {
+	if _, err := s.Service.Point(r.Context(), r.itemID(), r.captures["point"]); err != nil {
+		return answer{}, err
+	}
+	return answer{}, holdfast.Errorf(holdfast.Unsupported, r.captures["point"], "The vault has no archive tier to move the point to.")
+}
+
+func (s *Server) mount(r *request) (answer, error) {
+	if _, err := s.Service.Point(r.Context(), r.itemID(), r.captures["point"]); err != nil {
+		return answer{}, err
+	}
+	return answer{}, holdfast.Errorf(holdfast.Unsupported, r.captures["point"], "Files of a point cannot be reached through this server.").WithHint("Restore the disks.")
 }

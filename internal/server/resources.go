@@ -22,6 +22,7 @@ var resourceRoutes = []route{
 	get(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/read", (*Server).getGroup),
 	{method: http.MethodHead, pattern: groupPath, action: "Microsoft.Resources/subscriptions/resourceGroups/read", handler: (*Server).headGroup},
 	put(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/write", (*Server).putGroup),
+	patch(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/write", (*Server).patchGroup),
 	remove(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/delete", (*Server).deleteGroup),
 
 	get(sitesPath, "Holdfast.Site/sites/read", (*Server).sites),
@@ -93,6 +94,18 @@ func (s *Server) putGroup(r *request) (answer, error) {
 	}
 	g, created, err := s.Service.PutGroup(r.Context(), r.sub(), r.group(), service.Group{Location: in.Location, Tags: in.Tags})
 	return made(created, resources.Group(g), err)
+}
+
+func (s *Server) patchGroup(r *request) (answer, error) {
+	in, err := decoded(r, resources.Decode[resources.Input])
+	if err != nil {
+		return answer{}, err
+	}
+	g, err := s.Service.TagGroup(r.Context(), r.sub(), r.group(), in.Tags)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(resources.Group(g))
 }
 
 func (s *Server) deleteGroup(r *request) (answer, error) {

@@ -46,6 +46,18 @@ func (s *Service) PutGroup(ctx context.Context, sub, name string, g Group) (out 
 	return out, created, err
 }
 
+// TagGroup replaces the tags of a resource group that is there; nil leaves them.
+func (s *Service) TagGroup(ctx context.Context, sub, name string, tags map[string]string) (Group, error) {
+	return write(ctx, s, func(tx *catalog.Tx) (Group, error) {
+		g, err := findGroup(tx, sub, name)
+		if err != nil || tags == nil {
+			return g, err
+		}
+		g.Tags = tags
+		return putGroup(tx, sub, g)
+	})
+}
+
 func putGroup(tx *catalog.Tx, sub string, g Group) (Group, error) {
 	r, err := catalog.Write(tx, catalog.Resource{ID: groupID(sub, g.Name), Type: TypeGroup, Parent: subscriptionID(sub)}, g)
 	g.Stamp = stamp(r)

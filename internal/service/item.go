@@ -128,22 +128,52 @@ func checkSource(container, item, source string) (arm.ID, error) {
 	return src, nil
 }
 
-// protect makes a new item.
-func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) (Job, error) {
-	if !strings.EqualFold(src.Subscription, v.sub()) { // ACT-06
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.sourceResourceId", "The VM is in another subscription than the vault %q.", v.Name).
-			WithHint("A VM is backed up to a vault of its own region and subscription.")
+// CheckProtect says whether a vault could protect a VM; nil is yes.
+func (s *Service) CheckProtect(ctx context.Context, vault, source string) error {
+	src, err := parseAs("resourceId", source, TypeVM)
+	if err != nil {
+		return err
+	}
+	if _, err := parseAs("vaultId", vault, TypeVault); err != nil {
+		return err
+	}
+	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	if err != nil {
+		return err
+	}
+	vm, err := s.machineFor(ctx, v, src)
+	if err != nil {
+		return err
+	}
+	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, unclaimed(tx, vm.ID, vm.Name) })
+	return err
+}
+
+// machineFor finds the machine that a vault is to protect (ACT-06: of its own
+// region and subscription).
+func (s *Service) machineFor(ctx context.Context, v Vault, src arm.ID) (VM, error) {
+	const member, advice = "properties.sourceResourceId", "A VM is backed up to a vault of its own region and subscription."
+	if !strings.EqualFold(src.Subscription, v.sub()) {
+		return VM{}, holdfast.Errorf(holdfast.Unsupported, member, "The VM is in another subscription than the vault %q.", v.Name).WithHint(advice)
 	}
 	vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
 	if err != nil {
-		return Job{}, err
+		return vm, err
 	}
-	if Location(vm.Location) != v.Location { // ACT-06
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.sourceResourceId", "The VM %q is in %s, the vault %q in %s.", vm.Name, vm.Location, v.Name, v.Location).
-			WithHint("A VM is backed up to a vault of its own region and subscription.")
+	if Location(vm.Location) != v.Location {
+		return vm, holdfast.Errorf(holdfast.Unsupported, member, "The VM %q is in %s, the vault %q in %s.", vm.Name, vm.Location, v.Name, v.Location).WithHint(advice)
 	}
 	if strings.ContainsAny(vm.Name, ";/\\") {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.sourceResourceId", "The VM's name %q has a character that cannot be part of a resource id.", vm.Name)
+		return vm, holdfast.Errorf(holdfast.Unsupported, member, "The VM's name %q has a character that cannot be part of a resource id.", vm.Name)
+	}
+	return vm, nil
+}
+
+// protect makes a new item.
+func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) (Job, error) {
+	vm, err := s.machineFor(ctx, v, src)
+	if err != nil {
+		return Job{}, err
 	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		p, err := policyOf(tx, v.ID, in.PolicyID)
@@ -165,10 +195,20 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 	})
 }
 
+// unclaimed is nil when no vault protects a VM.
+func unclaimed(tx *catalog.Tx, vm, name string) error {
+	held, _, err := catalog.Read[string](tx, claim(vm))
+	if err == nil {
+		return holdfast.Errorf(holdfast.Conflict, "properties.sourceResourceId", "The VM %q is already protected as %s.", name, held)
+	}
+	if holdfast.KindOf(err) == holdfast.NotFound {
+		return nil
+	}
+	return err
+}
+
 func claimVM(tx *catalog.Tx, i Item) error {
-	if held, _, err := catalog.Read[string](tx, claim(i.Source)); err == nil {
-		return holdfast.Errorf(holdfast.Conflict, "properties.sourceResourceId", "The VM %q is already protected as %s.", i.VM, held)
-	} else if holdfast.KindOf(err) != holdfast.NotFound {
+	if err := unclaimed(tx, i.Source, i.VM); err != nil {
 		return err
 	}
 	_, err := catalog.Write(tx, catalog.Resource{ID: claim(i.Source), Type: "Holdfast.Backup/claims", Parent: i.Vault}, i.ID)

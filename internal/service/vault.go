@@ -214,6 +214,21 @@ func (s *Service) Vaults(ctx context.Context, sub, group string) ([]Vault, error
 	})
 }
 
+// Usage says how many items and policies a vault has.
+func (s *Service) Usage(ctx context.Context, vault string) (items, policies int, err error) {
+	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) {
+		if _, err := findVault(tx, vault); err != nil {
+			return nil, err
+		}
+		if items, err = tx.Count(catalog.Query{Type: TypeItem, Parent: vault}); err != nil {
+			return nil, err
+		}
+		policies, err = tx.Count(catalog.Query{Type: TypePolicy, Parent: vault})
+		return nil, err
+	})
+	return items, policies, err
+}
+
 // DeleteVault forgets a vault that protects nothing. Its repository stays where
 // it is: bytes are deleted by nobody's accident.
 func (s *Service) DeleteVault(ctx context.Context, sub, group, name string) error {

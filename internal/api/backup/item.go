@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"errors"
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -195,4 +196,45 @@ func Status(i *service.Item) sdk.BackupStatusResponse {
 		ContainerName: to.Ptr("IaasVMContainer;" + name), ProtectedItemName: to.Ptr("VM;" + name), PolicyName: &i.Policy,
 		RegistrationStatus: to.Ptr("Registered"),
 	}
+}
+
+// PreValidateRequest is what backupPreValidateProtection asks.
+func PreValidateRequest(body []byte) (r sdk.PreValidateEnableBackupRequest, err error) {
+	if err := decode(body, &r); err != nil {
+		return r, err
+	}
+	if t := deref(r.ResourceType); t != sdk.DataSourceTypeVM {
+		return r, holdfast.Errorf(holdfast.Invalid, "resourceType", "resourceType is %q; only VM is known.", t)
+	}
+	return r, nil
+}
+
+// PreValidate says whether protection would be refused, and why.
+func PreValidate(refusal error) sdk.PreValidateEnableBackupResponse {
+	var e *holdfast.Error
+	if !errors.As(refusal, &e) {
+		return sdk.PreValidateEnableBackupResponse{Status: to.Ptr(sdk.ValidationStatusSucceeded)}
+	}
+	return sdk.PreValidateEnableBackupResponse{Status: to.Ptr(sdk.ValidationStatusFailed), ErrorCode: to.Ptr(string(e.Kind)), ErrorMessage: &e.Message, Recommendation: &e.Hint}
+}
+
+// DecodeFeature reads backupValidateFeatures: only backup of VMs is known.
+func DecodeFeature(body []byte) (known bool, err error) {
+	var r struct {
+		FeatureType string `json:"featureType"`
+	}
+	if err := decode(body, &r); err != nil {
+		return false, err
+	}
+	return r.FeatureType == "AzureVMResourceBackup", nil
+}
+
+// Feature says whether a feature is supported.
+func Feature(known bool) sdk.AzureVMResourceFeatureSupportResponse {
+	return sdk.AzureVMResourceFeatureSupportResponse{SupportStatus: to.Ptr(map[bool]sdk.SupportStatus{true: sdk.SupportStatusSupported, false: sdk.SupportStatusNotSupported}[known])}
+}
+
+// Usage is one line of a vault's usage summary.
+func Usage(name string, n int) *sdk.BackupManagementUsage {
+	return &sdk.BackupManagementUsage{Name: &sdk.NameInfo{Value: &name, LocalizedValue: &name}, CurrentValue: to.Ptr(int64(n)), Limit: to.Ptr(int64(-1)), Unit: to.Ptr(sdk.UsagesUnitCount)}
 }
