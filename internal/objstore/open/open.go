@@ -11,7 +11,8 @@
 //
 //	s3      endpoint   URL of the server; none = Amazon
 //	        region     none = us-east-1, or asked from Amazon
-//	        pathstyle  true | false: https://HOST/BUCKET instead of https://BUCKET.HOST
+//	        addressing path | host: https://HOST/BUCKET or https://BUCKET.HOST; none =
+//	                   host at Amazon, path elsewhere
 //	        lock       compliance | governance: the kind of object locks
 //	        credentials, profile   an AWS credentials file, and the section in it;
 //	                   none = AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and
@@ -28,7 +29,8 @@
 //	        credentials   a service account's key file; none =
 //	                   GOOGLE_APPLICATION_CREDENTIALS, gcloud, the machine's identity
 //
-// What is opened retries as package retry says.
+// What is opened retries as package retry says. A server's certificate is checked
+// against the system's authorities, and those in the file SSL_CERT_FILE.
 package open
 
 import (
@@ -91,7 +93,7 @@ func (l Location) open(ctx context.Context, create bool) (objstore.Store, error)
 }
 
 func (l Location) openS3(ctx context.Context) (objstore.Store, error) {
-	c := s3.Config{Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, PathStyle: l.PathStyle,
+	c := s3.Config{Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, Addressing: s3.Addressing(l.Addressing),
 		Governance: l.Lock == "governance"}
 	if l.Credentials != "" || l.Profile != "" {
 		creds, err := s3.FileCredentials(l.Credentials, l.Profile)

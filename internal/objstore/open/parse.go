@@ -33,7 +33,7 @@ type Location struct {
 
 	Endpoint    string
 	Region      string
-	PathStyle   bool
+	Addressing  string // of S3: path, host or ""
 	Lock        string // as written; "" = the strictest
 	Credentials string // name of a file
 	Profile     string
@@ -48,7 +48,7 @@ func (l Location) String() string { return l.raw }
 // parameters are the allowed ones by kind, with the values that one can have;
 // nil is any.
 var parameters = map[Kind]map[string][]string{
-	S3: {"endpoint": nil, "region": nil, "pathstyle": booleans, "lock": {"compliance", "governance"},
+	S3: {"endpoint": nil, "region": nil, "addressing": {"path", "host"}, "lock": {"compliance", "governance"},
 		"credentials": nil, "profile": nil},
 	AzBlob: {"endpoint": nil, "lock": {"locked", "unlocked"}, "credentials": nil},
 	GCS:    {"endpoint": nil, "lock": {"locked", "unlocked"}, "credentials": nil, "anonymous": booleans},
@@ -189,7 +189,7 @@ func (l *Location) query(raw string) error {
 	}
 	l.Endpoint, l.Region, l.Lock = q.Get("endpoint"), q.Get("region"), q.Get("lock")
 	l.Credentials, l.Profile = q.Get("credentials"), q.Get("profile")
-	l.PathStyle, l.Anonymous = q.Get("pathstyle") == "true", q.Get("anonymous") == "true"
+	l.Addressing, l.Anonymous = q.Get("addressing"), q.Get("anonymous") == "true"
 	return validEndpoint(l.Endpoint)
 }
 

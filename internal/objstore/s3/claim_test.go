@@ -53,7 +53,7 @@ func oldServer(t *testing.T, server string, refuse bool) (endpoint string, trans
 func openOld(t *testing.T, server string, refuse bool) *s3.Store {
 	t.Helper()
 	endpoint, transport := oldServer(t, server, refuse)
-	s := open(t, s3.Config{Endpoint: endpoint, Transport: transport, Bucket: newBucket(t, server, false), PathStyle: true})
+	s := open(t, s3.Config{Endpoint: endpoint, Transport: transport, Bucket: newBucket(t, server, false), Addressing: s3.ByPath})
 	if ok, err := s.ConditionalPut(t.Context()); ok || err != nil {
 		t.Fatalf("conditional put: %v, %v", ok, err)
 	}
@@ -84,7 +84,7 @@ func TestDeadClaim(t *testing.T) {
 	url := servertest.VersityGW(t)
 	endpoint, transport := oldServer(t, url, false)
 	bucket := newBucket(t, url, false)
-	s := open(t, s3.Config{Endpoint: endpoint, Transport: transport, Bucket: bucket, Prefix: "p", PathStyle: true})
+	s := open(t, s3.Config{Endpoint: endpoint, Transport: transport, Bucket: bucket, Prefix: "p", Addressing: s3.ByPath})
 	s.SetClaimTries(2)
 	ours := []byte("ours")
 	dead := fmt.Sprintf("p/+claim/%x.dead.%x", sha256.Sum256([]byte("p/name")), sha256.Sum256(ours))

@@ -43,9 +43,9 @@ type Config struct {
 	Bucket string
 	Prefix string // "a/b": keys are a/b/name; "" = the whole bucket
 
-	Endpoint  string // URL of the server, "https://host:port"; "" = Amazon
-	Region    string // "" = us-east-1 on servers with an Endpoint, else asked for
-	PathStyle bool   // https://host/bucket/key also where a virtual host could be used
+	Endpoint   string     // URL of the server, "https://host:port"; "" = Amazon
+	Region     string     // "" = us-east-1 on servers with an Endpoint, else asked for
+	Addressing Addressing // "" = the virtual host at Amazon, the path elsewhere
 	// Governance takes locks that a privileged user can break instead of
 	// compliance locks, which nobody can.
 	Governance bool
@@ -54,6 +54,15 @@ type Config struct {
 	Credentials *credentials.Credentials
 	Transport   http.RoundTripper // nil = package transport's
 }
+
+// Addressing is how a bucket stands in a URL.
+type Addressing string
+
+// The ways of addressing.
+const (
+	ByPath Addressing = "path" // https://host/bucket/key
+	ByHost Addressing = "host" // https://bucket.host/key
+)
 
 // Store is an objstore.Store in a bucket.
 type Store struct {
@@ -74,6 +83,9 @@ var _ objstore.Store = (*Store)(nil)
 // Open opens the bucket, which must exist. location is what String returns.
 func Open(ctx context.Context, c Config, location string) (*Store, error) {
 	s, err := newStore(c, location)
+	if err == nil {
+		err = s.signedIn()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("s3: open %s: %w", location, err)
 	}
@@ -111,8 +123,11 @@ func newStore(c Config, location string) (*Store, error) {
 	if c.Region == "" && c.Endpoint != "" {
 		opt.Region = "us-east-1"
 	}
-	if c.PathStyle {
+	switch c.Addressing {
+	case ByPath:
 		opt.BucketLookup = minio.BucketLookupPath
+	case ByHost:
+		opt.BucketLookup = minio.BucketLookupDNS
 	}
 	client, err := minio.New(host, &opt)
 	if err != nil {
@@ -129,6 +144,19 @@ func defaultCredentials() *credentials.Credentials {
 	return credentials.NewChainCredentials([]credentials.Provider{
 		&credentials.EnvAWS{}, &credentials.FileAWSCredentials{}, &credentials.IAM{},
 	})
+}
+
+// signedIn fails if there are no credentials: without, the client would go on
+// as nobody, and the server refuse in words of its own.
+func (s *Store) signedIn() error {
+	v, err := s.client.GetCreds()
+	if err != nil {
+		return fmt.Errorf("%w: credentials: %w", objstore.ErrPermission, err)
+	}
+	if v.AccessKeyID == "" {
+		return fmt.Errorf("%w: no credentials: neither AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, nor a credentials file, nor a role of this machine", objstore.ErrPermission)
+	}
+	return nil
 }
 
 // FileCredentials reads the section profile ("" = default) of an AWS credentials

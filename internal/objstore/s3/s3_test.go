@@ -2,7 +2,12 @@ package s3_test
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -17,7 +22,7 @@ import (
 
 // servers are the real ones that the store is tried against.
 var servers = map[string]func(testing.TB) string{
-	"versitygw": servertest.VersityGW,
+	"versitygw": func(t testing.TB) string { return servertest.VersityGW(t) },
 	"minio":     servertest.MinIO,
 }
 
@@ -68,7 +73,7 @@ func TestConformance(t *testing.T) {
 			t.Run("prefix", func(t *testing.T) {
 				bucket := newBucket(t, url, false)
 				objstoretest.Run(t, func(t *testing.T) objstore.Store {
-					return open(t, s3.Config{Endpoint: url, Bucket: bucket, PathStyle: true, Prefix: fmt.Sprintf("deep/%d", buckets.Add(1))})
+					return open(t, s3.Config{Endpoint: url, Bucket: bucket, Addressing: s3.ByPath, Prefix: fmt.Sprintf("deep/%d", buckets.Add(1))})
 				})
 			})
 			t.Run("lock", func(t *testing.T) {
@@ -81,5 +86,42 @@ func TestConformance(t *testing.T) {
 				})
 			})
 		})
+	}
+}
+
+// A server that knows its buckets by host name.
+func TestAddressingByHost(t *testing.T) {
+	t.Parallel()
+	url := servertest.VersityGW(t, "--virtual-domain", "s3.example")
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	var hosts sync.Map
+	s := open(t, s3.Config{Endpoint: "http://s3.example:" + port, Bucket: newBucket(t, url, false), Addressing: s3.ByHost,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			hosts.Store(address, true)
+			return new(net.Dialer).DialContext(ctx, network, "127.0.0.1:"+port)
+		}}})
+	if err := s.Put(t.Context(), "a/b", strings.NewReader("data"), objstore.PutOptions{}); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := s.Stat(t.Context(), "a/b"); err != nil || info.Size != 4 {
+		t.Fatalf("%+v, %v", info, err)
+	}
+	hosts.Range(func(host, _ any) bool {
+		if !strings.HasPrefix(host.(string), "bucket-") {
+			t.Errorf("asked %s", host)
+		}
+		return true
+	})
+}
+
+func TestNoCredentials(t *testing.T) {
+	t.Parallel()
+	none := credentials.NewStaticV4("", "", "")
+	_, err := s3.Open(t.Context(), s3.Config{Endpoint: "http://127.0.0.1:1", Bucket: "bucket", Credentials: none}, "s3://bucket")
+	if !errors.Is(err, objstore.ErrPermission) || !strings.Contains(err.Error(), "AWS_ACCESS_KEY_ID") {
+		t.Fatal(err)
 	}
 }

@@ -31,8 +31,9 @@ const (
 	AzureKey     = "Eby8vdM02xNOcqFlqUwJPLlmEtlCDXJ1OUzFT50uSRZ6IFsuFq2UVErCz4I6tq/K1SZFPTOtr/KBHBeksoGMGw=="
 )
 
-// VersityGW starts the S3 gateway versitygw with versioning, and returns its URL.
-func VersityGW(t testing.TB) string {
+// VersityGW starts the S3 gateway versitygw with versioning and further flags,
+// and returns its URL.
+func VersityGW(t testing.TB, flags ...string) string {
 	bin := find(t, "versitygw")
 	dir := t.TempDir()
 	for _, d := range []string{"data", "versions"} {
@@ -41,7 +42,8 @@ func VersityGW(t testing.TB) string {
 		}
 	}
 	return start(t, "http", func(address string) *exec.Cmd {
-		c := exec.Command(bin, "--port", address, "--quiet", "posix", "--versioning-dir", filepath.Join(dir, "versions"), filepath.Join(dir, "data"))
+		args := append([]string{"--port", address, "--quiet"}, flags...)
+		c := exec.Command(bin, append(args, "posix", "--versioning-dir", filepath.Join(dir, "versions"), filepath.Join(dir, "data"))...)
 		c.Env = append(os.Environ(), "ROOT_ACCESS_KEY_ID="+AccessKey, "ROOT_SECRET_ACCESS_KEY="+SecretKey)
 		return c
 	})
