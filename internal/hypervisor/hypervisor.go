@@ -127,10 +127,11 @@ type Host interface {
 	// must be running. *BitmapError names the first disk that does not hold.
 	RedefineCheckpoint(ctx context.Context, uuid, xml string, targets []string) error
 	// DropBitmaps removes from targets what is left of a checkpoint that libvirt
-	// does not know. The domain must be running.
+	// does not know; nothing left is no error. The domain must be running.
 	DropBitmaps(ctx context.Context, uuid, checkpoint string, targets []string) error
-	// DeleteCheckpoint forgets a checkpoint and removes its bitmaps; when the
-	// domain is shut off only libvirt's record goes. ErrNoCheckpoint.
+	// DeleteCheckpoint forgets a checkpoint and removes its bitmaps, those that
+	// are there; when the domain is shut off only libvirt's record goes.
+	// ErrNoCheckpoint.
 	DeleteCheckpoint(ctx context.Context, uuid, name string) error
 }
 

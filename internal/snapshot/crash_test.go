@@ -126,14 +126,14 @@ func (l *lab) reconcile() error {
 // busyWriter takes points of a file system that is being written all the time;
 // what was frozen must be whole.
 func busyWriter(l *lab) {
-	l.Sh(`cat >/tmp/writer <<'E'
-while [ ! -e /tmp/stop ]; do
+	l.Sh(`cat >/run/writer <<'E'
+while [ ! -e /run/stop ]; do
 	dd if=/dev/urandom of=/data/$((RANDOM % 8)) bs=64k count=$((1 + RANDOM % 20)) seek=$((RANDOM % 20)) conv=notrunc status=none
 	rm -f /data/$((RANDOM % 8))
 done
 E
-rm -f /tmp/stop; setsid busybox ash /tmp/writer >/dev/null 2>&1 </dev/null &`)
-	defer l.Sh("touch /tmp/stop")
+rm -f /run/stop; setsid busybox ash /run/writer >/dev/null 2>&1 </dev/null &`)
+	defer l.Sh("touch /run/stop")
 	for range 4 {
 		s := l.backup()
 		if s.Consistency != snapshot.FileSystem {

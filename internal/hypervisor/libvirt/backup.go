@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
@@ -267,26 +268,46 @@ func redefine(l *rpc.Libvirt, d rpc.Domain, x libvirtxml.DomainCheckpoint, targe
 	return l.DomainCheckpointCreateXML(d, doc, uint32(flags))
 }
 
-// DropBitmaps removes the bitmaps of a checkpoint that libvirt does not know,
-// by making it known, unvalidated, and deleting it.
+// DropBitmaps removes the bitmaps of a checkpoint that libvirt does not know.
 func (h *Host) DropBitmaps(ctx context.Context, id, checkpoint string, targets []string) error {
 	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
-		x := libvirtxml.DomainCheckpoint{Name: checkpoint, CreationTime: "1"}
-		c, err := redefine(l, d, x, targets, rpc.DomainCheckpointCreateRedefine)
-		if err != nil {
-			return err
-		}
-		err = l.DomainCheckpointDelete(c, 0)
-		if err != nil {
-			// A bitmap was not there: the record must not stay either.
-			l.DomainCheckpointDelete(c, rpc.DomainCheckpointDeleteMetadataOnly)
-		}
-		return err
+		return dropEach(l, d, checkpoint, targets)
 	})
 }
 
-// DeleteCheckpoint forgets a checkpoint and removes its bitmaps; of a domain
-// that is off, whose images QEMU does not hold open, only libvirt's record.
+// dropEach removes a checkpoint's bitmaps one disk at a time, by making it
+// known for that disk, unvalidated, and deleting it: libvirt deletes all of a
+// checkpoint's bitmaps or, when one is missing, none. A missing one is no error.
+func dropEach(l *rpc.Libvirt, d rpc.Domain, name string, targets []string) error {
+	for _, target := range targets {
+		x := libvirtxml.DomainCheckpoint{Name: name, CreationTime: "1"}
+		c, err := redefine(l, d, x, []string{target}, rpc.DomainCheckpointCreateRedefine)
+		if err != nil {
+			return err
+		}
+		if err := l.DomainCheckpointDelete(c, 0); err != nil && !noBitmap(err) {
+			return err
+		}
+	}
+	c, err := l.DomainCheckpointLookupByName(d, name, 0)
+	if errors.Is(classify(err), hypervisor.ErrNoCheckpoint) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	return l.DomainCheckpointDelete(c, rpc.DomainCheckpointDeleteMetadataOnly)
+}
+
+// noBitmap: libvirt says "bitmap 'NAME' not found in backing chain of 'TARGET'".
+func noBitmap(err error) bool {
+	var e rpc.Error
+	return errors.As(err, &e) && strings.Contains(e.Message, "not found in backing chain")
+}
+
+// DeleteCheckpoint forgets a checkpoint and removes its bitmaps, those that are
+// there; of a domain that is off, whose images QEMU does not hold open, only
+// libvirt's record goes.
 func (h *Host) DeleteCheckpoint(ctx context.Context, id, name string) error {
 	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
 		c, err := l.DomainCheckpointLookupByName(d, name, 0)
@@ -294,9 +315,30 @@ func (h *Host) DeleteCheckpoint(ctx context.Context, id, name string) error {
 			return err
 		}
 		err = l.DomainCheckpointDelete(c, 0)
-		if errors.Is(classify(err), hypervisor.ErrNotRunning) {
+		switch {
+		case errors.Is(classify(err), hypervisor.ErrNotRunning):
 			return l.DomainCheckpointDelete(c, rpc.DomainCheckpointDeleteMetadataOnly)
+		case noBitmap(err):
+			doc, err := l.DomainCheckpointGetXMLDesc(c, uint32(rpc.DomainCheckpointXMLNoDomain))
+			if err != nil {
+				return err
+			}
+			return dropEach(l, d, name, bitmapTargets(doc))
 		}
 		return err
 	})
+}
+
+// bitmapTargets lists the disks that a checkpoint tracks.
+func bitmapTargets(doc string) (targets []string) {
+	var x libvirtxml.DomainCheckpoint
+	if x.Unmarshal(doc) != nil || x.Disks == nil {
+		return nil
+	}
+	for _, d := range x.Disks.Disks {
+		if d.Checkpoint == "bitmap" {
+			targets = append(targets, d.Name)
+		}
+	}
+	return targets
 }

@@ -9,9 +9,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
 	"net/url"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
@@ -114,7 +116,8 @@ func call[T any](ctx context.Context, h *Host, f func(*rpc.Libvirt) (T, error)) 
 			return
 		}
 		v, err := f(conn)
-		if err != nil && !conn.IsConnected() {
+		if err != nil && lost(conn, err) {
+			h.forget(conn)
 			err = fmt.Errorf("%w: %s: %w", hypervisor.ErrUnreachable, h.uri.Redacted(), err)
 		}
 		done <- answer{v, classify(err)}
@@ -124,6 +127,21 @@ func call[T any](ctx context.Context, h *Host, f func(*rpc.Libvirt) (T, error)) 
 		return a.value, a.err
 	case <-ctx.Done():
 		return none, ctx.Err()
+	}
+}
+
+// lost says whether an error means that the connection is gone. The client
+// notices that by itself only when its reader gets to run.
+func lost(conn *rpc.Libvirt, err error) bool {
+	return !conn.IsConnected() || errors.As(err, new(*net.OpError)) || errors.Is(err, syscall.EINVAL)
+}
+
+// forget makes the next call connect anew.
+func (h *Host) forget(conn *rpc.Libvirt) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.conn == conn {
+		h.conn = nil
 	}
 }
 

@@ -172,8 +172,8 @@ func checkpoints(t *testing.T, g *guestlab.Guest) {
 	if err := begin(t, g, "three", "nothing"); err == nil {
 		t.Error("a backup since an unknown checkpoint began")
 	}
-	if err := g.Host.DropBitmaps(ctx, g.UUID, "stray", []string{"vda"}); err == nil {
-		t.Error("a bitmap that is not there was dropped")
+	if err := g.Host.DropBitmaps(ctx, g.UUID, "stray", []string{"vda"}); err != nil {
+		t.Errorf("drop what is not there: %v", err)
 	}
 	if names, err := g.Host.Checkpoints(ctx, g.UUID); err != nil || !slices.Equal(names, []string{"one"}) {
 		t.Errorf("checkpoints after a failed drop: %v, %v", names, err)
