@@ -2,6 +2,7 @@ package embedded_test
 
 import (
 	"bytes"
+	"crypto/tls"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -15,6 +16,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/embedded"
+	"holdfast/internal/matrix"
 )
 
 // refused is a request and the refusal that it gets.
@@ -92,6 +94,7 @@ func TestBadInputIsRefused(t *testing.T) {
 
 func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
 	t.Parallel()
+	matrix.Covers(t, "MGT-02")
 	s := dial(t, serve(t, newWorld(), t.TempDir()))
 	lab(t, s)
 	s.protect(t)
@@ -271,6 +274,45 @@ func TestMetadataShapes(t *testing.T) {
 	r.getJSON(t, base+"2022-09-01", "", &one)
 	if one.ResourceManager != r.env["HOLDFAST_ENDPOINT"] || one.Suffixes == nil {
 		t.Errorf("2022: %+v", one)
+	}
+}
+
+// TestOtherRegionIsRefused: a vault protects machines of its own region and
+// subscription only.
+func TestOtherRegionIsRefused(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "ACT-06")
+	s := dial(t, serve(t, newWorld(), t.TempDir()))
+	lab(t, s)
+	if code, out, _ := s.send(t, "PUT", "/subscriptions/"+s.sub+"/providers/Holdfast.Site/sites/site2?api-version=2026-11-01", `{"properties":{"uri":"qemu:///session","resourceGroup":"far"}}`); code != 201 {
+		t.Fatalf("second site: %d %v", code, out)
+	}
+	const far = "~V/backupFabrics/Azure/protectionContainers/IaasVMContainer%3Biaasvmcontainerv2%3Bfar%3Bweb/protectedItems/VM%3Biaasvmcontainerv2%3Bfar%3Bweb"
+	const body = `{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","policyId":"~V/backupPolicies/DefaultPolicy","sourceResourceId":"%s/resourceGroups/far/providers/Microsoft.Compute/virtualMachines/web"}}`
+	s.refuses(t, []refused{
+		{"other region", "PUT", far, fmt.Sprintf(body, "~S"), 409, "OperationNotAllowed", "is in site2"},
+		{"other subscription", "PUT", far, fmt.Sprintf(body, "/subscriptions/other"), 409, "OperationNotAllowed", "another subscription"},
+	})
+}
+
+// TestNoPlaintext: what does not speak TLS gets no answer of the API.
+func TestNoPlaintext(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "SEC-02")
+	r := serve(t, newWorld(), t.TempDir())
+	resp, err := http.Get(strings.Replace(r.env["HOLDFAST_ENDPOINT"], "https:", "http:", 1) + "/healthz")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil || resp.StatusCode != 400 || strings.Contains(string(b), "status") {
+		t.Errorf("plain HTTP: %d %s, %v", resp.StatusCode, b, err)
+	}
+	old := tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // this is what must be refused
+	if c, err := tls.Dial("tcp", strings.TrimPrefix(r.env["HOLDFAST_ENDPOINT"], "https://"), &old); err == nil {
+		c.Close()
+		t.Error("TLS 1.1 is spoken")
 	}
 }
 

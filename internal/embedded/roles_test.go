@@ -12,6 +12,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/internal/authz"
+	"holdfast/internal/matrix"
 	"holdfast/internal/server"
 )
 
@@ -67,6 +68,7 @@ func (r *running) as(t *testing.T, bearer, method, path, body string) (int, stri
 // actions say so.
 func TestRolesByOperationAndScope(t *testing.T) {
 	t.Parallel()
+	matrix.Covers(t, "RPT-23")
 	s := dial(t, serve(t, newWorld(), t.TempDir()))
 	lab(t, s)
 	group := "/subscriptions/" + s.sub + "/resourceGroups/lab"

@@ -144,7 +144,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	// The client outlives ctx: Stop ends it.
 	r.river, err = river.NewClient(driver, &river.Config{
 		Queues: queues, Workers: workers, Logger: quiet(r.cfg.Log),
-		JobTimeout:        -1,
+		JobTimeout: -1,
 		// A new job is announced; a second is for the one whose news was lost.
 		FetchPollInterval: time.Second, FetchCooldown: 50 * time.Millisecond,
 	})

@@ -4,7 +4,7 @@ package matrix
 
 var scenarios = []Row{
 	{
-		ID: "SCN-01", Subject: "whole VM", Verdict: Supported, Open: "issue 8",
+		ID: "SCN-01", Subject: "whole VM", Verdict: Supported, In: []string{"mover/backup", "mover/restore"}, Open: "issue 8",
 		Stance: "The whole VM is backed up without an agent of its own; it comes back as a new VM, as disks, as replaced disks of an unencrypted managed VM, or as files.",
 		Must:   "Backs the whole VM up through libvirt and the guest agent that is there; each of the four ways back is shown on a real VM.",
 	},
@@ -47,7 +47,7 @@ var actions = []Row{
 		Must:   "Cancel in the snapshot phase stops the job and leaves nothing; in the transfer phase it is refused.",
 	},
 	{
-		ID: "ACT-06", Subject: "other region or subscription", Verdict: NotSupported, Lift: true, Open: "issue 6",
+		ID: "ACT-06", Subject: "other region or subscription", Verdict: NotSupported, Lift: true, In: []string{"service"}, Open: "issue 6",
 		Stance: "A VM is backed up only to a vault of its own region and subscription.",
 		Must:   "Protection is refused when VM and vault differ in region or subscription.",
 	},
@@ -67,7 +67,7 @@ var actions = []Row{
 		Must:   "Two a day are taken, a third is refused.",
 	},
 	{
-		ID: "ACT-10", Subject: "monthly and yearly schedules", Verdict: NotSupported, Open: "issue 6",
+		ID: "ACT-10", Subject: "monthly and yearly schedules", Verdict: NotSupported, In: []string{"policy"}, Open: "issue 6",
 		Stance: "VM backups are scheduled daily or weekly only; monthly and yearly are retentions of those.",
 		Must:   "Other schedule kinds are refused; monthly and yearly retention works in absolute and relative form.",
 	},

@@ -114,7 +114,7 @@ var restorePoints = []Row{
 		Must:   "Supported.",
 	},
 	{
-		ID: "RPT-23", Subject: "role-based access", Verdict: Supported, Open: "issue 5",
+		ID: "RPT-23", Subject: "role-based access", Verdict: Supported, In: []string{"authz", "server"},
 		Stance: "Supported.",
 		Must:   "Roles are checked on every operation.",
 	},

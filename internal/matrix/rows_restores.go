@@ -9,7 +9,7 @@ var retention = []Row{
 		Must:   "The limit is enforced; listing, pruning and restoring stay fast at 9,999.",
 	},
 	{
-		ID: "FRQ-02", Subject: "longest retention", Verdict: Limit, Open: "issue 6",
+		ID: "FRQ-02", Subject: "longest retention", Verdict: Limit, In: []string{"policy", "service"}, Open: "issue 6",
 		Stance: "A point expires after 99 years at most.",
 		Must:   "99 years are taken, 100 refused; the dates are right across leap years.",
 	},
@@ -34,7 +34,7 @@ var retention = []Row{
 		Must:   "All four on one policy; a point stays while any of them holds it.",
 	},
 	{
-		ID: "FRQ-07", Subject: "retention and frequency", Verdict: Limit, Open: "issue 6",
+		ID: "FRQ-07", Subject: "retention and frequency", Verdict: Limit, In: []string{"policy"},
 		Stance: "The longest retention follows from the frequency.",
 		Must:   "A policy's points are counted over its tags; more than 9,999 are refused, and the error says how many.",
 	},
@@ -47,12 +47,12 @@ var retention = []Row{
 
 var restoreMethods = []Row{
 	{
-		ID: "RST-01", Subject: "create a VM", Verdict: Supported, Open: "issue 8",
+		ID: "RST-01", Subject: "create a VM", Verdict: Supported, In: []string{"service", "mover/restore"}, Open: "issue 8",
 		Stance: "A new VM from a point: name, resource group, network and staging account are chosen, the region is the same.",
 		Must:   "A new running domain with the chosen name, network and pool; another region is refused.",
 	},
 	{
-		ID: "RST-02", Subject: "restore disks", Verdict: Supported, Open: "issue 8",
+		ID: "RST-02", Subject: "restore disks", Verdict: Supported, In: []string{"service", "mover/restore"}, Open: "issue 8",
 		Stance: "Disks come back to a resource group with a template that makes a VM, or are attached to one.",
 		Must:   "Disks are written as volumes, with an ARM template and the domain XML; the template deploys with parameters, and a disk can be attached to a running VM.",
 	},
@@ -113,7 +113,7 @@ var management = []Row{
 		Must:   "Refused, apart from RST-04.",
 	},
 	{
-		ID: "MGT-02", Subject: "restore over a VM", Verdict: NotSupported, Open: "issue 8",
+		ID: "MGT-02", Subject: "restore over a VM", Verdict: NotSupported, In: []string{"service"},
 		Stance: "An existing VM isn't restored over; its disks are replaced.",
 		Must:   "Creating a VM under a name that exists is refused, and the error points to replacing disks.",
 	},
@@ -143,7 +143,7 @@ var management = []Row{
 		Must:   "Restores outside the pool; converting moves it in, and the template deploys.",
 	},
 	{
-		ID: "MGT-08", Subject: "deleted VM", Verdict: Supported, Open: "issue 8",
+		ID: "MGT-08", Subject: "deleted VM", Verdict: Supported, In: []string{"mover/restore"}, Open: "issue 8",
 		Stance: "A VM that was deleted can be restored.",
 		Must:   "Domain and disks are deleted, restored and booted.",
 	},

@@ -9,7 +9,7 @@ var security = []Row{
 		Must:   "TLS 1.2 or later with AES-256 suites between all parts.",
 	},
 	{
-		ID: "SEC-02", Subject: "HTTPS", Verdict: Supported, Open: "issue 5",
+		ID: "SEC-02", Subject: "HTTPS", Verdict: Supported, In: []string{"embedded"},
 		Stance: "Backup data travels over HTTPS.",
 		Must:   "There is no plaintext listener beyond loopback.",
 	},

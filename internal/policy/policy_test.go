@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/matrix"
 	"holdfast/internal/policy"
 )
 
@@ -22,6 +23,7 @@ func TestDefaultsAreValid(t *testing.T) {
 
 func TestRules(t *testing.T) {
 	t.Parallel()
+	matrix.Covers(t, "ACT-10", "FRQ-02", "FRQ-07")
 	all := policy.Defaults(time.Now())
 	for _, c := range []struct {
 		of, path, value string // the default policy with one member set
