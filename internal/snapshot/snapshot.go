@@ -121,6 +121,10 @@ type Snapshot struct {
 	Domain    hypervisor.Domain
 	Disks     []Disk
 	Warnings  []string
+	// NVRAM holds UEFI's variables, TPM the files of swtpm's state directory
+	// (hypervisor.TPM.StatePath); nil without.
+	NVRAM []byte
+	TPM   []File
 	// Scripts is what the guest's own scripts said, in order.
 	Scripts []ScriptRun
 

@@ -53,6 +53,7 @@ func Take(ctx context.Context, r Request) (*Snapshot, error) {
 	if err := run(ctx); err != nil {
 		return nil, errors.Join(err, t.abandon(ctx))
 	}
+	t.firmware()
 	return t.snap, nil
 }
 
