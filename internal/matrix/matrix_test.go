@@ -52,6 +52,9 @@ func TestEveryRowOfTheDocumentsIsThereOnce(t *testing.T) {
 
 // A row is either open or enforced somewhere and shown by a test.
 func TestRowsAreOpenOrEnforcedAndShown(t *testing.T) {
+	if *update {
+		return // the list of tests per row in this binary is the old one
+	}
 	t.Parallel()
 	for _, r := range Rows() {
 		if r.Open == "" && len(r.Tests()) == 0 {

@@ -4,7 +4,7 @@ package matrix
 
 var scenarios = []Row{
 	{
-		ID: "SCN-01", Subject: "whole VM", Verdict: Supported, In: []string{"mover/backup", "mover/restore"}, Open: "issue 8",
+		ID: "SCN-01", Subject: "whole VM", Verdict: Supported, In: []string{"mover/backup", "mover/restore"}, Open: "issue 8, file restore",
 		Stance: "The whole VM is backed up without an agent of its own; it comes back as a new VM, as disks, as replaced disks of an unencrypted managed VM, or as files.",
 		Must:   "Backs the whole VM up through libvirt and the guest agent that is there; each of the four ways back is shown on a real VM.",
 	},

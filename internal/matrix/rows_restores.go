@@ -143,7 +143,7 @@ var management = []Row{
 		Must:   "Restores outside the pool; converting moves it in, and the template deploys.",
 	},
 	{
-		ID: "MGT-08", Subject: "deleted VM", Verdict: Supported, In: []string{"mover/restore"}, Open: "issue 8",
+		ID: "MGT-08", Subject: "deleted VM", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "A VM that was deleted can be restored.",
 		Must:   "Domain and disks are deleted, restored and booted.",
 	},
