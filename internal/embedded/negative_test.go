@@ -277,6 +277,25 @@ func TestMetadataShapes(t *testing.T) {
 	}
 }
 
+// TestReplacedMachine: a machine of the same name that is another one is not
+// backed up by accident, and is when its owner says so.
+func TestReplacedMachine(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	s.job(t, s.backupNow(t))
+	w.mu.Lock()
+	w.vms[0].UUID = "u-new"
+	w.mu.Unlock()
+	s.refuses(t, []refused{{"another machine", "POST", "~I/backup", `{"properties":{"objectType":"IaasVMBackupRequest"}}`, 409, "Conflict", "Protect it again"}})
+	s.protect(t)
+	if j := s.job(t, s.backupNow(t)); *j.Status != "Completed" || len(s.points(t)) != 2 || w.backups[1].VM.UUID != "u-new" || w.backups[1].Series != w.backups[0].Series {
+		t.Errorf("after protecting again: %+v, %+v", j, w.backups)
+	}
+}
+
 // TestOtherRegionIsRefused: a vault protects machines of its own region and
 // subscription only.
 func TestOtherRegionIsRefused(t *testing.T) {

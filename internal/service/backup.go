@@ -84,7 +84,7 @@ func (s *Service) machineOf(ctx context.Context, i Item) (VM, error) {
 	}
 	if vm.UUID != i.UUID {
 		return vm, holdfast.Errorf(holdfast.Conflict, i.VM, "The VM %q is another machine now (UUID %s); the protected one had UUID %s.", i.VM, vm.UUID, i.UUID).
-			WithHint("Stop this protection, and protect the new machine under a name of its own.")
+			WithHint("Protect it again to go on with this machine under the same history.")
 	}
 	return vm, nil
 }

@@ -227,16 +227,14 @@ func checkExclusion(e *Exclusion, disks []holdfast.DiskFact) error {
 	return nil
 }
 
-// changeItem gives an item another policy, resumes it or stops it.
+// changeItem gives an item another policy, resumes it or stops it. Protecting a
+// name again whose machine was replaced (restored under its old name, perhaps)
+// goes on with the new machine and the old history.
 func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, error) {
-	var disks []holdfast.DiskFact
-	if in.Exclusion != nil {
-		src := idOf(i.Source)
-		vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
-		if err != nil {
-			return Job{}, err
-		}
-		disks = vm.Disks
+	src := idOf(i.Source)
+	vm, vmErr := s.VM(ctx, src.Subscription, src.Group, src.Name())
+	if vmErr != nil && in.Exclusion != nil {
+		return Job{}, vmErr // a policy can change while the machine is away, a choice of its disks cannot
 	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, i.ID)
@@ -260,10 +258,13 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 		if err != nil {
 			return Job{}, err
 		}
-		if err := checkExclusion(in.Exclusion, disks); err != nil {
+		if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
 			return Job{}, err
 		}
 		i.Held, i.Policy = Active, p.Name
+		if vmErr == nil {
+			i.UUID = vm.UUID
+		}
 		if in.Exclusion != nil || in.Reset {
 			i.Exclusion = in.Exclusion
 		}
