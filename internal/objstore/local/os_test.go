@@ -3,6 +3,7 @@ package local_test
 import (
 	"bytes"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -25,6 +26,20 @@ func mustPut(t *testing.T, s objstore.Store, name string, size int) {
 	if err := put(t, s, name, size); err != nil {
 		t.Fatal(err)
 	}
+}
+
+func content(t *testing.T, s objstore.Store, name string) string {
+	t.Helper()
+	r, err := s.Get(t.Context(), name, 0, -1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	data, err := io.ReadAll(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(data)
 }
 
 func list(t *testing.T, s objstore.Store) (names []string) {

@@ -19,7 +19,10 @@ const Stall = 90 * time.Second
 
 // New returns a transport for one store. Proxies are taken from the
 // environment, as net/http does.
-func New() *http.Transport {
+func New() *http.Transport { return stalling(Stall) }
+
+// stalling returns a transport with another limit than Stall.
+func stalling(limit time.Duration) *http.Transport {
 	dialer := &net.Dialer{Timeout: 15 * time.Second, KeepAlive: 30 * time.Second}
 	return &http.Transport{
 		Proxy: http.ProxyFromEnvironment,
@@ -28,11 +31,11 @@ func New() *http.Transport {
 			if err != nil {
 				return nil, err
 			}
-			return stallConn{c}, nil
+			return stallConn{c, limit}, nil
 		},
 		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
 		TLSHandshakeTimeout:   15 * time.Second,
-		ResponseHeaderTimeout: Stall,
+		ResponseHeaderTimeout: limit,
 		ExpectContinueTimeout: time.Second,
 		IdleConnTimeout:       60 * time.Second,
 		MaxIdleConns:          256,
@@ -43,18 +46,23 @@ func New() *http.Transport {
 	}
 }
 
-// stallConn gives every read and write its own deadline.
-type stallConn struct{ net.Conn }
+// stallConn gives every read and write its own deadline. The client always waits
+// for an answer, also while it still sends the request: so a write moves the
+// deadline of that read too.
+type stallConn struct {
+	net.Conn
+	limit time.Duration
+}
 
 func (c stallConn) Read(p []byte) (int, error) {
-	if err := c.SetReadDeadline(time.Now().Add(Stall)); err != nil {
+	if err := c.SetReadDeadline(time.Now().Add(c.limit)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Read(p)
 }
 
 func (c stallConn) Write(p []byte) (int, error) {
-	if err := c.SetWriteDeadline(time.Now().Add(Stall)); err != nil {
+	if err := c.SetDeadline(time.Now().Add(c.limit)); err != nil {
 		return 0, err
 	}
 	return c.Conn.Write(p)
