@@ -67,6 +67,14 @@ func (g *Guest) domain(o Options, image string) string {
 // serial is the serial number of the i-th disk, by which the guest knows it.
 func serial(i int) string { return fmt.Sprintf("disk%02d", i) }
 
+// letters counts disks as Linux does: a, b, … z, aa, ab, …
+func letters(n int) string {
+	if n < 26 {
+		return string(rune('a' + n))
+	}
+	return letters(n/26-1) + letters(n%26)
+}
+
 // prefixes of target names by bus.
 var prefixes = map[string]string{"virtio": "vd", "scsi": "sd", "sata": "sd"}
 
@@ -90,7 +98,7 @@ func (g *Guest) disk(name string, d Disk, fresh bool, next map[string]int) strin
 	}
 	g.Disks = append(g.Disks, path)
 	prefix := prefixes[d.Bus]
-	target := prefix + string(rune('a'+next[prefix]))
+	target := prefix + letters(next[prefix])
 	next[prefix]++
 	return fmt.Sprintf(`<disk type='file' device='disk'><driver name='qemu' type='%s' discard='unmap'/><source file='%s'/><target dev='%s' bus='%s'/><serial>%s</serial></disk>`,
 		d.Format, path, target, d.Bus, name)
