@@ -17,5 +17,5 @@ func main() { os.Exit(cli.Run(cli.Root(commands()...), os.Args[1:])) }
 
 // commands are those that do not speak to a server.
 func commands() []*cobra.Command {
-	return []*cobra.Command{serveCommand(), watchdogCommand(), repository.Command()}
+	return []*cobra.Command{serveCommand(), catalogCommand(), watchdogCommand(), repository.Command()}
 }

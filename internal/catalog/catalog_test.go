@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"sync"
 	"testing"
@@ -177,4 +179,33 @@ func TestNewestFirst(t *testing.T) {
 		}
 		return nil
 	})
+}
+
+func TestBackup(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	path, to := filepath.Join(dir, "catalog.db"), filepath.Join(dir, "copy.db")
+	c := open(t, path, clock.System)
+	put(t, c, "/a", "t", "/", 7)
+	if err := catalog.Backup(t.Context(), path, to); err != nil { // while c is open
+		t.Fatal(err)
+	}
+	put(t, c, "/a", "t", "/", 8)
+	copied := open(t, to, clock.System)
+	_ = copied.View(t.Context(), func(tx *catalog.Tx) error {
+		if v, _, err := catalog.Read[thing](tx, "/a"); err != nil || v.N != 7 {
+			t.Errorf("the copy has %+v, %v", v, err)
+		}
+		return nil
+	})
+	info, err := os.Stat(to)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the copy's mode: %v, %v", info, err)
+	}
+	if err := catalog.Backup(t.Context(), path, to); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("an older copy was overwritten: %v", err)
+	}
+	if err := catalog.Backup(t.Context(), filepath.Join(dir, "none"), to+"2"); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("backup of nothing: %v", err)
+	}
 }
