@@ -37,7 +37,7 @@ var axisDisks = []struct{ target, format, bus string }{
 }
 
 const (
-	axisMiB   = 24 // size of each disk
+	axisMiB   = 8 // size of each disk
 	tracked   = "vdb sda sdc"
 	untracked = "vdc sdb sdd"
 )
@@ -70,8 +70,9 @@ func TestAxis(t *testing.T) {
 		{"disk added", (*axis).attach, all, snapshot.FileSystem, ""},
 		{"disk removed", (*axis).detach, all, snapshot.FileSystem, ""},
 		{"scratch full", (*axis).fillScratch, all, snapshot.FileSystem, ""},
-		{"shut down", (*axis).shutDown, all, snapshot.Crash, ""},
+		{"shut down", (*axis).shutDownAndCopy, all, snapshot.Crash, ""},
 		{"written while off", (*axis).writeOff, all, snapshot.Crash, ""},
+		{"older copy put back", (*axis).putBack, all, snapshot.Crash, ""},
 		{"defined again", (*axis).defineAgain, all, snapshot.FileSystem, ""},
 		{"bitmap deleted", (*axis).deleteBitmap, "sda sdc", snapshot.FileSystem, "bitmap is missing"},
 		{"after it", (*axis).writeAll, all, snapshot.FileSystem, ""},
@@ -242,6 +243,20 @@ func (a *axis) shutDown() {
 	a.t.Helper()
 	a.writeAll()
 	a.Shutdown()
+}
+
+// shutDownAndCopy keeps a copy of vdb of that moment.
+func (a *axis) shutDownAndCopy() {
+	a.t.Helper()
+	a.shutDown()
+	a.host("cp", a.Disks[1], filepath.Join(a.Dir, "older"))
+}
+
+// putBack writes that copy into vdb's file. Its bitmap is as old as it is, and
+// does not know what was changed for the last point.
+func (a *axis) putBack() {
+	a.t.Helper()
+	a.host("cp", filepath.Join(a.Dir, "older"), a.Disks[1])
 }
 
 // writeOff writes with QEMU's own tool, which keeps the bitmaps.

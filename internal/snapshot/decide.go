@@ -14,11 +14,12 @@ import (
 // planned is one disk and what will be done with it.
 type planned struct {
 	disk        hypervisor.Disk
-	track       bool   // the new checkpoint records its writes
-	incremental bool   // read since Request.Last
-	reason      string // why not incremental
-	base        int64  // size at Request.Last, bytes
-	scratch     string // path
+	track       bool    // the new checkpoint records its writes
+	incremental bool    // read since Request.Last
+	reason      string  // why not incremental
+	base        int64   // size at Request.Last, bytes
+	also        []Range // changed since it, whatever the bitmap says
+	scratch     string  // path
 }
 
 // changeID identifies the image that a target is: path and, where it is a file
@@ -79,26 +80,28 @@ func (t *taken) classify(ctx context.Context) {
 			continue
 		}
 		p.track = true
-		p.incremental, p.base, p.reason = since(t.r.Last, p.disk)
+		p.since(t.r.Last)
 	}
 }
 
 // since compares a disk with what the last checkpoint tracked.
-func since(last *Checkpoint, d hypervisor.Disk) (ok bool, base int64, reason string) {
+func (p *planned) since(last *Checkpoint) {
 	if last == nil {
-		return false, 0, "no earlier point has a checkpoint"
+		p.reason = "no earlier point has a checkpoint"
+		return
 	}
-	i := slices.IndexFunc(last.Disks, func(c CheckpointDisk) bool { return c.Target == d.Target })
+	i := slices.IndexFunc(last.Disks, func(c CheckpointDisk) bool { return c.Target == p.disk.Target })
 	if i < 0 {
-		return false, 0, "the last checkpoint did not track this disk"
+		p.reason = "the last checkpoint did not track this disk"
+		return
 	}
 	switch c := last.Disks[i]; {
-	case c.ChangeID != changeID(d):
-		return false, 0, "it is another image than at the last point"
-	case d.Size < c.Size:
-		return false, 0, fmt.Sprintf("it shrank from %d to %d bytes", c.Size, d.Size)
+	case c.ChangeID != changeID(p.disk):
+		p.reason = "it is another image than at the last point"
+	case p.disk.Size < c.Size:
+		p.reason = fmt.Sprintf("it shrank from %d to %d bytes", c.Size, p.disk.Size)
 	default:
-		return true, c.Size, ""
+		p.incremental, p.base, p.also = true, c.Size, c.Also
 	}
 }
 

@@ -35,8 +35,8 @@ func stampOf(path string) (stamp, error) {
 // keep the user from starting it: Check tells afterwards whether that happened.
 //
 // No checkpoint can be made without QEMU. The last one's bitmaps go on
-// recording, so this point keeps it: what they hold is changed since the last
-// point, and so since this one.
+// recording, so this point keeps it: a block that they do not hold later, and
+// did not hold now, is in this point as it was in the last and will be then.
 func (t *taken) offline(ctx context.Context) error {
 	t.snap.Time = time.Now().UTC()
 	t.snap.Reason = "the virtual machine is off"
@@ -58,12 +58,17 @@ func (t *taken) offline(ctx context.Context) error {
 		}
 		p.disk.Size = c[0].Size
 		t.decideOffline(p, c)
-		if p.incremental {
-			kept = append(kept, CheckpointDisk{Target: p.disk.Target, ChangeID: changeID(p.disk), Size: p.base})
-		}
 		if err := t.serve(ctx, *p); err != nil {
 			return err
 		}
+		if !p.incremental {
+			continue
+		}
+		also, err := changed(ctx, t.snap.Disks[len(t.snap.Disks)-1].Source, maxRanges)
+		if err != nil {
+			return err
+		}
+		kept = append(kept, CheckpointDisk{Target: p.disk.Target, ChangeID: changeID(p.disk), Size: p.base, Also: also})
 	}
 	if len(kept) > 0 {
 		t.snap.Checkpoint = &Checkpoint{Name: t.r.Last.Name, XML: t.r.Last.XML, Disks: kept}
@@ -77,7 +82,7 @@ func (t *taken) decideOffline(p *planned, c chain) {
 		p.reason = p.disk.Format + " images cannot record changes"
 		return
 	}
-	if p.incremental, p.base, p.reason = since(t.r.Last, p.disk); p.incremental {
+	if p.since(t.r.Last); p.incremental {
 		p.incremental, p.reason = c.usable(t.r.Last.Name)
 	}
 }

@@ -44,18 +44,19 @@ func TestSince(t *testing.T) {
 		{"new disk", last, func(d *hypervisor.Disk) { d.Target = "vdc" }, false, "did not track"},
 		{"another image", last, func(d *hypervisor.Disk) { d.Path = copied }, false, "another image"},
 	} {
-		d := d
-		c.change(&d)
-		ok, base, reason := since(c.last, d)
-		if ok != c.ok || !strings.Contains(reason, c.reason) || ok != (reason == "") || ok && base != 100 {
-			t.Errorf("%s: %v, %d, %q", c.name, ok, base, reason)
+		p := planned{disk: d}
+		c.change(&p.disk)
+		p.since(c.last)
+		if p.incremental != c.ok || !strings.Contains(p.reason, c.reason) || p.incremental == (p.reason != "") || c.ok && p.base != 100 {
+			t.Errorf("%s: %+v", c.name, p)
 		}
 	}
 	// A copy renamed over the image has its path and not its inode.
 	if err := os.Rename(copied, path); err != nil {
 		t.Fatal(err)
 	}
-	if ok, _, _ := since(last, d); ok {
+	p := planned{disk: d}
+	if p.since(last); p.incremental {
 		t.Error("a copy renamed over the image counts as the image")
 	}
 }
@@ -100,22 +101,65 @@ func FuzzChain(f *testing.F) {
 	})
 }
 
-func TestClamp(t *testing.T) {
+func TestDoubts(t *testing.T) {
 	t.Parallel()
 	same := func(off, n int64) disk.Extent { return disk.Extent{Offset: off, Length: n, Kind: disk.Same} }
 	data := func(off, n int64) disk.Extent { return disk.Extent{Offset: off, Length: n, Kind: disk.Data} }
 	for _, c := range []struct {
+		also []Range
 		e    disk.Extent
 		want []disk.Extent
 	}{
-		{same(0, 10), []disk.Extent{same(0, 10)}},
-		{same(0, 100), []disk.Extent{same(0, 100)}},
-		{same(90, 20), []disk.Extent{same(90, 10), data(100, 10)}},
-		{same(100, 20), []disk.Extent{data(100, 20)}},
-		{data(90, 20), []disk.Extent{data(90, 20)}},
+		{nil, same(0, 10), []disk.Extent{same(0, 10)}},
+		{nil, same(0, 100), []disk.Extent{same(0, 100)}},
+		{nil, same(90, 20), []disk.Extent{same(90, 10), data(100, 10)}},
+		{nil, same(100, 20), []disk.Extent{data(100, 20)}},
+		{nil, same(110, 20), []disk.Extent{data(110, 20)}},
+		{nil, data(90, 20), []disk.Extent{data(90, 20)}},
+		{[]Range{{0, 5}, {10, 5}}, same(0, 20), []disk.Extent{data(0, 5), same(5, 5), data(10, 5), same(15, 5)}},
+		{[]Range{{0, 5}, {10, 5}}, same(12, 8), []disk.Extent{data(12, 3), same(15, 5)}},
+		{[]Range{{95, 20}}, same(90, 20), []disk.Extent{same(90, 5), data(95, 5), data(100, 10)}},
+		{[]Range{{0, 50}}, same(10, 10), []disk.Extent{data(10, 10)}},
 	} {
-		if got := clamp(c.e, 100); !slices.Equal(got, c.want) {
-			t.Errorf("%+v: %+v, want %+v", c.e, got, c.want)
+		d := doubts{100, c.also}
+		if got := d.apply(c.e); !slices.Equal(got, c.want) {
+			t.Errorf("%+v doubting %v: %+v, want %+v", c.e, c.also, got, c.want)
+		}
+	}
+}
+
+// TestChangedCoversWhatChanged makes random maps: the ranges cover every change,
+// in order, within the bound, and doubting them leaves no such block unread.
+func TestChangedCoversWhatChanged(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(4, 2))
+	for range 300 {
+		m := memory{data: make([]byte, 1000)}
+		for at := int64(0); at < 1000; {
+			n := min(1+random.Int64N(30), 1000-at)
+			m.extents = append(m.extents, disk.Extent{Offset: at, Length: n, Kind: disk.Kind(random.IntN(3))})
+			at += n
+		}
+		most := 1 + random.IntN(20)
+		also, err := changed(t.Context(), m, most)
+		if err != nil || len(also) > most {
+			t.Fatalf("%d ranges of %d, %v", len(also), most, err)
+		}
+		d := doubts{1000, also}
+		var got [1000]disk.Kind
+		for at := int64(0); at < 1000; at += 100 { // a bitmap that knows of nothing
+			for _, e := range d.apply(disk.Extent{Offset: at, Length: 100, Kind: disk.Same}) {
+				for i := e.Offset; i < e.End(); i++ {
+					got[i] = e.Kind
+				}
+			}
+		}
+		for _, e := range m.extents {
+			for i := e.Offset; e.Kind != disk.Same && i < e.End(); i++ {
+				if got[i] != disk.Data {
+					t.Fatalf("byte %d has changed and is not read; ranges %v", i, also)
+				}
+			}
 		}
 	}
 }

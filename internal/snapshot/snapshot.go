@@ -106,6 +106,11 @@ type CheckpointDisk struct {
 	// another disk, whatever its bitmaps say.
 	ChangeID string `json:"changeId"`
 	Size     int64  `json:"size"` // bytes, virtual, at the checkpoint
+	// Also is what had changed since the checkpoint at a later point that kept
+	// it (of a machine that is off). The next read takes it whatever the bitmap
+	// says: if the image is then an older copy of itself, put in place by hand,
+	// its bitmap is older too and does not know of these changes.
+	Also []Range `json:"also,omitempty"`
 }
 
 // Snapshot is one frozen moment, open for reading until Release.

@@ -42,17 +42,17 @@ func (t *taken) open(p planned, socket, export, bitmap string) error {
 	}
 	t.snap.Disks = append(t.snap.Disks, Disk{
 		Target: p.disk.Target, Size: src.Size(), Incremental: p.incremental, Reason: p.reason,
-		Source: &source{Source: src, take: t, base: p.base},
+		Source: &source{Source: src, take: t, doubts: doubts{p.base, p.also}},
 	})
 	return nil
 }
 
 // source is a disk of the snapshot. It fails with the snapshot's own reason
-// when the snapshot has ended, and knows nothing to be Same past the base.
+// when the snapshot has ended, and calls nothing unchanged that is in doubt.
 type source struct {
 	disk.Source
-	take *taken
-	base int64 // size of the base, bytes
+	take   *taken
+	doubts doubts
 }
 
 // why puts the snapshot's end before what the wire said of it.
@@ -72,35 +72,20 @@ func (s *source) ReadAt(p []byte, off int64) (int, error) {
 	return n, s.why(err)
 }
 
-// Extents streams the disk's map. What a grown disk has past its old size was
-// never recorded, so it is read.
+// Extents streams the disk's map.
 func (s *source) Extents(ctx context.Context) iter.Seq2[disk.Extent, error] {
 	return func(yield func(disk.Extent, error) bool) {
+		d := s.doubts
 		for e, err := range s.Source.Extents(ctx) {
 			if err != nil {
 				yield(disk.Extent{}, s.why(err))
 				return
 			}
-			for _, part := range clamp(e, s.base) {
+			for _, part := range d.apply(e) {
 				if !yield(part, nil) {
 					return
 				}
 			}
 		}
-	}
-}
-
-// clamp turns what lies past base from Same to Data.
-func clamp(e disk.Extent, base int64) []disk.Extent {
-	switch {
-	case e.Kind != disk.Same || e.End() <= base:
-		return []disk.Extent{e}
-	case e.Offset >= base:
-		e.Kind = disk.Data
-		return []disk.Extent{e}
-	}
-	return []disk.Extent{
-		{Offset: e.Offset, Length: base - e.Offset, Kind: disk.Same},
-		{Offset: base, Length: e.End() - base, Kind: disk.Data},
 	}
 }
