@@ -219,6 +219,7 @@ func (w *leafWorker) seal() error {
 	if len(w.ids) == 0 {
 		return nil
 	}
+	w.codec.Effort = w.j.w.chunks.effort()
 	payload := w.codec.Payload(w.frame, w.packed)
 	at, err := w.j.w.chunks.add(payload, w.ids, w.codec, w.scratch)
 	if err != nil {

@@ -68,6 +68,16 @@ func (p *packer) add(payload seal.Payload, ids []chunk.ID, c *seal.Codec, scratc
 	return tree.Ref{ID: ids[0], Pack: id, Ordinal: place.First()}, nil
 }
 
+// effort is how hard to compress now: as long as the store takes packs as fast
+// as they are made, speed counts; when packs queue for it, there is time to make
+// them smaller.
+func (p *packer) effort() seal.Effort {
+	if len(p.free) == cap(p.free) {
+		return seal.Small
+	}
+	return seal.Fast
+}
+
 func (p *packer) reserve(payload seal.Payload, ids []chunk.ID) (pack.Place, pack.ID, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

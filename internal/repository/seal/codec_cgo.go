@@ -6,20 +6,24 @@ import (
 	"github.com/DataDog/zstd"
 )
 
-// Level is the zstd level of frames (measurements.md).
-const Level = 3
-
 // Codec compresses and decompresses with zstd. It is not safe for concurrent
 // use: each goroutine has its own.
-type Codec struct{ ctx zstd.Ctx }
+type Codec struct {
+	// Effort is what Compress spends; it may be changed between calls.
+	Effort Effort
+	ctx    zstd.Ctx
+}
 
-// NewCodec makes a Codec.
-func NewCodec() *Codec { return &Codec{zstd.NewCtx()} }
+// levels are the zstd levels of the efforts (measurements.md).
+var levels = map[Effort]int{Small: 3, Fast: 1}
+
+// NewCodec makes a Codec that compresses well.
+func NewCodec() *Codec { return &Codec{ctx: zstd.NewCtx()} }
 
 // Close ends the Codec.
 func (c *Codec) Close() {}
 
-// Compress appends nothing: it answers src compressed in dst's space if that
+// Compress answers src compressed in dst's space if that
 // is big enough, and false if src does not get smaller by at least 1/32.
 func (c *Codec) Compress(dst, src []byte) ([]byte, bool) {
 	if len(src) == 0 {
@@ -28,7 +32,7 @@ func (c *Codec) Compress(dst, src []byte) ([]byte, bool) {
 	if n := zstd.CompressBound(len(src)); cap(dst) < n {
 		dst = make([]byte, n)
 	}
-	out, err := c.ctx.CompressLevel(dst[:cap(dst)], src, Level)
+	out, err := c.ctx.CompressLevel(dst[:cap(dst)], src, levels[c.Effort])
 	if err != nil || len(out) > len(src)-len(src)/32 {
 		return nil, false
 	}

@@ -9,13 +9,7 @@ import (
 )
 
 var (
-	encoders = sync.Pool{New: func() any {
-		e, err := zstd.NewWriter(nil, zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
-		if err != nil {
-			panic("zstd encoder: " + err.Error())
-		}
-		return e
-	}}
+	encoders = map[Effort]*sync.Pool{Small: newEncoders(zstd.SpeedDefault), Fast: newEncoders(zstd.SpeedFastest)}
 	decoders = sync.Pool{New: func() any {
 		d, err := zstd.NewReader(nil, zstd.WithDecoderConcurrency(1), zstd.WithDecoderMaxMemory(BoxMax))
 		if err != nil {
@@ -25,23 +19,29 @@ var (
 	}}
 )
 
+func newEncoders(level zstd.EncoderLevel) *sync.Pool {
+	return &sync.Pool{New: func() any {
+		e, err := zstd.NewWriter(nil, zstd.WithEncoderLevel(level), zstd.WithEncoderConcurrency(1), zstd.WithEncoderCRC(false))
+		if err != nil {
+			panic("zstd encoder: " + err.Error())
+		}
+		return e
+	}}
+}
+
 // Codec compresses and decompresses with zstd. It is not safe for concurrent
 // use: each goroutine has its own.
 type Codec struct {
-	enc *zstd.Encoder
-	dec *zstd.Decoder
+	// Effort is what Compress spends; it may be changed between calls.
+	Effort Effort
+	dec    *zstd.Decoder
 }
 
-// NewCodec makes a Codec.
-func NewCodec() *Codec {
-	return &Codec{encoders.Get().(*zstd.Encoder), decoders.Get().(*zstd.Decoder)}
-}
+// NewCodec makes a Codec that compresses well.
+func NewCodec() *Codec { return &Codec{dec: decoders.Get().(*zstd.Decoder)} }
 
 // Close ends the Codec.
-func (c *Codec) Close() {
-	encoders.Put(c.enc)
-	decoders.Put(c.dec)
-}
+func (c *Codec) Close() { decoders.Put(c.dec) }
 
 // Compress answers src compressed in dst's space if that is big enough, and
 // false if src does not get smaller by at least 1/32.
@@ -49,7 +49,9 @@ func (c *Codec) Compress(dst, src []byte) ([]byte, bool) {
 	if len(src) == 0 {
 		return nil, false
 	}
-	out := c.enc.EncodeAll(src, dst[:0])
+	enc := encoders[c.Effort].Get().(*zstd.Encoder)
+	out := enc.EncodeAll(src, dst[:0])
+	encoders[c.Effort].Put(enc)
 	if len(out) > len(src)-len(src)/32 {
 		return nil, false
 	}

@@ -71,6 +71,15 @@ func ParseFrameHeader(b []byte) (FrameHeader, error) {
 	return h, nil
 }
 
+// Effort is how hard to compress.
+type Effort uint8
+
+// The efforts: Small where time is to spare, Fast where it is not.
+const (
+	Small Effort = iota
+	Fast
+)
+
 // Payload is a frame's payload, compressed if that is worth it and not yet
 // sealed: the frame's place in a pack is still to be given.
 type Payload struct {
