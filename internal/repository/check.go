@@ -263,8 +263,18 @@ func (c *checker) packs(ctx context.Context, v *view, m *marks) error {
 		}
 	}
 	c.rep.Packs = there
+	// What a collection took away meanwhile is not missing.
+	state, err := c.r.log.Read(ctx)
+	if err != nil {
+		return err
+	}
+	newest, err := c.r.viewNow(ctx, state)
+	if err != nil {
+		return err
+	}
+	now := newMarks(newest)
 	for id := range m.packs {
-		if !seen[id.Object()] && !v.state.IsDead(id) {
+		if !seen[id.Object()] && !newest.state.IsDead(id) && (now.packs[id] != nil || len(newest.hurt) > 0) {
 			c.found(Finding{Artifact: id.Object(), Problem: "is missing"})
 			delete(m.packs, id)
 		}

@@ -117,7 +117,21 @@ func (v *verification) run(ctx context.Context) error {
 	if err := v.all(ctx, ahead); err != nil {
 		return err
 	}
-	if err := v.record(ctx); err != nil {
+	// What a collection took away meanwhile is not missing.
+	if v.state, err = v.r.log.Read(ctx); err != nil {
+		return err
+	}
+	if view, err = v.r.viewNow(ctx, v.state); err != nil {
+		return err
+	}
+	v.state = view.state
+	m = newMarks(view)
+	for id := range v.bad {
+		if m.packs[id] == nil || v.state.IsDead(id) {
+			delete(v.bad, id)
+		}
+	}
+	if err := v.record(ctx, m); err != nil {
 		return err
 	}
 	if err := v.assess(ctx, view, m); err != nil {
@@ -320,13 +334,18 @@ func (v *verification) note(m *packMark, size int64, bad []uint32, err error) {
 
 // record writes what was found to the ledger: new damage, and old damage that
 // is none.
-func (v *verification) record(ctx context.Context) error {
+func (v *verification) record(ctx context.Context, m *marks) error {
 	var blobs, healed []ledger.Blobs
 	for id, ords := range v.bad {
 		blobs = append(blobs, ledger.Blobs{Pack: id, Ordinals: ords})
 	}
 	for _, id := range v.proved {
 		if _, hurt := v.state.Damaged[id]; hurt && !v.opt.ChecksumsOnly {
+			healed = append(healed, ledger.Blobs{Pack: id})
+		}
+	}
+	for id := range v.state.Damaged {
+		if m.packs[id] == nil { // collected
 			healed = append(healed, ledger.Blobs{Pack: id})
 		}
 	}

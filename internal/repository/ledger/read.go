@@ -26,6 +26,24 @@ func (l *Log) refresh(ctx context.Context) (lost uint64, err error) {
 		}
 		l.begun = true
 	}
+	lost, err = l.catchUp(ctx)
+	if !errors.Is(err, seal.ErrDamaged) {
+		return lost, err
+	}
+	// The records since our state may have been trimmed because a newer state
+	// stands for them.
+	before := l.state.Seq
+	if e := l.start(ctx); e != nil {
+		return 0, e
+	}
+	if l.state.Seq == before {
+		return 0, err
+	}
+	return l.catchUp(ctx)
+}
+
+// catchUp folds the records behind the present state.
+func (l *Log) catchUp(ctx context.Context) (lost uint64, err error) {
 	seqs, err := l.list(ctx, recordPrefix, l.state.Seq)
 	if err != nil || len(seqs) == 0 {
 		return 0, err
@@ -118,6 +136,9 @@ func (l *Log) start(ctx context.Context) error {
 	}
 	slices.Reverse(seqs)
 	for _, seq := range seqs {
+		if seq <= l.state.Seq {
+			return nil
+		}
 		s, err := l.loadState(ctx, seq)
 		if errors.Is(err, seal.ErrDamaged) || errors.Is(err, objstore.ErrNotExist) {
 			l.note(StateObject(seq), err)
