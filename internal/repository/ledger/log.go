@@ -149,6 +149,15 @@ func (l *Log) put(ctx context.Context, r *Record) (bool, error) {
 	}
 	sum := seal.BoxSum(box)
 	next.Sum = hex.EncodeToString(sum[:])
+	joined, err := l.joined(context.WithoutCancel(ctx), r.Seq, next.Sum)
+	if err != nil {
+		return false, fmt.Errorf("append to the ledger: %w", err)
+	}
+	if !joined {
+		_ = l.store.Delete(context.WithoutCancel(ctx), name) // a stray record; Trim deletes it otherwise
+		l.begun = false
+		return false, nil
+	}
 	l.state, l.last = next, withoutLast(r)
 	l.fold(ctx)
 	return true, nil

@@ -53,6 +53,9 @@ func (l *Log) catchUp(ctx context.Context) (lost uint64, err error) {
 	for i, seq := range seqs {
 		r, sum, err := l.load(ctx, seq)
 		if errors.Is(err, seal.ErrDamaged) {
+			if i == len(seqs)-1 && errors.Is(err, objstore.ErrNotExist) {
+				return 0, err // trimmed since it was listed
+			}
 			if i == len(seqs)-1 {
 				lost = seq
 				break
@@ -105,7 +108,7 @@ func (l *Log) load(ctx context.Context, seq uint64) (*Record, string, error) {
 	name := ObjectOf(seq)
 	raw, err := Fetch(ctx, l.store, name)
 	if errors.Is(err, objstore.ErrNotExist) {
-		return nil, "", seal.Damaged("%s is gone", name)
+		return nil, "", fmt.Errorf("%w: %w", seal.Damaged("%s is gone", name), objstore.ErrNotExist)
 	}
 	if err != nil {
 		return nil, "", err
@@ -273,14 +276,41 @@ func (l *Log) Check(ctx context.Context) (map[string]error, error) {
 
 // damageOnly notes damage and passes other failures on.
 func damageOnly(bad map[string]error, name string, err error) error {
+	if errors.Is(err, objstore.ErrNotExist) {
+		return nil // trimmed meanwhile
+	}
 	if errors.Is(err, seal.ErrDamaged) {
 		bad[name] = err
 		return nil
 	}
-	if errors.Is(err, objstore.ErrNotExist) {
-		return nil // trimmed meanwhile
-	}
 	return err
+}
+
+// joined reports whether record seq, which we have just created with this
+// checksum, is part of the chain. It is not if others had gone past its number
+// and trimmed it while we slept: then a state stands for that number already.
+func (l *Log) joined(ctx context.Context, seq uint64, sum string) (bool, error) {
+	states, err := l.list(ctx, statePrefix, seq-1)
+	if err != nil || len(states) == 0 {
+		return true, err
+	}
+	if states[0] == seq {
+		s, err := l.loadState(ctx, seq)
+		if errors.Is(err, seal.ErrDamaged) {
+			return l.precedes(ctx, seq, sum)
+		}
+		return err == nil && s.Sum == sum, err
+	}
+	return l.precedes(ctx, seq, sum)
+}
+
+// precedes reports whether the record after seq names sum as the one before it.
+func (l *Log) precedes(ctx context.Context, seq uint64, sum string) (bool, error) {
+	next, _, err := l.load(ctx, seq+1)
+	if errors.Is(err, seal.ErrDamaged) {
+		return false, nil
+	}
+	return err == nil && next.Prev == sum, err
 }
 
 // Renew stores the present state whatever its number, so that damaged records
