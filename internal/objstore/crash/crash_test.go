@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"os"
 	"testing"
 
 	"holdfast/internal/objstore"
@@ -41,8 +42,11 @@ type history struct {
 // the process dies at any step, and when the power goes after that.
 func TestLocalStoreSurvives(t *testing.T) {
 	t.Parallel()
-	points := 0
-	for seed := range uint64(40) {
+	points, histories := 0, uint64(20)
+	if os.Getenv("HOLDFAST_SOAK") == "1" {
+		histories = 5000
+	}
+	for seed := range histories {
 		rng := rand.New(rand.NewPCG(seed, 1))
 		disk := crash.NewDisk()
 		h := history{map[string][]byte{}, map[string]bool{}, map[string][]byte{}}

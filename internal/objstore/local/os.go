@@ -55,7 +55,7 @@ func (o osFS) Create(path string) (File, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := lock(f, unix.LOCK_EX); err != nil && !errors.Is(err, errors.ErrUnsupported) {
+	if err := lock(f, unix.LOCK_EX); err != nil && !noLocks(err) {
 		f.Close()
 		return nil, err
 	}
@@ -68,13 +68,13 @@ func (o osFS) Create(path string) (File, error) {
 }
 
 func (o osFS) Reap(path string) (bool, error) {
-	f, err := o.root.Open(path)
+	f, err := o.root.OpenFile(path, os.O_RDWR, 0) // NFS locks no file that can't be written
 	if err != nil {
 		return false, err
 	}
 	defer f.Close()
 	err = lock(f, unix.LOCK_EX|unix.LOCK_NB)
-	if errors.Is(err, unix.EWOULDBLOCK) || errors.Is(err, errors.ErrUnsupported) {
+	if errors.Is(err, unix.EWOULDBLOCK) || noLocks(err) {
 		return false, nil
 	}
 	if err != nil {
@@ -163,6 +163,11 @@ func lock(f *os.File, how int) error {
 		}
 	})
 	return errors.Join(err, locked)
+}
+
+// noLocks says whether err means that the file system has no locks to give.
+func noLocks(err error) bool {
+	return errors.Is(err, errors.ErrUnsupported) || errors.Is(err, unix.ENOLCK)
 }
 
 func links(info fs.FileInfo) uint64 {

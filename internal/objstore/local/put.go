@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"os"
 	"path"
 	"syscall"
 
@@ -64,10 +65,24 @@ func (s *Store) publish(ctx context.Context, f File, tmp, name string, body objs
 		return err
 	}
 	err := s.fs.Link(tmp, name)
-	if errors.Is(err, fs.ErrExist) {
-		return s.exists(name)
+	switch {
+	case !errors.Is(err, fs.ErrExist):
+		return err
+	case s.isSame(tmp, name):
+		return nil
 	}
-	return err
+	return s.exists(name)
+}
+
+// isSame says whether the two names are of one file: over NFS a link whose answer
+// was lost is made again by the kernel, and then fails although it's ours.
+func (s *Store) isSame(a, b string) bool {
+	x, err := s.fs.Stat(a)
+	if err != nil {
+		return false
+	}
+	y, err := s.fs.Stat(b)
+	return err == nil && os.SameFile(x, y)
 }
 
 // exists returns ErrExist, durably, if there is such an object; ErrInvalid if
