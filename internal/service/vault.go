@@ -153,7 +153,7 @@ func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vaul
 	if in.Location != "" && Location(in.Location) != v.Location {
 		return v, holdfast.Errorf(holdfast.Conflict, "location", "The vault %q is in %s; its location cannot change to %s.", v.Name, v.Location, in.Location)
 	}
-	if in.RepositoryURL != "" && in.RepositoryURL != v.Repository.URL && "file://"+in.RepositoryURL != v.Repository.URL {
+	if place, err := s.place(in, v.GUID); in.RepositoryURL != "" && (err != nil || place.URL != v.Repository.URL) {
 		return v, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.repositoryUrl", "The vault %q lives at %s; that cannot change.", v.Name, v.Repository.URL)
 	}
 	return write(ctx, s, func(tx *catalog.Tx) (Vault, error) {
