@@ -12,7 +12,7 @@ setup: ## install what tests and demo need (Debian packages)
 	@scripts/setup
 
 build: ## build bin/holdfast
-	CGO_ENABLED=0 go build -buildvcs=false -trimpath -o bin/holdfast ./cmd/holdfast
+	go build -buildvcs=false -trimpath -o bin/holdfast ./cmd/holdfast
 
 test: ## set up and run every test, real guests included
 	@scripts/test
