@@ -241,7 +241,7 @@ func (p *packProver) check(id pack.ID, raw []byte, n uint32) (bad []uint32, err 
 		bad = append(bad, trailerOrdinal)
 		b := p.v.r.blobs
 		var e error
-		if t, ids, e = pack.Scan(b.r.keys, b.r.namer, id, raw, b.nodeID); e != nil {
+		if t, _, e = pack.Scan(b.r.keys, b.r.namer, id, raw, b.nodeID); e != nil {
 			return nil, err
 		}
 		for o := uint32(t.Blobs()); o < n; o++ {

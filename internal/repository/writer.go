@@ -48,7 +48,6 @@ type Writer struct {
 	mu      sync.Mutex
 	own     map[chunk.ID]tree.Ref // made by this session and in no segment yet
 	done    []donePack            // durable and in no segment yet
-	added   []index.ID            // segments made so far
 	durable int                   // entries in done
 	disks   []ledger.Disk
 	names   map[string]bool

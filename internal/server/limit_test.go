@@ -24,7 +24,8 @@ func TestLimiter(t *testing.T) {
 		t.Error("one caller's requests count for another")
 	}
 	now = now.Add(time.Second)
-	if l.take("a", now) != 0 || l.take("a", now) != 0 || l.take("a", now) == 0 {
+	first, second, third := l.take("a", now), l.take("a", now), l.take("a", now)
+	if first != 0 || second != 0 || third == 0 {
 		t.Error("a second does not bring two back")
 	}
 	for i := range maxLimiters + 10 {

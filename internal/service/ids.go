@@ -45,13 +45,6 @@ func ContainerID(vault, group, vm string) string {
 
 func itemName(group, vm string) string { return "iaasvmcontainerv2;" + group + ";" + vm }
 
-func vaultOf(id string) string {
-	if i := strings.Index(strings.ToLower(id), "/backup"); i >= 0 {
-		return id[:i]
-	}
-	return id
-}
-
 // parseAs parses an id that a request's member gives, of the expected type.
 func parseAs(member, id, typ string) (arm.ID, error) {
 	parsed, err := arm.ParseID(id)

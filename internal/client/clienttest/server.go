@@ -59,6 +59,8 @@ type object = map[string]any
 // the test. dir takes the CA file.
 func New(t testing.TB, dir string) *Server {
 	s := &Server{PageSize: 2, resources: map[string]object{}, jobs: map[string]*job{}}
+	s.mu.Lock() // no request is answered before all is there
+	defer s.mu.Unlock()
 	h := httptest.NewTLSServer(http.HandlerFunc(s.serve))
 	t.Cleanup(h.Close)
 	s.URL = h.URL

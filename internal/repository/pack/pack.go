@@ -90,20 +90,6 @@ func (h header) encode() []byte {
 	return b
 }
 
-func parseHeader(b []byte) (header, error) {
-	if len(b) < headerSize || string(b[:8]) != magic || binary.LittleEndian.Uint32(b[60:]) != seal.CRC(b[:60]) {
-		return header{}, seal.Damaged("pack header has a wrong magic or checksum")
-	}
-	if v := binary.LittleEndian.Uint16(b[8:]); v != version {
-		return header{}, fmt.Errorf("%w: pack has version %d, this release knows %d", seal.ErrVersion, v, version)
-	}
-	h := header{Kind(b[10]), binary.LittleEndian.Uint32(b[12:]), ID(b[16:32])}
-	if (h.kind != Chunks && h.kind != Nodes) || b[11] != 0 || [28]byte(b[32:60]) != [28]byte{} {
-		return header{}, seal.Damaged("pack header is malformed")
-	}
-	return h, nil
-}
-
 // Row is one frame in a pack's table.
 type Row struct {
 	Offset uint32 // of the frame's header in the pack, bytes
