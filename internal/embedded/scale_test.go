@@ -18,12 +18,15 @@ import (
 	_ "modernc.org/sqlite"
 )
 
-// TestScale measures the pages that people wait for on a grown catalog: by
-// default 200 items with 10 points each, with HOLDFAST_SCALE=10000x100 the size
-// that Holdfast promises p99 under 50 ms for. It fails at the promise.
+// TestScale asks for the pages that people wait for on a grown catalog, and
+// prints how long they take: 200 items with 10 points each. With
+// HOLDFAST_SCALE=10000x100, on a machine of one's own, it judges the promise too:
+// p99 under 50 ms, start under 2 s.
 func TestScale(t *testing.T) {
 	items, points := 200, 10
-	if size := os.Getenv("HOLDFAST_SCALE"); size != "" {
+	size := os.Getenv("HOLDFAST_SCALE")
+	judge := size != ""
+	if judge {
 		if _, err := fmt.Sscanf(size, "%dx%d", &items, &points); err != nil {
 			t.Fatalf("HOLDFAST_SCALE is %q, not ITEMSxPOINTS: %v", size, err)
 		}
@@ -42,7 +45,7 @@ func TestScale(t *testing.T) {
 	began := time.Now()
 	s = dial(t, serve(t, w, dir))
 	start := time.Since(began)
-	if start > 10*time.Second { // promised are 2 s of a machine of one's own
+	if judge && start > 2*time.Second {
 		t.Errorf("start took %v, promised 2 s", start)
 	}
 	bearer := tokenOf(t, s.Handler(), s.env)
@@ -54,7 +57,7 @@ func TestScale(t *testing.T) {
 		wall, cpu := latency(t, s.Handler(), bearer, path)
 		t.Logf("%d items of %d points, %-18s p99 %v, of which CPU %v", items, points, name, wall, cpu)
 		// On a machine that others use, too, the wall clock measures them.
-		if min(wall, cpu) > 50*time.Millisecond {
+		if judge && min(wall, cpu) > 50*time.Millisecond {
 			t.Errorf("%s: p99 is %v, promised 50 ms", name, min(wall, cpu))
 		}
 	}
