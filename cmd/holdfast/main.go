@@ -11,11 +11,12 @@ import (
 
 	"holdfast/internal/cli"
 	"holdfast/internal/cli/repository"
+	"holdfast/internal/cli/store"
 )
 
 func main() { os.Exit(cli.Run(cli.Root(commands()...), os.Args[1:])) }
 
 // commands are those that do not speak to a server.
 func commands() []*cobra.Command {
-	return []*cobra.Command{serveCommand(), catalogCommand(), watchdogCommand(), repository.Command()}
+	return []*cobra.Command{serveCommand(), catalogCommand(), watchdogCommand(), repository.Command(), store.Command()}
 }

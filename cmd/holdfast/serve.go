@@ -7,7 +7,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"log/slog"
-	"net/url"
 	"os"
 	"path/filepath"
 
@@ -25,7 +24,7 @@ import (
 	"holdfast/internal/mover/provision"
 	"holdfast/internal/mover/restore"
 	"holdfast/internal/objstore"
-	"holdfast/internal/objstore/local"
+	"holdfast/internal/objstore/open"
 	"holdfast/internal/repository"
 	"holdfast/internal/snapshot"
 )
@@ -110,10 +109,10 @@ func scratchDir(data string) string {
 }
 
 func connect(ctx context.Context, site holdfast.SiteRef) (hypervisor.Host, error) {
-	return open(ctx, site.URI)
+	return openHost(ctx, site.URI)
 }
 
-func open(ctx context.Context, uri string) (hypervisor.Host, error) {
+func openHost(ctx context.Context, uri string) (hypervisor.Host, error) {
 	h, err := libvirt.Connect(ctx, uri)
 	if err != nil {
 		return nil, err // not h, which would be a Host that is not nil
@@ -123,14 +122,10 @@ func open(ctx context.Context, uri string) (hypervisor.Host, error) {
 
 // openStore opens the place of a vault; with create a directory is made.
 func openStore(ctx context.Context, place string, create bool) (objstore.Store, error) {
-	u, err := url.Parse(place)
-	if err != nil || u.Scheme != "file" || u.Host != "" {
-		return nil, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.repositoryUrl", "%s is not a place for a repository; it must be file:///DIR.", place)
-	}
 	if create {
-		return local.Create(ctx, u.Path)
+		return open.Create(ctx, place)
 	}
-	return local.Open(ctx, u.Path)
+	return open.Open(ctx, place)
 }
 
 // watchdogCommand is the process that thaws a guest when its server cannot. The
@@ -138,6 +133,6 @@ func openStore(ctx context.Context, place string, create bool) (objstore.Store, 
 func watchdogCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: snapshot.WatchdogCommand, Hidden: true, DisableFlagParsing: true,
-		Run: func(_ *cobra.Command, args []string) { os.Exit(snapshot.WatchdogMain(args, open)) },
+		Run: func(_ *cobra.Command, args []string) { os.Exit(snapshot.WatchdogMain(args, openHost)) },
 	}
 }
