@@ -120,6 +120,8 @@ var explanations = []struct {
 	{repository.ErrNotRepository, holdfast.NotFound, false, "There is no Holdfast repository there.", "Check the vault's repository URL and that its storage is mounted."},
 	{objstore.ErrFull, holdfast.Full, true, "The vault's storage is full", "Free or add space; nothing of the points that exist is lost."},
 	{objstore.ErrPermission, holdfast.Denied, true, "The vault's storage refuses access", "Give the server's user read and write access to it."},
+	{objstore.ErrInvalid, holdfast.Invalid, true, "The vault's place is not one that can be used", "See `holdfast store check --help` for the forms of a place."},
+	{objstore.ErrNotExist, holdfast.NotFound, true, "The vault's place is not there", "Check its URL and that its storage is mounted."},
 	{hypervisor.ErrUnreachable, holdfast.Unreachable, true, "The libvirt host does not answer", "Check that libvirtd runs there and that the site's URI is right."},
 	{hypervisor.ErrNoDomain, holdfast.NotFound, false, "The site has no such VM.", "List what there is: `holdfast vm list`."},
 	{hypervisor.ErrNoPool, holdfast.NotFound, false, "The site has no such active storage pool.", "List what there is: `holdfast site show`."},

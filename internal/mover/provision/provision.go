@@ -13,6 +13,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/mover"
+	"holdfast/internal/objstore"
 	"holdfast/internal/repository"
 )
 
@@ -42,7 +43,7 @@ func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (r *re
 		}
 	}()
 	r, err = m.Opener.Repository(ctx, ref)
-	if !errors.Is(err, repository.ErrNotRepository) && !errors.Is(err, fs.ErrNotExist) {
+	if !errors.Is(err, repository.ErrNotRepository) && !errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) {
 		return r, err
 	}
 	store, err := m.Opener.OpenStore(ctx, ref.URL, true)
