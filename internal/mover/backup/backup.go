@@ -118,10 +118,7 @@ func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
 			r.progress.Warn(fmt.Sprintf("The snapshot was not ended cleanly on the host (%v); the next backup ends it.", err))
 		}
 	}()
-	man, err := r.manifest(ctx, snap)
-	if err != nil {
-		return man, err
-	}
+	man := r.manifest(ctx, snap)
 	r.progress.Task(taskTransfer)
 	r.progress.Cancellable(false)
 	if err := r.transfer(ctx, w, snap, &man); err != nil {
@@ -182,7 +179,7 @@ func excluded(disks []holdfast.DiskFact, luns []int) (targets []string) {
 }
 
 // manifest says of the point all that is known before its bytes are read.
-func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) (mover.Manifest, error) {
+func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) mover.Manifest {
 	man := mover.Manifest{
 		Version:     mover.ManifestVersion,
 		VM:          mover.Facts(ctx, r.host, s.Domain, true),
@@ -191,21 +188,15 @@ func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) (mover.Manifes
 		Reason:      s.Reason,
 		FrozenFor:   s.FrozenFor,
 		DomainXML:   s.DomainXML,
+		NVRAM:       s.NVRAM,
 		Checkpoint:  s.Checkpoint,
 		Warnings:    s.Warnings,
-	}
-	if s.Domain.NVRAM != "" {
-		vars, err := os.ReadFile(s.Domain.NVRAM)
-		if err != nil && !errors.Is(err, os.ErrNotExist) {
-			return man, fmt.Errorf("the UEFI variables: %w", err)
-		}
-		man.NVRAM = vars
 	}
 	if r.args.Want == holdfast.ApplicationConsistent && man.Consistency != r.args.Want ||
 		r.args.Want == holdfast.FileSystemConsistent && man.Consistency == holdfast.CrashConsistent {
 		man.Warnings = append(man.Warnings, fmt.Sprintf("%s was asked for and %s was reached: %s.", r.args.Want, man.Consistency, man.Reason))
 	}
-	return man, nil
+	return man
 }
 
 // transfer copies every disk of the snapshot into the repository.
