@@ -68,7 +68,7 @@ func Holdfast(path string) Tool {
 		},
 		Init: func(p Place) []string { return []string{path, "repository", "init", url(p)} },
 		Backup: func(p Place, point, base, dirty string) []string {
-			args := []string{path, "repository", "import", p.Image, "--repo", url(p), "--name", point}
+			args := []string{path, "repository", "import", p.Image, "--format", "raw", "--repo", url(p), "--name", point}
 			if base != "" {
 				args = append(args, "--base", base)
 			}
