@@ -31,7 +31,9 @@ type details struct {
 	Machine  machine           `json:"machine"`
 	Image    *image.Chain      `json:"image"`
 	Versions map[string]string `json:"versions"`
-	Samples  []report.Sample   `json:"samples"`
+	// Processor are the results in processor time.
+	Processor []report.Result `json:"processor"`
+	Samples   []report.Sample `json:"samples"`
 }
 
 // openBook starts a book; with merge it goes on with the samples of an
@@ -84,6 +86,7 @@ func (b *book) add(s report.Sample) error {
 		})
 	}
 	b.page.Samples = append(b.page.Samples, s)
+	b.page.Processor = report.Processor(b.page.Samples, b.page.Versions)
 	if err := report.Write(filepath.Join(b.dir, "details.json"), b.page); err != nil {
 		return err
 	}

@@ -53,7 +53,8 @@ func field(path, pattern string) string {
 	return ""
 }
 
-var number = regexp.MustCompile(`\d+(\.\d+)+`)
+// number is a version; go1.26 is not one of the tool.
+var number = regexp.MustCompile(`(?:^|[\s(])v?(\d+(?:\.\d+)+|\(devel\))`)
 
 // version is the tool's name with the version that it states.
 func version(ctx context.Context, t tool.Tool) (string, error) {
@@ -62,7 +63,11 @@ func version(ctx context.Context, t tool.Tool) (string, error) {
 		return "", fmt.Errorf("version of %s: %w", t.Name, err)
 	}
 	name, _, _ := strings.Cut(t.Name, "/")
-	return strings.TrimSpace(name + " " + number.FindString(string(out)) + " " + t.Variant), nil
+	found := number.FindSubmatch(out)
+	if found == nil {
+		return "", fmt.Errorf("version of %s: %q has none", t.Name, out)
+	}
+	return strings.TrimSpace(name + " " + string(found[1]) + " " + t.Variant), nil
 }
 
 // ourBinary is the holdfast that is measured: the given one, or the one built

@@ -53,3 +53,19 @@ func TestBookMerges(t *testing.T) {
 		t.Fatalf("results %+v; want full_vs_restic of 6 s (the median of the new runs) and ratio 5", list)
 	}
 }
+
+func TestVersionNumber(t *testing.T) {
+	t.Parallel()
+	for text, want := range map[string]string{
+		"restic 0.14.0 compiled with go1.19.8 on linux/amd64": "0.14.0",
+		"borg 1.2.4\n": "1.2.4",
+		"qemu-img version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18+b3)": "7.2.22",
+		"holdfast (devel) go1.26.8 linux/amd64":                     "(devel)",
+		"holdfast v1.2.0 go1.26.8 linux/amd64":                      "1.2.0",
+		"1.9.15\n":                                                  "1.9.15",
+	} {
+		if m := number.FindStringSubmatch(text); m == nil || m[1] != want {
+			t.Errorf("%q: %q, want %q", text, m, want)
+		}
+	}
+}

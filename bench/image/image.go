@@ -42,6 +42,7 @@ type Spec struct {
 // Chain is a built image: the base and the days after it.
 type Chain struct {
 	Spec Spec  `json:"-"`
+	Size int64 `json:"size"` // of the disk, bytes
 	Used int64 `json:"used"` // bytes allocated in the base
 	Days []Day `json:"days"`
 }
@@ -83,6 +84,7 @@ func Build(ctx context.Context, s Spec, say func(format string, a ...any)) (*Cha
 	if err := c.load(); err != nil {
 		return nil, err
 	}
+	c.Size = s.Size
 	if c.Used == 0 {
 		say("building the base image of %d MiB: packages, then data", s.Size>>20)
 		if err := c.buildBase(ctx, say); err != nil {
