@@ -4,28 +4,19 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"holdfast/internal/objstore"
-	"holdfast/internal/objstore/local"
+	"holdfast/internal/objstore/open"
 	"holdfast/internal/repository"
 )
 
-// openStore opens the store at url; create makes its directory if need be.
+// openStore opens the store at url; create makes its place if need be.
 func openStore(ctx context.Context, url string, create bool) (objstore.Store, error) {
-	path, isFile := strings.CutPrefix(url, "file://")
-	if scheme, _, found := strings.Cut(url, "://"); found && !isFile {
-		return nil, exitError{fmt.Errorf("stores of %s:// are not known here", scheme), exitUsage}
-	}
-	path, err := filepath.Abs(path)
-	if err != nil {
-		return nil, err
-	}
 	if create {
-		return local.Create(ctx, path)
+		return open.Create(ctx, url)
 	}
-	return local.Open(ctx, path)
+	return open.Open(ctx, url)
 }
 
 // processOwner is this process as an owner of sessions: another process on this
