@@ -6,6 +6,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"os"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -22,7 +23,7 @@ type sparse struct {
 	seed  byte
 	data  map[int64]bool // chunk numbers
 	kind  disk.Kind      // of the rest
-	reads int64
+	reads atomic.Int64
 }
 
 func (s *sparse) Size() int64 { return s.size }
@@ -55,7 +56,7 @@ func (s *sparse) Extents(context.Context) iter.Seq2[disk.Extent, error] {
 func (s *sparse) step() int64 { return 1 << 20 / chunkSize * 1024 } // every GiB
 
 func (s *sparse) ReadAt(p []byte, off int64) (int, error) {
-	s.reads += int64(len(p))
+	s.reads.Add(int64(len(p)))
 	for i := range p {
 		p[i] = s.seed + byte(off/chunkSize) + byte(i/100)
 	}
@@ -73,8 +74,8 @@ func TestSparse(t *testing.T) {
 		full.data[i*full.step()] = true
 	}
 	p := mustBackup(t, r, "full", "s", nil, full)
-	if full.reads > int64(len(full.data))*chunkSize {
-		t.Errorf("read %d bytes of a disk with %d", full.reads, len(full.data)*chunkSize)
+	if full.reads.Load() > int64(len(full.data))*chunkSize {
+		t.Errorf("read %d bytes of a disk with %d", full.reads.Load(), len(full.data)*chunkSize)
 	}
 	if used := store.Used(); used > 8<<20 {
 		t.Errorf("stored %d bytes for %d chunks", used, len(full.data))
@@ -84,8 +85,8 @@ func TestSparse(t *testing.T) {
 	none := &sparse{size: sparseSize, kind: disk.Same}
 	q := mustBackup(t, r, "none", "s", p.Disk("vda"), none)
 	took := time.Since(begun)
-	if none.reads != 0 || countObjects(t, store, "packs/") != packs || q.Disks[0].Root() != p.Disks[0].Root() {
-		t.Errorf("a no-change incremental read %d bytes", none.reads)
+	if none.reads.Load() != 0 || countObjects(t, store, "packs/") != packs || q.Disks[0].Root() != p.Disks[0].Root() {
+		t.Errorf("a no-change incremental read %d bytes", none.reads.Load())
 	}
 	if took > 2*time.Second {
 		t.Errorf("a no-change incremental took %v", took)

@@ -16,6 +16,7 @@ import (
 
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/objstoretest"
+	"holdfast/internal/objstore/retry"
 	"holdfast/internal/objstore/s3"
 	"holdfast/internal/objstore/servertest"
 )
@@ -60,6 +61,10 @@ func open(t *testing.T, c s3.Config) *s3.Store {
 	return s
 }
 
+// served is the store as users get it: a server may refuse a put and close the
+// connection before the body is sent, which only a retry tells from a failure.
+func served(s objstore.Store) objstore.Store { return retry.New(s, retry.Options{}) }
+
 func TestConformance(t *testing.T) {
 	for name, start := range servers {
 		t.Run(name, func(t *testing.T) {
@@ -67,13 +72,13 @@ func TestConformance(t *testing.T) {
 			url := start(t)
 			t.Run("plain", func(t *testing.T) {
 				objstoretest.Run(t, func(t *testing.T) objstore.Store {
-					return open(t, s3.Config{Endpoint: url, Bucket: newBucket(t, url, false)})
+					return served(open(t, s3.Config{Endpoint: url, Bucket: newBucket(t, url, false)}))
 				})
 			})
 			t.Run("prefix", func(t *testing.T) {
 				bucket := newBucket(t, url, false)
 				objstoretest.Run(t, func(t *testing.T) objstore.Store {
-					return open(t, s3.Config{Endpoint: url, Bucket: bucket, Addressing: s3.ByPath, Prefix: fmt.Sprintf("deep/%d", buckets.Add(1))})
+					return served(open(t, s3.Config{Endpoint: url, Bucket: bucket, Addressing: s3.ByPath, Prefix: fmt.Sprintf("deep/%d", buckets.Add(1))}))
 				})
 			})
 			t.Run("lock", func(t *testing.T) {
@@ -82,7 +87,7 @@ func TestConformance(t *testing.T) {
 					if !s.Features().Retention {
 						t.Fatal("a bucket with object lock has no retention")
 					}
-					return s
+					return served(s)
 				})
 			})
 		})
