@@ -35,17 +35,20 @@ func Reconcile(ctx context.Context, host hypervisor.Host, uuid, scratchDir, keep
 	if err != nil {
 		return err
 	}
-	if err := thawLeft(ctx, host, d, dead); err != nil {
-		return err
-	}
+	// A guest that cannot be thawed keeps its mark for the next try; its job
+	// is ended all the same.
+	thawErr := thawLeft(ctx, host, d, dead)
 	job, err := host.BackupJob(ctx, uuid)
 	if err != nil {
-		return err
+		return errors.Join(thawErr, err)
 	}
 	if job != nil && ours(scratchDir, job) {
 		if err := host.EndBackup(ctx, uuid); err != nil {
-			return err
+			return errors.Join(thawErr, err)
 		}
+	}
+	if thawErr != nil {
+		return thawErr
 	}
 	if err := removeAll(dead); err != nil {
 		return err

@@ -37,8 +37,9 @@ func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (r *re
 	if err != nil {
 		return nil, err
 	}
+	tried := false // once a repository may have been made, its key must stay
 	defer func() {
-		if err != nil {
+		if err != nil && !tried {
 			undo()
 		}
 	}()
@@ -60,6 +61,7 @@ func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (r *re
 		return nil, holdfast.Errorf(holdfast.Conflict, ref.URL, "%s holds something else (%s) and no Holdfast repository.", ref.URL, found.Name).
 			WithHint("Give an empty place, or one that holds a repository of this key.")
 	}
+	tried = true
 	made, err := repository.Init(ctx, store, key, m.Opener.Options(ref))
 	if err != nil {
 		return nil, err

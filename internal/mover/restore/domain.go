@@ -104,16 +104,12 @@ func placeNVRAM(dom *etree.Element, path string) error {
 			return fmt.Errorf("domain XML of the point: UEFI variables but no <os>")
 		}
 		nv = os.CreateElement("nvram")
-	case path == "":
-		// The point has none: libvirt makes them again from the template.
-		nv.SetText("")
-		return nil
 	}
 	for _, c := range nv.ChildElements() {
 		nv.RemoveChild(c)
 	}
 	nv.RemoveAttr("type")
-	nv.SetText(path)
+	nv.SetText(path) // none in the point: libvirt makes them again from the template
 	return nil
 }
 

@@ -120,3 +120,12 @@ func FuzzRewriteDomain(f *testing.F) {
 		}
 	})
 }
+
+// A copy without variables of its own must not be left on the original's.
+func TestRewriteDomainLetsGoOfNVRAM(t *testing.T) {
+	const xml = `<domain><name>a</name><os><nvram type='file'><source file='/original/vars.fd'/></nvram></os><devices/></domain>`
+	out, _, err := rewriteDomain(xml, newDomain{Name: "b"})
+	if err != nil || strings.Contains(out, "/original") {
+		t.Errorf("%v:\n%s", err, out)
+	}
+}

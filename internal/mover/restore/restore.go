@@ -163,7 +163,8 @@ func (r *run) nvramPath() string {
 func (r *run) paths(disks []mover.ManifestDisk) []string {
 	var paths []string
 	for _, d := range disks {
-		paths = append(paths, r.path(d.Fact.Target))
+		// With the name that it has while it is filled (package image).
+		paths = append(paths, r.path(d.Fact.Target), r.path(d.Fact.Target)+".partial")
 	}
 	if p := r.nvramPath(); p != "" {
 		paths = append(paths, p)
