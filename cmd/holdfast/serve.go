@@ -78,8 +78,8 @@ func serve(ctx context.Context, data, listen, scratch string) error {
 		DataDir: data, Listen: listen, ScratchDir: scratch, Log: log,
 		Inventory:   discover.Mover{Hosts: connect},
 		Provisioner: provision.Mover{Opener: opener},
-		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Clock: clock.System, Log: log}.Run,
-		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository}.Run,
+		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Clock: clock.System, Log: log},
+		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
 	})
 	if err != nil {
 		return err

@@ -16,6 +16,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/embedded"
+	"holdfast/internal/job"
 )
 
 // TestRealServer runs the command line against the real server: its API, its
@@ -31,7 +32,10 @@ func TestRealServer(t *testing.T) {
 			sites.Store(env.WorkDir, h)
 			dir := filepath.Join(env.WorkDir, "data")
 			s, err := embedded.Start(context.Background(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: slog.New(slog.DiscardHandler),
-				Inventory: h, Provisioner: h, Backup: h.Backup, Restore: h.Restore, Delete: h.Delete})
+				Inventory: h, Provisioner: h,
+				Backup:  job.Func[holdfast.BackupArgs, holdfast.BackupResult](h.Backup),
+				Restore: job.Func[holdfast.RestoreArgs, holdfast.RestoreResult](h.Restore),
+				Delete:  job.Func[holdfast.DeletePointsArgs, holdfast.DeletePointsResult](h.Delete)})
 			if err != nil {
 				return err
 			}

@@ -39,9 +39,9 @@ type Config struct {
 
 	Inventory   service.Inventory
 	Provisioner service.Provisioner
-	Backup      func(context.Context, holdfast.BackupArgs, holdfast.Progress) (holdfast.BackupResult, error)
-	Restore     func(context.Context, holdfast.RestoreArgs, holdfast.Progress) (holdfast.RestoreResult, error)
-	Delete      func(context.Context, holdfast.DeletePointsArgs, holdfast.Progress) (holdfast.DeletePointsResult, error) // nil: points cannot be deleted
+	Backup      job.Work[holdfast.BackupArgs, holdfast.BackupResult]
+	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
+	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 }
 
 // Times that a stop may take.

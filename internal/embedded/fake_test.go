@@ -17,6 +17,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/embedded"
+	"holdfast/internal/job"
 )
 
 // world is the data wing of these tests: two machines on one host, movers that
@@ -120,6 +121,10 @@ func (w *world) Restore(ctx context.Context, a holdfast.RestoreArgs, p holdfast.
 	return holdfast.RestoreResult{}, w.wait(ctx, "restore "+a.VMName)
 }
 
+// backup and restore are the world's movers as jobs run them.
+func (w *world) backup() job.Func[holdfast.BackupArgs, holdfast.BackupResult]    { return w.Backup }
+func (w *world) restore() job.Func[holdfast.RestoreArgs, holdfast.RestoreResult] { return w.Restore }
+
 // running is a started server and what a client needs to reach it.
 type running struct {
 	*embedded.Server
@@ -133,7 +138,7 @@ type running struct {
 func serve(t *testing.T, w *world, dir string) *running {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Inventory: w, Provisioner: w, Backup: w.Backup, Restore: w.Restore})
+	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -19,7 +19,7 @@ import (
 func FuzzRequest(f *testing.F) {
 	w, dir := newWorld(), f.TempDir()
 	s, err := embedded.Start(f.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Inventory: w, Provisioner: w, Backup: w.Backup, Restore: w.Restore})
+		Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore()})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -370,7 +370,7 @@ func TestRestart(t *testing.T) {
 	s.protect(t)
 	accepted := s.backupNow(t)
 	<-w.begun
-	if _, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Inventory: w, Provisioner: w, Backup: w.Backup, Restore: w.Restore}); err == nil || !strings.Contains(err.Error(), "another") {
+	if _, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore()}); err == nil || !strings.Contains(err.Error(), "another") {
 		t.Errorf("a second server on the same directory: %v", err)
 	}
 	if err := s.Close(); err != nil {

@@ -74,6 +74,10 @@ func TestRolesByOperationAndScope(t *testing.T) {
 	group := "/subscriptions/" + s.sub + "/resourceGroups/lab"
 	scopes := map[string]string{"subscription": "/subscriptions/" + s.sub, "group": group, "vault": s.vaultPath()}
 	roles := append(authz.Builtin(), authz.Role{Name: "none"})
+	// Who may delete what all is below is let in, and the lock keeps it for the rest.
+	if code, out, _ := s.send(t, "PUT", group+"/providers/Microsoft.Authorization/locks/keep?api-version=2020-05-01", `{"properties":{"level":"CanNotDelete"}}`); code/100 != 2 {
+		t.Fatalf("lock: %d %v", code, out)
+	}
 	tried := 0
 	for _, role := range roles {
 		for scopeName, scope := range scopes {
@@ -218,7 +222,22 @@ func TestPrincipals(t *testing.T) {
 		t.Errorf("the token of a deleted principal: %d", code)
 	}
 	s.refuses(t, []refused{
+		{"the last owner", "DELETE", s.ownerAssignment(t), "", 409, "Conflict", "last Owner"},
 		{"himself", "DELETE", "/v1.0/servicePrincipals/" + s.env["HOLDFAST_CLIENT_ID"], "", 409, "Conflict", "itself"},
 		{"name taken", "POST", "/v1.0/servicePrincipals", `{"displayName":"admin"}`, 409, "Conflict", "already"},
 	})
+}
+
+// ownerAssignment is the id of the assignment that makes the first principal Owner.
+func (s *sdk) ownerAssignment(t *testing.T) string {
+	t.Helper()
+	_, out, _ := s.send(t, "GET", "/subscriptions/"+s.sub+"/providers/Microsoft.Authorization/roleAssignments?api-version=2022-04-01", "")
+	for _, a := range out["value"].([]any) {
+		a := a.(map[string]any)
+		if strings.HasSuffix(a["properties"].(map[string]any)["roleDefinitionId"].(string), authz.Owner) {
+			return a["id"].(string)
+		}
+	}
+	t.Fatalf("no owner: %v", out)
+	return ""
 }

@@ -28,11 +28,16 @@ type bench struct {
 	cat *catalog.Catalog
 }
 
-type runFunc func(context.Context, args, holdfast.Progress) (result, error)
+type runFunc = job.Func[args, result]
 
 // start opens the catalog at path and starts a runner whose jobs run do. What
 // the jobs leave is a resource /done/JOB.
 func start(t *testing.T, path string, do runFunc, stop func(*bench)) *bench {
+	t.Helper()
+	return startWork(t, path, do, stop)
+}
+
+func startWork(t *testing.T, path string, do job.Work[args, result], stop func(*bench)) *bench {
 	t.Helper()
 	cat, err := catalog.Open(t.Context(), path, clock.System)
 	if err != nil {
@@ -286,24 +291,72 @@ func TestKilledServer(t *testing.T) {
 		select {}
 	}
 	t.Parallel()
-	for _, deaths := range []int{1, 2} {
+	for _, c := range []struct {
+		deaths    int
+		cancelled bool // in the last life of the job
+		undo      error
+		want      job.State
+		ran       int
+	}{
+		{deaths: 1, want: job.Completed, ran: 1},
+		{deaths: 2, want: job.Failed}, // start sets Attempts: 2
+		{deaths: 1, cancelled: true, want: job.Cancelled},
+		{deaths: 1, undo: errors.New("the host is away"), want: job.Failed},
+	} {
 		path := db(t)
-		for i := range deaths {
+		for i := range c.deaths {
 			killWhenBegun(t, path, i == 0)
 		}
-		b := start(t, path, func(_ context.Context, a args, _ holdfast.Progress) (result, error) { return result{2 * a.N}, nil }, nil)
+		if c.cancelled {
+			cancelInRow(t, path)
+		}
+		w := &counted{err: c.undo}
+		b := startWork(t, path, w, nil)
 		var jobs []job.Job
 		err := b.cat.View(t.Context(), func(tx *catalog.Tx) (err error) { jobs, err = job.List(tx, job.Filter{Scope: "/v"}); return err })
 		if err != nil || len(jobs) != 1 {
-			t.Fatalf("jobs after %d deaths: %v, %v", deaths, jobs, err)
+			t.Fatalf("%+v: jobs %v, %v", c, jobs, err)
 		}
-		want := job.Completed
-		if deaths == 2 { // start sets Attempts: 2
-			want = job.Failed
+		if j := b.wait(t, jobs[0].ID); j.State != c.want || j.Attempts != c.deaths+1 {
+			t.Errorf("%+v: %+v", c, j)
 		}
-		if j := b.wait(t, jobs[0].ID); j.State != want || j.Attempts != deaths+1 {
-			t.Errorf("after %d deaths: %+v, want %s", deaths, j, want)
+		if w.undone != 1 || w.ran != c.ran {
+			t.Errorf("%+v: undone %d times, run %d times", c, w.undone, w.ran)
 		}
+	}
+}
+
+// counted counts what is asked of it.
+type counted struct {
+	ran, undone int
+	err         error // of Undo
+}
+
+func (c *counted) Run(_ context.Context, a args, _ holdfast.Progress) (result, error) {
+	c.ran++
+	return result{2 * a.N}, nil
+}
+
+func (c *counted) Undo(context.Context, args) error {
+	c.undone++
+	return c.err
+}
+
+// cancelInRow cancels the job of a server that is dead, as one that died right
+// after the cancellation leaves it.
+func cancelInRow(t *testing.T, path string) {
+	t.Helper()
+	cat, err := catalog.Open(t.Context(), path, clock.System)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer cat.Close()
+	err = cat.Update(t.Context(), func(tx *catalog.Tx) error {
+		_, err := tx.Exec(`UPDATE job SET state = ?`, job.Cancelling)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 }
 

@@ -59,6 +59,7 @@ type run struct {
 // handler is one kind with its types erased.
 type handler struct {
 	run  func(ctx context.Context, args json.RawMessage, p holdfast.Progress) (json.RawMessage, error)
+	undo func(ctx context.Context, args json.RawMessage) error
 	done func(tx *catalog.Tx, id string, args, result json.RawMessage, err error) error
 }
 
@@ -83,33 +84,64 @@ func NewRunner(cfg Config) *Runner {
 	return &Runner{cfg: cfg, kinds: map[string]handler{}, runs: map[string]*run{}, waits: map[string]chan struct{}{}}
 }
 
-// Register says what runs the jobs of a kind. run does the work; done, called
-// in the transaction that ends the job, applies its outcome: r is the zero
-// value when err is not nil. An error of done fails the job.
-func Register[A, R any](r *Runner, kind string,
-	do func(ctx context.Context, a A, p holdfast.Progress) (R, error),
-	done func(tx *catalog.Tx, jobID string, a A, r R, err error) error) {
+// Work does what the jobs of one kind are for. It is idempotent.
+type Work[A, R any] interface {
+	// Run does the work, or finds that an earlier run has done it.
+	Run(ctx context.Context, a A, p holdfast.Progress) (R, error)
+	// Undo takes back what a run left whose process died. It is called before a
+	// job is run again or, cancelled or tried too often, ended without.
+	Undo(ctx context.Context, a A) error
+}
+
+// Func is work that leaves nothing to take back.
+type Func[A, R any] func(ctx context.Context, a A, p holdfast.Progress) (R, error)
+
+// Run calls f.
+func (f Func[A, R]) Run(ctx context.Context, a A, p holdfast.Progress) (R, error) {
+	return f(ctx, a, p)
+}
+
+// Undo does nothing.
+func (Func[A, R]) Undo(context.Context, A) error { return nil }
+
+// Register says what runs the jobs of a kind. done, called in the transaction
+// that ends the job, applies its outcome: r is the zero value when err is not
+// nil. An error of done fails the job.
+func Register[A, R any](r *Runner, kind string, work Work[A, R], done func(tx *catalog.Tx, jobID string, a A, r R, err error) error) {
 	if _, dup := r.kinds[kind]; dup || r.river != nil {
 		panic("internal error: job kind " + kind + " registered twice or after Start")
 	}
+	decode := func(args json.RawMessage) (a A, err error) {
+		if err := json.Unmarshal(args, &a); err != nil {
+			return a, fmt.Errorf("args of %s job: %w", kind, err)
+		}
+		return a, nil
+	}
 	r.kinds[kind] = handler{
 		run: func(ctx context.Context, args json.RawMessage, p holdfast.Progress) (json.RawMessage, error) {
-			var a A
-			if err := json.Unmarshal(args, &a); err != nil {
-				return nil, fmt.Errorf("args of %s job: %w", kind, err)
+			a, err := decode(args)
+			if err != nil {
+				return nil, err
 			}
-			res, err := do(ctx, a, p)
+			res, err := work.Run(ctx, a, p)
 			if err != nil {
 				return nil, err
 			}
 			return json.Marshal(res)
 		},
-		done: func(tx *catalog.Tx, id string, args, result json.RawMessage, runErr error) error {
-			var a A
-			var res R
-			if err := json.Unmarshal(args, &a); err != nil {
-				return fmt.Errorf("args of %s job: %w", kind, err)
+		undo: func(ctx context.Context, args json.RawMessage) error {
+			a, err := decode(args)
+			if err != nil {
+				return err
 			}
+			return work.Undo(ctx, a)
+		},
+		done: func(tx *catalog.Tx, id string, args, result json.RawMessage, runErr error) error {
+			a, err := decode(args)
+			if err != nil {
+				return err
+			}
+			var res R
 			if runErr == nil {
 				if err := json.Unmarshal(result, &res); err != nil {
 					return fmt.Errorf("result of %s job: %w", kind, err)

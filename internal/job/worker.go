@@ -56,15 +56,33 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 }
 
 // attempt runs the job, unless it was cancelled before it began or has killed
-// too many servers.
+// too many servers. What a dead run left is taken back before anything else,
+// whatever becomes of the job.
 func (r *Runner) attempt(ctx context.Context, j Job, h handler, p *progress) (json.RawMessage, error) {
-	if j.State == Cancelling {
-		return nil, ErrCanceled
-	}
-	if j.Attempts > r.cfg.Attempts {
-		return nil, holdfast.Errorf(holdfast.Internal, j.ID, "The job was begun %d times and every time the server died.", r.cfg.Attempts)
-	}
-	return r.watch(ctx, j.ID, p, func() (json.RawMessage, error) { return h.run(ctx, j.Args, p) })
+	return r.watch(ctx, j.ID, p, func() (json.RawMessage, error) {
+		if j.Attempts > 1 {
+			if err := undo(ctx, h, j.Args); err != nil {
+				return nil, err
+			}
+		}
+		if j.State == Cancelling {
+			return nil, ErrCanceled
+		}
+		if j.Attempts > r.cfg.Attempts {
+			return nil, holdfast.Errorf(holdfast.Internal, j.ID, "The job was begun %d times and every time the server died.", r.cfg.Attempts)
+		}
+		return h.run(ctx, j.Args, p)
+	})
+}
+
+// undoPatience bounds how long a host may take to be given back what it lent.
+const undoPatience = time.Minute
+
+// undo takes back what a dead run left, also when its user cancels meanwhile.
+func undo(ctx context.Context, h handler, args json.RawMessage) error {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
+	defer cancel()
+	return h.undo(ctx, args)
 }
 
 // begin counts an attempt and returns the row.

@@ -194,7 +194,28 @@ func (s *Service) Unassign(ctx context.Context, id string) (authz.Assignment, er
 			return a, err
 		}
 		a.ID = r.ID
+		if err := keepOwner(tx, a); err != nil {
+			return a, err
+		}
 		_, err = tx.Delete(id)
 		return a, err
 	})
+}
+
+// keepOwner refuses to remove the last Owner of a subscription: nobody could
+// give rights any more.
+func keepOwner(tx *catalog.Tx, a authz.Assignment) error {
+	if !strings.EqualFold(a.RoleID, authz.Owner) || strings.Count(a.Scope, "/") != 2 {
+		return nil
+	}
+	all, err := authz.Assignments(tx, catalog.Query{Under: a.Scope})
+	if err != nil {
+		return err
+	}
+	for _, o := range all {
+		if !strings.EqualFold(o.ID, a.ID) && strings.EqualFold(o.RoleID, authz.Owner) && strings.EqualFold(o.Scope, a.Scope) {
+			return nil
+		}
+	}
+	return holdfast.Errorf(holdfast.Conflict, a.ID, "This is the last Owner of %s; nobody could give rights any more.", a.Scope)
 }

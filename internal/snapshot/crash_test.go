@@ -23,7 +23,7 @@ import (
 // server may die: "victim WHEN UUID SCRATCH [WANT]".
 const victimCommand = "victim"
 
-// victim is that process. WHEN is frozen or open.
+// victim is that process. WHEN is frozen, paused (frozen too) or open.
 func victim(args []string) int {
 	ctx := context.Background()
 	host, err := libvirt.Connect(ctx, guestlab.URI)
@@ -35,6 +35,15 @@ func victim(args []string) int {
 		Want: snapshot.Consistency(args[3]), Exclude: []string{"vda"}, FreezeDeadline: time.Hour}
 	if args[0] == "frozen" {
 		r.Host = &atBegin{Host: host, do: die}
+	}
+	if args[0] == "paused" {
+		r.Host = &atBegin{Host: host, do: func() {
+			if out, err := exec.Command("virsh", "-c", guestlab.URI, "suspend", args[1]).CombinedOutput(); err != nil {
+				fmt.Println(err, string(out))
+				return
+			}
+			die()
+		}}
 	}
 	if _, err := snapshot.Take(ctx, r); err != nil {
 		fmt.Println(err)
@@ -79,6 +88,7 @@ func TestLeftovers(t *testing.T) {
 	}{
 		{"a busy writer", busyWriter},
 		{"killed while frozen", killedFrozen},
+		{"paused while frozen", pausedFrozen},
 		{"hanging while frozen", hangingFrozen},
 		{"killed while open", killedOpen},
 		{"two at once", twoAtOnce},
@@ -123,7 +133,10 @@ func (l *lab) reconcile() error {
 	if l.last != nil {
 		keep = l.last.Name
 	}
-	return snapshot.Reconcile(l.t.Context(), l.Host, l.UUID, l.scratch, keep)
+	if err := snapshot.End(l.t.Context(), l.Host, l.UUID, l.scratch); err != nil {
+		return err
+	}
+	return snapshot.KeepOnly(l.t.Context(), l.Host, l.UUID, keep)
 }
 
 // busyWriter takes points of a file system that is being written all the time;
@@ -160,6 +173,23 @@ func killedFrozen(l *lab) {
 	}
 	if s := l.backup(); !find(l.t, s, "vdb").Incremental {
 		l.t.Errorf("the next point is not incremental: %s", find(l.t, s, "vdb").Reason)
+	}
+}
+
+// pausedFrozen pauses the guest when it is frozen, and kills the server: once it
+// runs again, the watchdog thaws. Until then it may be frozen for all we know.
+func pausedFrozen(l *lab) {
+	l.sacrifice("paused", snapshot.FileSystem)
+	if err := l.reconcile(); err != nil {
+		l.t.Fatal(err)
+	}
+	if left, err := filepath.Glob(filepath.Join(l.scratch, "*", "freeze")); err != nil || len(left) != 1 {
+		l.t.Errorf("marks of a guest that is paused: %v, %v", left, err)
+	}
+	l.virsh("resume", l.Name)
+	l.wantThawed()
+	if err := l.reconcile(); err != nil {
+		l.t.Fatal(err)
 	}
 }
 
@@ -369,7 +399,8 @@ func scratchDiskFull(l *lab, small string) {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	l.Sh("dd if=/dev/zero of=/data/large bs=1M count=40 oflag=direct conv=notrunc status=none && sync && cmp -n 41943040 /data/large /dev/zero && rm /data/large")
+	l.Sh(`rm -f /run/large
+setsid sh -c 'dd if=/dev/zero of=/data/large bs=1M count=40 oflag=direct conv=notrunc status=none && sync && cmp -n 41943040 /data/large /dev/zero && echo ok >/run/large' >/dev/null 2>&1 </dev/null &`)
 	if err := waitErr(l.t, s); !errors.Is(err, snapshot.ErrScratchFull) {
 		l.t.Errorf("check: %v, want ErrScratchFull", err)
 	}
@@ -377,8 +408,9 @@ func scratchDiskFull(l *lab, small string) {
 		l.t.Error(err)
 	}
 	if d, err := l.Host.Domain(l.t.Context(), l.UUID); err != nil || d.State != hypervisor.Running {
-		l.t.Errorf("the guest is %s (%v)", d.State, err)
+		l.t.Fatalf("the guest is %s, %s (%v)", d.State, d.StateReason, err)
 	}
+	l.Sh("until [ -e /run/large ]; do sleep 0.1; done; rm /data/large")
 	l.backup()
 }
 

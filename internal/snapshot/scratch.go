@@ -110,6 +110,9 @@ func (w *workdir) scratch(ctx context.Context, p *planned) error {
 	return nil
 }
 
+// mayBeFrozen says whether the note is there.
+func (w *workdir) mayBeFrozen() bool { return exists(filepath.Join(w.path, freezeFile)) }
+
 // remove takes the directory away.
 func (w *workdir) remove() error {
 	err := os.RemoveAll(w.path)
@@ -183,7 +186,7 @@ func (t *taken) scratchFull() string {
 }
 
 // spareGuest ends the job. If QEMU was quicker and stopped the guest for lack
-// of space, the guest is let run again: with the job gone it needs no scratch.
+// of space, the guest is let run again.
 func (t *taken) spareGuest(why string) {
 	t.end(fmt.Errorf("%w: %s", ErrScratchFull, why))
 	t.r.Log.Warn("scratch space is full, the backup is ended", "vm", t.domain.Name, "why", why)
@@ -192,10 +195,42 @@ func (t *taken) spareGuest(why string) {
 	if err := t.r.Host.EndBackup(ctx, t.r.UUID); err != nil {
 		t.r.Log.Error("ending the backup job", "vm", t.domain.Name, "err", err)
 	}
-	d, err := t.r.Host.Domain(ctx, t.r.UUID)
-	if err == nil && t.domain.State == hypervisor.Running && d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError {
-		if err := t.r.Host.Resume(ctx, t.r.UUID); err != nil {
-			t.r.Log.Error("resuming the guest", "vm", t.domain.Name, "err", err)
+	if t.domain.State != hypervisor.Running {
+		return
+	}
+	if err := resumeSpared(ctx, t.r.Host, t.r.UUID); err != nil {
+		t.r.Log.Error("resuming the guest", "vm", t.domain.Name, "err", err)
+	}
+}
+
+// A guest whose writes met full scratch space is stopped by QEMU's main loop
+// and reported by libvirt some time after the write, even after the end of the
+// job. So it is looked at for a while.
+const (
+	spareFor  = 3 * time.Second
+	sparePoll = 100 * time.Millisecond
+)
+
+// resumeSpared lets a guest run again that QEMU stopped for an I/O error: with
+// the job gone its writes need no scratch, and QEMU repeats those that failed.
+func resumeSpared(ctx context.Context, host hypervisor.Host, uuid string) error {
+	tick := time.NewTicker(sparePoll)
+	defer tick.Stop()
+	for range spareFor / sparePoll {
+		d, err := host.Domain(ctx, uuid)
+		if err != nil || !d.State.Active() {
+			return err
+		}
+		if d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError {
+			if err := host.Resume(ctx, uuid); err != nil {
+				return err
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-tick.C:
 		}
 	}
+	return nil
 }

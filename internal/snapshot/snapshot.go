@@ -3,8 +3,8 @@
 //
 // [Take] freezes the guest's file systems (when asked and possible), starts a
 // libvirt checkpoint and pull-mode backup in one step, thaws, and hands out one
-// [disk.Source] per disk. [Snapshot.Release] ends it. [Reconcile] ends what a
-// dead process left.
+// [disk.Source] per disk. [Snapshot.Release] ends it. [End] ends what a dead
+// process left, [KeepOnly] forgets its checkpoints.
 //
 // It promises: the guest is frozen only after everything else is ready, and no
 // longer than the deadline, because an independent process thaws it when this

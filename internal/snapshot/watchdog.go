@@ -166,7 +166,7 @@ func WatchdogMain(args []string, connect func(ctx context.Context, uri string) (
 	d.follow(os.Stdin)
 	agent := guest.Of(host, args[1])
 	if d.thaw {
-		err = thawForSure(agent, dogPatience)
+		err = thawForSure(host, args[1], dogPatience)
 	}
 	if d.post != nil {
 		_, err2 := agent.Script(context.Background(), *d.post, postTries, postTimeout)
@@ -221,14 +221,19 @@ func (d *debts) follow(pipe io.Reader) {
 	}
 }
 
-// thawForSure thaws until the guest says that it is thawed, or is gone.
-func thawForSure(agent guest.Agent, patience time.Duration) error {
+// thawForSure thaws until the guest says that it is thawed, or is gone. A guest
+// that is paused cannot answer, and is thawed when it runs again.
+func thawForSure(host hypervisor.Host, uuid string, patience time.Duration) error {
 	ctx, cancel := context.WithTimeout(context.Background(), patience)
 	defer cancel()
+	agent := guest.Of(host, uuid)
 	for {
 		_, err := agent.Thaw(ctx, thawTimeout)
-		if err == nil || errors.Is(err, hypervisor.ErrNoDomain) || errors.Is(err, hypervisor.ErrNotRunning) {
+		if err == nil {
 			return nil
+		}
+		if d, askErr := host.Domain(ctx, uuid); errors.Is(askErr, hypervisor.ErrNoDomain) || askErr == nil && !d.State.Active() {
+			return nil // its file systems are frozen no more
 		}
 		select {
 		case <-ctx.Done():

@@ -48,44 +48,41 @@ type Mover struct {
 	Log      *slog.Logger
 }
 
+// Undo gives the host back what a run that died had taken: the guest is thawed
+// and runs, libvirt's job and our scratch are gone. It needs no repository.
+func (m Mover) Undo(ctx context.Context, a holdfast.BackupArgs) error {
+	host, err := m.Hosts(ctx, a.Site)
+	if err != nil {
+		return mover.Explain(err, "site "+a.Site.Name)
+	}
+	defer host.Close()
+	return mover.Explain(snapshot.End(ctx, host, a.VM.UUID, a.Site.ScratchDir), "VM "+a.VM.Name)
+}
+
 // Run makes the point that a asks for, or answers with it when an earlier run
 // had committed it.
 func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast.Progress) (holdfast.BackupResult, error) {
-	var none holdfast.BackupResult
-	what := "VM " + a.VM.Name
 	progress.Task(taskSnapshot)
 	progress.Cancellable(true)
+	// Whatever is wrong with the vault, the host first.
+	if err := m.Undo(ctx, a); err != nil {
+		return holdfast.BackupResult{}, err
+	}
 	repo, err := m.Repositories(ctx, a.Repository)
 	if err != nil {
-		return none, mover.Explain(err, "the vault's repository")
+		return holdfast.BackupResult{}, mover.Explain(err, "the vault's repository")
 	}
 	host, err := m.Hosts(ctx, a.Site)
 	if err != nil {
-		return none, mover.Explain(err, "site "+a.Site.Name)
+		return holdfast.BackupResult{}, mover.Explain(err, "site "+a.Site.Name)
 	}
 	defer host.Close()
-	before, last, hasLast, err := mover.Latest(ctx, repo, a.Series)
-	if err != nil {
-		return none, mover.Explain(err, what)
+	r := &run{Mover: m, args: a, progress: progress, repo: repo, host: host}
+	man, err := r.committed(ctx)
+	if errors.Is(err, repository.ErrNoPoint) {
+		man, err = r.backup(ctx)
 	}
-	if err := os.MkdirAll(a.Site.ScratchDir, 0o711); err != nil { // QEMU passes through it
-		return none, mover.Explain(err, "the scratch directory")
-	}
-	if err := snapshot.Reconcile(ctx, host, a.VM.UUID, a.Site.ScratchDir, checkpointName(last)); err != nil {
-		return none, mover.Explain(err, what)
-	}
-	if done, err := repo.Point(ctx, a.PointID); err == nil {
-		man, err := mover.ReadManifest(done)
-		return result(a.PointID, man), err
-	} else if !errors.Is(err, repository.ErrNoPoint) {
-		return none, mover.Explain(err, what)
-	}
-	run := &run{Mover: m, args: a, progress: progress, repo: repo, host: host}
-	if hasLast {
-		run.before, run.last = &before, &last
-	}
-	man, err := run.backup(ctx)
-	return result(a.PointID, man), mover.Explain(err, what)
+	return result(a.PointID, man), mover.Explain(err, "VM "+a.VM.Name)
 }
 
 // run is one attempt.
@@ -99,7 +96,31 @@ type run struct {
 	last     *mover.Manifest   // of that point
 }
 
+// committed looks at what the repository has of the VM: the newest point, which
+// the next one builds on, and the point asked for, if an earlier run had
+// committed it (else repository.ErrNoPoint).
+func (r *run) committed(ctx context.Context) (mover.Manifest, error) {
+	before, last, ok, err := mover.Latest(ctx, r.repo, r.args.Series)
+	if err != nil {
+		return mover.Manifest{}, err
+	}
+	if ok {
+		r.before, r.last = &before, &last
+	}
+	if err := snapshot.KeepOnly(ctx, r.host, r.args.VM.UUID, checkpointName(last)); err != nil {
+		return mover.Manifest{}, err
+	}
+	done, err := r.repo.Point(ctx, r.args.PointID)
+	if err != nil {
+		return mover.Manifest{}, err
+	}
+	return mover.ReadManifest(done)
+}
+
 func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
+	if err := os.MkdirAll(r.args.Site.ScratchDir, 0o711); err != nil { // QEMU passes through it
+		return mover.Manifest{}, fmt.Errorf("the scratch directory: %w", err)
+	}
 	w, err := r.repo.Begin(ctx, repository.PointSpec{ID: r.args.PointID, Series: r.args.Series, Created: r.Clock()})
 	if err != nil {
 		return mover.Manifest{}, err

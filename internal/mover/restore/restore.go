@@ -15,7 +15,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -46,8 +45,7 @@ type run struct {
 	host     hypervisor.Host
 	point    repository.Point
 	manifest mover.Manifest
-	dir      string // where the files go
-	files    *claimed
+	staging  staging
 }
 
 // Run restores what a asks for.
@@ -66,6 +64,27 @@ func (m Mover) Run(ctx context.Context, a holdfast.RestoreArgs, progress holdfas
 	return res, mover.Explain(err, "point "+a.PointID)
 }
 
+// Undo removes the files that a run that died had made, unless a VM was made of
+// them.
+func (m Mover) Undo(ctx context.Context, a holdfast.RestoreArgs) error {
+	r := &run{args: a}
+	err := r.openPlace(ctx, m)
+	if r.host != nil {
+		defer r.host.Close()
+	}
+	if err == nil {
+		err = r.undo(ctx)
+	}
+	return mover.Explain(err, "point "+a.PointID)
+}
+
+func (r *run) undo(ctx context.Context) error {
+	if vm, err := r.made(ctx); err != nil || vm != nil {
+		return err
+	}
+	return r.staging.remove()
+}
+
 // open finds the point, its manifest, the host and the place to write to.
 func (r *run) open(ctx context.Context, m Mover) (err error) {
 	if r.repo, err = m.Repositories(ctx, r.args.Repository); err != nil {
@@ -77,21 +96,27 @@ func (r *run) open(ctx context.Context, m Mover) (err error) {
 	if r.manifest, err = mover.ReadManifest(r.point); err != nil {
 		return err
 	}
+	return r.openPlace(ctx, m)
+}
+
+// openPlace finds the host and the place to write to.
+func (r *run) openPlace(ctx context.Context, m Mover) (err error) {
 	if r.host, err = m.Hosts(ctx, r.args.Site); err != nil {
 		return err
 	}
-	r.dir = r.args.Directory
+	dir := r.args.Directory
 	if r.args.Pool != "" {
 		pool, err := r.host.Pool(ctx, r.args.Pool)
 		if err != nil {
 			return err
 		}
-		r.dir = pool.Path
+		dir = pool.Path
 	}
-	info, err := os.Stat(r.dir)
+	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() {
-		return holdfast.Errorf(holdfast.Invalid, "directory", "%s is not a directory that can be written to.", r.dir).WithCause(err)
+		return holdfast.Errorf(holdfast.Invalid, "directory", "%s is not a directory that can be written to.", dir).WithCause(err)
 	}
+	r.staging = stagingIn(dir, r.args.RestoreID)
 	return nil
 }
 
@@ -105,12 +130,16 @@ func (r *run) restore(ctx context.Context) (res holdfast.RestoreResult, err erro
 	if err != nil {
 		return res, err
 	}
-	if r.files, err = claim(r.dir, r.args.RestoreID, r.paths(disks)); err != nil {
+	if err := r.staging.begin(r.names(disks)); err != nil {
 		return res, err
 	}
 	defer func() {
-		if cleanup := r.files.settle(err == nil); cleanup != nil {
-			r.progress.Warn(cleanup.Error())
+		end := r.staging.keep
+		if err != nil {
+			end = r.staging.remove
+		}
+		if left := end(); left != nil {
+			r.progress.Warn(left.Error())
 		}
 		if r.args.Pool != "" {
 			// The pool shows the new files; that it doesn't is no failure.
@@ -122,6 +151,7 @@ func (r *run) restore(ctx context.Context) (res holdfast.RestoreResult, err erro
 	}
 	if r.args.Mode == holdfast.CreateVM {
 		r.progress.Task(taskVM)
+		r.progress.Cancellable(false) // once it is there, somebody may use it
 		res.VM, err = r.createVM(ctx, &res)
 	}
 	if len(res.FollowUps) > 0 {
@@ -147,29 +177,29 @@ func (r *run) chosen() ([]mover.ManifestDisk, error) {
 	return disks, nil
 }
 
-// path is where a disk of the point is restored to.
-func (r *run) path(target string) string {
-	return filepath.Join(r.dir, r.args.NamePrefix+"-"+target+"."+r.args.Format)
+// name is the file that a disk of the point is restored to.
+func (r *run) name(target string) string {
+	return r.args.NamePrefix + "-" + target + "." + r.args.Format
 }
 
-// nvramPath is where the UEFI variables are restored to; "" when there are none.
-func (r *run) nvramPath() string {
+// nvramName is the file that the UEFI variables are restored to; "" when there
+// are none.
+func (r *run) nvramName() string {
 	if len(r.manifest.NVRAM) == 0 || r.args.Mode != holdfast.CreateVM {
 		return ""
 	}
-	return filepath.Join(r.dir, r.args.NamePrefix+"-nvram.fd")
+	return r.args.NamePrefix + "-nvram.fd"
 }
 
-func (r *run) paths(disks []mover.ManifestDisk) []string {
-	var paths []string
+func (r *run) names(disks []mover.ManifestDisk) []string {
+	var names []string
 	for _, d := range disks {
-		// With the name that it has while it is filled (package image).
-		paths = append(paths, r.path(d.Fact.Target), r.path(d.Fact.Target)+".partial")
+		names = append(names, r.name(d.Fact.Target))
 	}
-	if p := r.nvramPath(); p != "" {
-		paths = append(paths, p)
+	if n := r.nvramName(); n != "" {
+		names = append(names, n)
 	}
-	return paths
+	return names
 }
 
 // disks writes the images.
@@ -193,9 +223,9 @@ func (r *run) disks(ctx context.Context, disks []mover.ManifestDisk) (results []
 func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done, total int64)) (res holdfast.DiskResult, err error) {
 	res = holdfast.DiskResult{
 		LUN: d.Fact.LUN, Target: d.Fact.Target, Size: d.Fact.Size,
-		Path: r.path(d.Fact.Target), Format: r.args.Format,
+		Path: r.staging.final(r.name(d.Fact.Target)), Format: r.args.Format,
 	}
-	target, err := image.CreateTarget(ctx, res.Path, r.args.Format, d.Fact.Size)
+	target, err := image.CreateTarget(ctx, r.staging.path(r.name(d.Fact.Target)), r.args.Format, d.Fact.Size)
 	if err != nil {
 		return res, err
 	}
@@ -208,30 +238,50 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 	if err := target.Commit(); err != nil {
 		return res, err
 	}
-	r.files.made = append(r.files.made, res.Path)
-	return res, nil
+	return res, r.staging.publish(r.name(d.Fact.Target))
+}
+
+// made finds the VM that an earlier run of this restore has made, whatever its
+// name is by now; nil when there is none.
+func (r *run) made(ctx context.Context) (*holdfast.VMRef, error) {
+	if r.args.Mode != holdfast.CreateVM {
+		return nil, nil
+	}
+	domains, err := r.host.Domains(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, d := range domains {
+		xml, err := r.host.DomainXML(ctx, d.UUID)
+		if err == nil && restoreOf(xml) == r.args.RestoreID {
+			return &holdfast.VMRef{UUID: d.UUID, Name: d.Name}, nil
+		}
+		if err != nil && !errors.Is(err, hypervisor.ErrNoDomain) {
+			return nil, err
+		}
+	}
+	return nil, nil
 }
 
 // alreadyMade answers with the VM when an earlier run of this restore had made
 // it, and refuses when the name belongs to another VM (matrix MGT-02).
 func (r *run) alreadyMade(ctx context.Context) (*holdfast.VMRef, error) {
-	d, err := r.host.DomainNamed(ctx, r.args.VMName)
-	if errors.Is(err, hypervisor.ErrNoDomain) {
-		return nil, nil
-	}
+	vm, err := r.made(ctx)
 	if err != nil {
 		return nil, err
 	}
-	xml, err := r.host.DomainXML(ctx, d.UUID)
-	if err != nil {
-		return nil, err
+	if vm != nil {
+		return vm, errors.Join(r.staging.keep(), r.start(ctx, vm))
 	}
-	if restoreOf(xml) != r.args.RestoreID {
+	_, err = r.host.DomainNamed(ctx, r.args.VMName)
+	if err == nil {
 		return nil, holdfast.Errorf(holdfast.Conflict, "targetVirtualMachineId", "A VM named %q exists already.", r.args.VMName).
 			WithHint("Choose another name; to bring an existing VM back to this point, replace its disks.")
 	}
-	vm := &holdfast.VMRef{UUID: d.UUID, Name: d.Name}
-	return vm, r.start(ctx, vm)
+	if !errors.Is(err, hypervisor.ErrNoDomain) {
+		return nil, err
+	}
+	return nil, nil
 }
 
 // createVM defines the new domain and, if asked, boots it. A VM that cannot
@@ -239,16 +289,16 @@ func (r *run) alreadyMade(ctx context.Context) (*holdfast.VMRef, error) {
 func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdfast.VMRef, error) {
 	n := newDomain{
 		Name: r.args.VMName, RestoreID: r.args.RestoreID, PointID: r.point.ID, Network: r.args.Network,
-		Disks: map[string]string{}, Formats: map[string]string{}, NVRAM: r.nvramPath(),
+		Disks: map[string]string{}, Formats: map[string]string{},
 	}
 	for _, d := range res.Disks {
 		n.Disks[d.Target], n.Formats[d.Target] = d.Path, d.Format
 	}
-	if n.NVRAM != "" {
-		if err := writeFile(n.NVRAM, r.manifest.NVRAM); err != nil {
+	if name := r.nvramName(); name != "" {
+		if err := r.writeNVRAM(name); err != nil {
 			return nil, err
 		}
-		r.files.made = append(r.files.made, n.NVRAM)
+		n.NVRAM = r.staging.final(name)
 	}
 	xml, notes, err := rewriteDomain(r.manifest.DomainXML, n)
 	if err != nil {
@@ -265,6 +315,13 @@ func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdf
 	}
 	r.progress.Property("VM", vm.Name+" ("+vm.UUID+")")
 	return vm, nil
+}
+
+func (r *run) writeNVRAM(name string) error {
+	if err := writeFile(r.staging.path(name), r.manifest.NVRAM); err != nil {
+		return err
+	}
+	return r.staging.publish(name)
 }
 
 func (r *run) start(ctx context.Context, vm *holdfast.VMRef) error {

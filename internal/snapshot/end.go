@@ -13,12 +13,13 @@ import (
 	"holdfast/internal/hypervisor"
 )
 
-// Reconcile ends what a dead process left of its snapshots of one domain: our
-// backup job, our scratch files and sockets in scratchDir, our checkpoints and
-// bitmaps but keep's, a guest that is still frozen. Foreign jobs and checkpoints
-// are not touched. keep is the name of the last committed point's checkpoint,
-// or "". hypervisor.ErrBusy when a living process holds a snapshot of the domain.
-func Reconcile(ctx context.Context, host hypervisor.Host, uuid, scratchDir, keep string) error {
+// End ends what a dead process left of its snapshots of one domain: our backup
+// job, our scratch files and sockets in scratchDir, a guest that is still frozen
+// or that QEMU stopped because the scratch space was full. It needs no
+// repository, so that nothing but the hypervisor can keep a guest waiting. A
+// foreign job is not touched. hypervisor.ErrBusy when a living process holds a
+// snapshot of the domain.
+func End(ctx context.Context, host hypervisor.Host, uuid, scratchDir string) error {
 	dead, err := deadWorkdirs(scratchDir, uuid)
 	if err != nil {
 		return err
@@ -37,20 +38,40 @@ func Reconcile(ctx context.Context, host hypervisor.Host, uuid, scratchDir, keep
 	}
 	// A guest that cannot be thawed keeps its mark for the next try; its job
 	// is ended all the same.
-	thawErr := thawLeft(ctx, host, d, dead)
-	job, err := host.BackupJob(ctx, uuid)
-	if err != nil {
+	thawed, thawErr := thawLeft(ctx, host, d, dead)
+	if err := endJob(ctx, host, d, scratchDir); err != nil || thawErr != nil {
 		return errors.Join(thawErr, err)
 	}
-	if job != nil && ours(scratchDir, job) {
-		if err := host.EndBackup(ctx, uuid); err != nil {
-			return errors.Join(thawErr, err)
+	var over []*workdir
+	for _, w := range dead {
+		if thawed || !w.mayBeFrozen() {
+			over = append(over, w)
 		}
 	}
-	if thawErr != nil {
-		return thawErr
+	return removeAll(over)
+}
+
+// endJob ends the domain's backup job if it is ours.
+func endJob(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, scratchDir string) error {
+	job, err := host.BackupJob(ctx, d.UUID)
+	if err != nil || job == nil || !ours(scratchDir, job) {
+		return err
 	}
-	if err := removeAll(dead); err != nil {
+	if err := host.EndBackup(ctx, d.UUID); err != nil {
+		return err
+	}
+	return resumeSpared(ctx, host, d.UUID)
+}
+
+// KeepOnly removes our checkpoints and bitmaps of a domain but keep's, the name
+// of the last committed point's checkpoint ("": none is kept). Foreign ones are
+// not touched.
+func KeepOnly(ctx context.Context, host hypervisor.Host, uuid, keep string) error {
+	d, err := host.Domain(ctx, uuid)
+	if errors.Is(err, hypervisor.ErrNoDomain) {
+		return nil
+	}
+	if err != nil {
 		return err
 	}
 	if err := dropCheckpoints(ctx, host, uuid, keep); err != nil {
@@ -94,18 +115,22 @@ func removeAll(dirs []*workdir) error {
 	return errors.Join(errs...)
 }
 
-// thawLeft thaws a guest that one of our dead processes may have left frozen.
-func thawLeft(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, dead []*workdir) error {
-	left := slices.ContainsFunc(dead, func(w *workdir) bool { return exists(filepath.Join(w.path, freezeFile)) })
-	if !left || d.State != hypervisor.Running || !d.AgentConnected {
-		return nil
+// thawLeft thaws a guest that one of our dead processes may have left frozen,
+// and says whether it is known not to be. A guest that is paused, or whose agent
+// is away, cannot be asked now.
+func thawLeft(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, dead []*workdir) (bool, error) {
+	if !slices.ContainsFunc(dead, (*workdir).mayBeFrozen) || !d.State.Active() {
+		return true, nil
+	}
+	if d.State != hypervisor.Running || !d.AgentConnected {
+		return false, nil
 	}
 	agent := guest.Of(host, d.UUID)
 	if frozen, err := agent.Frozen(ctx, pingTimeout); err != nil || !frozen {
-		return err
+		return err == nil, err
 	}
 	_, err := agent.Thaw(ctx, thawTimeout)
-	return err
+	return err == nil, err
 }
 
 // dropCheckpoints deletes our checkpoints of a domain but keep.
