@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -51,23 +52,27 @@ func TestKilledServer(t *testing.T) {
 	s.fill("first")
 	s.backup()
 
-	s.guest.Sh("head -c 100000000 /dev/urandom > /data/big && sync")
-	s.run("backup", s.guest.Name, "--no-wait")
-	until(t, "a backup job in libvirt", 10*time.Millisecond, func() bool {
-		job, err := s.guest.Host.BackupJob(t.Context(), s.guest.UUID)
-		return err == nil && job != nil
-	})
-	s.kill()
-	t.Log("killed in the backup")
-	until(t, "the guest runs and is thawed", time.Second, func() bool {
-		d, err := s.guest.Host.Domain(t.Context(), s.guest.UUID)
-		frozen, ferr := s.guest.Agent.Frozen(t.Context(), 5*time.Second)
-		return err == nil && d.State == hypervisor.Running && ferr == nil && !frozen
-	})
-
+	s.killInBackup()
 	s.server = serve(t, s.data)
 	t.Logf("the backup that was killed: %s", s.ended("Backup"))
 	s.unharmed()
+
+	// Without its vault the job fails, and leaves the guest alone all the same.
+	s.killInBackup()
+	vaults := filepath.Join(s.data, "vaults")
+	if err := os.Rename(vaults, vaults+".away"); err != nil {
+		t.Fatal(err)
+	}
+	s.server = serve(t, s.data)
+	if state := s.ended("Backup"); state != "Failed" {
+		t.Errorf("a backup whose vault is gone ended as %s", state)
+	}
+	s.unharmed()
+	_ = os.Remove(vaults) // the server may have made the empty directory
+	if err := os.Rename(vaults+".away", vaults); err != nil {
+		t.Fatal(err)
+	}
+
 	want := s.fill("second")
 	point := s.backup()
 	if how := s.jobProperties("Backup")["Disk vdb"]; !strings.HasPrefix(how, "incremental") {
@@ -93,4 +98,22 @@ func TestKilledServer(t *testing.T) {
 	if got := strings.TrimSpace(s.sums(s.boot(name))); got != strings.TrimSpace(want) {
 		t.Errorf("came back with\n%s\nwant\n%s", got, want)
 	}
+}
+
+// killInBackup kills the server when libvirt has its backup job, and waits until
+// the guest, left to itself, is seen to run.
+func (s *story) killInBackup() {
+	s.guest.Sh("head -c 100000000 /dev/urandom > /data/big && sync")
+	s.run("backup", s.guest.Name, "--no-wait")
+	until(s.t, "a backup job in libvirt", 10*time.Millisecond, func() bool {
+		job, err := s.guest.Host.BackupJob(s.t.Context(), s.guest.UUID)
+		return err == nil && job != nil
+	})
+	s.kill()
+	s.t.Log("killed in the backup")
+	until(s.t, "the guest runs and is thawed", time.Second, func() bool {
+		d, err := s.guest.Host.Domain(s.t.Context(), s.guest.UUID)
+		frozen, ferr := s.guest.Agent.Frozen(s.t.Context(), 5*time.Second)
+		return err == nil && d.State == hypervisor.Running && ferr == nil && !frozen
+	})
 }

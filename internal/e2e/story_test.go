@@ -3,6 +3,7 @@ package e2e
 import (
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -197,5 +198,36 @@ func TestMachineDiesAndComesBack(t *testing.T) {
 	s.run("restore", "disks", s.guest.Name, "--point", p1, "--directory", s.dir, "--format", "raw", "--lun", "0", "--name-prefix", "only")
 	if _, err := os.Stat(filepath.Join(s.dir, "only-vdb.raw")); err != nil {
 		t.Error(err)
+	}
+}
+
+// TestMachineThatIsOff backs up a VM that is shut down: its point says what it
+// is, and its disks come back byte for byte.
+func TestMachineThatIsOff(t *testing.T) {
+	matrix.Covers(t, "ACT-01")
+	g := guestlab.New(t, guestlab.Options{Name: "off", Disks: []guestlab.Disk{{Size: 32 << 20}}, Off: true})
+	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
+	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
+	s.run("vault", "create", "safe")
+	s.run("protect", "start", g.Name)
+
+	point := s.backup()
+	if state := s.ended("Backup"); state != "CompletedWithWarnings" {
+		t.Errorf("more was asked for than a VM that is off can give, and the job ended as %s", state)
+	}
+	type shown struct {
+		Properties struct{ RecoveryPointType string } `json:"properties"`
+	}
+	if got := query[shown](s.server, "point", "show", g.Name, point).Properties.RecoveryPointType; got != "CrashConsistent" {
+		t.Errorf("the point says %s", got)
+	}
+	if d, err := g.Host.Domain(t.Context(), g.UUID); err != nil || d.State.Active() {
+		t.Errorf("the VM is %s (%v); it was off", d.State, err)
+	}
+	s.run("restore", "disks", g.Name, "--point", point, "--directory", s.dir, "--format", "raw", "--name-prefix", "off")
+	for i, target := range []string{"vda", "vdb"} {
+		if out, err := exec.Command("qemu-img", "compare", g.Disks[i], filepath.Join(s.dir, "off-"+target+".raw")).CombinedOutput(); err != nil {
+			t.Errorf("%s: %v: %s", target, err, out)
+		}
 	}
 }

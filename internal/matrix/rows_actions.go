@@ -22,7 +22,7 @@ var scenarios = []Row{
 
 var actions = []Row{
 	{
-		ID: "ACT-01", Subject: "VM that is off", Verdict: Conditional, Open: "issue 2",
+		ID: "ACT-01", Subject: "VM that is off", Verdict: Conditional, In: []string{"snapshot", "mover/backup"},
 		Stance: "A VM that is shut down is backed up, crash-consistent only.",
 		Must:   "The point of a shut-off domain says CrashConsistent; when more was asked for, the job warns.",
 	},

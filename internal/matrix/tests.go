@@ -3,6 +3,9 @@
 package matrix
 
 var tests = map[string][]string{
+	"ACT-01": {
+		"e2e.TestMachineThatIsOff",
+	},
 	"ACT-06": {
 		"embedded.TestOtherRegionIsRefused",
 	},
