@@ -50,7 +50,9 @@ func TestUndo(t *testing.T) {
 
 func TestUndoWithoutAnythingDone(t *testing.T) {
 	dir := t.TempDir()
-	m := Mover{Hosts: func(context.Context, holdfast.SiteRef) (hypervisor.Host, error) { return defined{xml: "<domain/>"}, nil }}
+	m := Mover{Hosts: func(context.Context, holdfast.SiteRef) (hypervisor.Host, error) {
+		return defined{xml: "<domain/>"}, nil
+	}}
 	if err := m.Undo(t.Context(), holdfast.RestoreArgs{RestoreID: "r1", Directory: dir, Mode: holdfast.CreateVM}); err != nil {
 		t.Fatal(err)
 	}
