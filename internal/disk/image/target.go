@@ -34,8 +34,12 @@ type Target struct {
 }
 
 // sendEvery is how much is written before it is put on the disk and dropped
-// from the page cache, bytes.
-const sendEvery = 16 << 20
+// from the page cache, and sendAhead how much more may be written meanwhile,
+// bytes.
+const (
+	sendEvery = 16 << 20
+	sendAhead = 64 << 20
+)
 
 // WriteAt writes p at off.
 //
@@ -45,28 +49,35 @@ const sendEvery = 16 << 20
 // the same few pages over and over (measurements.md).
 func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 	n, err := t.Target.WriteAt(p, off)
-	if err == nil && t.unsent.Add(int64(n)) >= sendEvery && t.sending.TryLock() {
-		defer t.sending.Unlock()
-		t.unsent.Store(0)
-		err = t.send()
+	if err != nil {
+		return n, err
 	}
-	return n, err
+	switch unsent := t.unsent.Add(int64(n)); {
+	case unsent >= sendEvery && t.sending.TryLock():
+		t.unsent.Store(0)
+		go t.send()
+	case unsent >= sendAhead: // the disk is slower than the writers
+		t.sending.Lock()
+		defer t.sending.Unlock()
+		return n, t.lost
+	}
+	return n, nil
 }
 
-// send waits until what was written is on the disk, and drops it from the page
-// cache. The kernel tells a failed write once: here, and then not to fsync any
-// more. So it is kept for Sync.
-func (t *Target) send() error {
+// send waits until what was written is on the disk, drops it from the page
+// cache and unlocks sending. The kernel tells a failed write once: here, and
+// then not to fsync any more. So it is kept for Sync.
+func (t *Target) send() {
+	defer t.sending.Unlock()
 	fd := int(t.file.Fd())
 	err := unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 	if err == unix.EINVAL || err == unix.ENOSYS || err == unix.EOPNOTSUPP {
-		return nil // not to be had here: Sync does all the work
+		return // not to be had here: Sync does all the work
 	}
 	if err != nil && err != unix.EINTR && t.lost == nil {
 		t.lost = &os.PathError{Op: "write", Path: t.partial, Err: err}
 	}
 	_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) // a hint
-	return t.lost
 }
 
 // Sync makes what was written durable.
@@ -165,6 +176,8 @@ func (t *Target) Close() error {
 		return nil
 	}
 	t.closed = true
+	t.sending.Lock() // the file is not closed under a sender
+	defer t.sending.Unlock()
 	var err error
 	if !t.committed {
 		err = os.Remove(t.partial) // before the lock goes
