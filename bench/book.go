@@ -7,9 +7,11 @@ import (
 	"fmt"
 	"io/fs"
 	"log"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast/bench/image"
@@ -44,16 +46,20 @@ func openBook(o options, chain *image.Chain) (*book, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	if err == nil && o.merge {
+	if err == nil && (o.merge || o.resume) {
 		if err := json.Unmarshal(raw, &b.page); err != nil {
 			return nil, fmt.Errorf("details.json: %w", err)
+		}
+	}
+	if o.resume { // what is there is of the same run
+		for _, s := range b.page.Samples {
+			b.seen[[2]string{s.Tool, s.Test}] = true
 		}
 	}
 	if b.page.Versions == nil {
 		b.page.Versions = map[string]string{}
 	}
 	b.page.Machine, b.page.Image = describeMachine(), chain
-	b.page.Machine.Began = time.Now().UTC().Truncate(time.Second)
 	return b, nil
 }
 
@@ -79,6 +85,9 @@ func (b *book) run(ctx context.Context, name, test string, day int, c measure.Co
 }
 
 func (b *book) add(s report.Sample) error {
+	if s.At.IsZero() {
+		s.At, s.Load = time.Now().UTC().Truncate(time.Second), load()
+	}
 	if kind := [2]string{s.Tool, s.Test}; !b.seen[kind] {
 		b.seen[kind] = true
 		b.page.Samples = slices.DeleteFunc(b.page.Samples, func(old report.Sample) bool {
@@ -94,6 +103,36 @@ func (b *book) add(s report.Sample) error {
 }
 
 func (b *book) results() []report.Result { return report.Compile(b.page.Samples, b.page.Versions) }
+
+// join takes over the samples of other runs on the same image.
+func join(_ context.Context, o options, chain *image.Chain) error {
+	o.merge = true
+	b, err := openBook(o, chain)
+	if err != nil {
+		return err
+	}
+	for path := range strings.SplitSeq(o.join, ",") {
+		raw, err := os.ReadFile(path)
+		if err != nil {
+			return err
+		}
+		var other details
+		if err := json.Unmarshal(raw, &other); err != nil {
+			return fmt.Errorf("%s: %w", path, err)
+		}
+		if other.Image == nil || other.Image.Used != chain.Used || !slices.Equal(other.Image.Days, chain.Days) {
+			return fmt.Errorf("%s is of another image", path)
+		}
+		maps.Copy(b.page.Versions, other.Versions)
+		for _, s := range other.Samples {
+			if err := b.add(s); err != nil {
+				return err
+			}
+		}
+	}
+	b.say()
+	return nil
+}
 
 // say prints the results.
 func (b *book) say() {

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast/bench/image"
 	"holdfast/bench/measure"
@@ -19,20 +20,26 @@ import (
 
 // comparison runs the tools in turn over one chain of images.
 type comparison struct {
-	chain  *image.Chain
-	dir    string // everything made here
-	disk   string // the image as it is on the current day
-	tools  []tool.Tool
-	repeat int
-	scans  map[int]bool // the days on which a scan is measured too
-	book   *book
+	chain *image.Chain
+	dir   string // everything made here
+	disk  string // the image as it is on the current day
+	tools []tool.Tool
+	scans map[int]bool // the days on which a scan is measured too
+	book  *book
 }
 
-// compare measures the chain of images.
+// compare measures the chain of images, or goes on with it.
 func compare(ctx context.Context, o options, chain *image.Chain) error {
 	tools, err := chooseTools(ctx, o)
 	if err != nil {
 		return err
+	}
+	dir := filepath.Join(o.cache, "run-"+strings.NewReplacer(",", "-", "/", "-").Replace(o.tools))
+	run := &course{file: filepath.Join(dir, "course.json"), until: time.Now().Add(o.pause), pauses: o.pause > 0}
+	if o.resume {
+		if err := run.load(); err != nil {
+			return err
+		}
 	}
 	b, err := openBook(o, chain)
 	if err != nil {
@@ -43,17 +50,43 @@ func compare(ctx context.Context, o options, chain *image.Chain) error {
 			return err
 		}
 	}
-	dir := filepath.Join(o.cache, "run")
-	c := &comparison{chain: chain, dir: dir, disk: filepath.Join(dir, "disk.raw"), tools: tools, repeat: o.repeat, book: b,
+	c := &comparison{chain: chain, dir: dir, disk: filepath.Join(dir, "disk.raw"), tools: tools, book: b,
 		scans: map[int]bool{1: true, (o.days + 1) / 2: true, o.days: true}}
-	defer os.RemoveAll(dir)
-	for _, step := range []func(context.Context) error{c.fulls, c.days, c.verifies, c.restores} {
-		if err := step(ctx); err != nil {
+	for _, s := range c.steps(o.repeat) {
+		if err := run.do(ctx, s); err != nil {
 			return err
 		}
 	}
 	b.say()
-	return nil
+	return os.RemoveAll(dir)
+}
+
+// steps are the whole comparison in order.
+func (c *comparison) steps(repeat int) []step {
+	list := []step{{"prepare", c.prepare}}
+	each := func(name string, has func(tool.Tool) bool, do func(context.Context, tool.Tool) error) {
+		for _, t := range c.tools {
+			if has(t) {
+				list = append(list, step{name + " of " + t.Name, func(ctx context.Context) error { return do(ctx, t) }})
+			}
+		}
+	}
+	always := func(tool.Tool) bool { return true }
+	again := func(name string, has func(tool.Tool) bool, do func(context.Context, tool.Tool) error) {
+		for n := range repeat {
+			each(fmt.Sprintf("%s %d", name, n+1), has, do)
+		}
+	}
+	again("full", always, c.full)
+	for _, d := range c.chain.Days {
+		list = append(list, step{fmt.Sprintf("change of day %d", d.Number), func(context.Context) error { return c.chain.Apply(d.Number, c.disk) }})
+		each(fmt.Sprintf("day %d", d.Number), func(t tool.Tool) bool { return t.Incremental },
+			func(ctx context.Context, t tool.Tool) error { return c.day(ctx, t, d.Number) })
+	}
+	each("size", func(t tool.Tool) bool { return t.Incremental }, c.size)
+	again("verify", func(t tool.Tool) bool { return t.Verify != nil }, c.verify)
+	again("restore", always, c.restore)
+	return list
 }
 
 // chooseTools are the asked-for tools, ours first.
@@ -93,75 +126,44 @@ func (c *comparison) sample(ctx context.Context, t tool.Tool, p tool.Place, test
 	return c.book.run(ctx, t.Name, test, day, t.Command(p, args), reads, writes...)
 }
 
-// fulls measures the first backup into an empty store. The last store of each
-// tool stays for what follows.
-func (c *comparison) fulls(ctx context.Context) error {
-	if err := os.RemoveAll(c.dir); err != nil {
-		return err
-	}
-	if err := os.MkdirAll(c.dir, 0o700); err != nil {
-		return err
-	}
+// prepare makes an empty place with the disk before its first day.
+func (c *comparison) prepare(ctx context.Context) error {
 	if err := os.WriteFile(filepath.Join(c.dir, "secret"), []byte("a passphrase for measuring only\n"), 0o600); err != nil {
 		return err
 	}
-	if err := c.chain.Reset(ctx, c.disk); err != nil {
+	return c.chain.Reset(ctx, c.disk)
+}
+
+// full measures the first backup into an empty store. The last store of each
+// tool stays for what follows.
+func (c *comparison) full(ctx context.Context, t tool.Tool) error {
+	p := c.place(t)
+	if err := os.RemoveAll(filepath.Dir(p.Store)); err != nil {
 		return err
 	}
-	for range c.repeat {
-		for _, t := range c.tools {
-			p := c.place(t)
-			if err := os.RemoveAll(filepath.Dir(p.Store)); err != nil {
-				return err
-			}
-			if err := errors.Join(os.MkdirAll(p.Store, 0o700), os.MkdirAll(p.Cache, 0o700)); err != nil {
-				return err
-			}
-			if t.Init != nil {
-				if _, err := measure.Run(ctx, t.Command(p, t.Init(p))); err != nil {
-					return err
-				}
-			}
-			if err := c.sample(ctx, t, p, report.Full, 0, t.Backup(p, point(0), "", ""), c.disk, p.Store); err != nil {
-				return err
-			}
+	if err := errors.Join(os.MkdirAll(p.Store, 0o700), os.MkdirAll(p.Cache, 0o700)); err != nil {
+		return err
+	}
+	if t.Init != nil {
+		if _, err := measure.Run(ctx, t.Command(p, t.Init(p))); err != nil {
+			return err
 		}
 	}
-	return nil
+	return c.sample(ctx, t, p, report.Full, 0, t.Backup(p, point(0), "", ""), c.disk, p.Store)
 }
 
-// days measures each daily change, and what is stored at the end.
-func (c *comparison) days(ctx context.Context) error {
-	for _, d := range c.chain.Days {
-		if err := c.chain.Apply(d.Number, c.disk); err != nil {
-			return err
-		}
-		for _, t := range c.tools {
-			if err := c.day(ctx, t, d.Number); err != nil {
-				return err
-			}
-		}
+// size keeps what is stored at the end.
+func (c *comparison) size(_ context.Context, t tool.Tool) error {
+	bytes, err := measure.Size(c.place(t).Store)
+	if err != nil {
+		return err
 	}
-	for _, t := range c.tools {
-		if !t.Incremental {
-			continue
-		}
-		bytes, err := measure.Size(c.place(t).Store)
-		if err != nil {
-			return err
-		}
-		log.Printf("%-12s stores %d MiB after %d points", t.Name, bytes>>20, len(c.chain.Days)+1)
-		if err := c.book.add(report.Sample{Tool: t.Name, Test: report.Size, Day: len(c.chain.Days), Bytes: bytes}); err != nil {
-			return err
-		}
-	}
-	return nil
+	log.Printf("%-12s stores %d MiB after %d points", t.Name, bytes>>20, len(c.chain.Days)+1)
+	return c.book.add(report.Sample{Tool: t.Name, Test: report.Size, Day: len(c.chain.Days), Bytes: bytes})
 }
 
+// day measures a daily change.
 func (c *comparison) day(ctx context.Context, t tool.Tool, n int) error {
-	if !t.Incremental {
-		return nil
-	}
 	p := c.place(t)
 	if t.Scans && c.scans[n] {
 		if err := c.scan(ctx, t, p, n); err != nil {
@@ -182,43 +184,18 @@ func (c *comparison) scan(ctx context.Context, t tool.Tool, p tool.Place, n int)
 	return c.sample(ctx, t, p, report.Scan, n, t.Backup(p, point(n), point(n-1), ""), c.disk, p.Store)
 }
 
-func (c *comparison) verifies(ctx context.Context) error {
-	for range c.repeat {
-		for _, t := range c.tools {
-			if t.Verify == nil {
-				continue
-			}
-			p := c.place(t)
-			if err := c.sample(ctx, t, p, report.Verify, len(c.chain.Days), t.Verify(p), p.Store); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
+func (c *comparison) verify(ctx context.Context, t tool.Tool) error {
+	p := c.place(t)
+	return c.sample(ctx, t, p, report.Verify, len(c.chain.Days), t.Verify(p), p.Store)
 }
 
-// restores measures bringing back the newest point a tool has into a new file,
+// restore measures bringing back the newest point a tool has into a new file,
 // and then compares that file with the disk it was taken of.
-func (c *comparison) restores(ctx context.Context) error {
-	base := filepath.Join(c.dir, "base.raw")
-	if err := c.chain.Reset(ctx, base); err != nil {
-		return err
+func (c *comparison) restore(ctx context.Context, t tool.Tool) error {
+	day, want := 0, c.chain.Base()
+	if t.Incremental {
+		day, want = len(c.chain.Days), c.disk
 	}
-	for range c.repeat {
-		for _, t := range c.tools {
-			day, want := 0, base
-			if t.Incremental {
-				day, want = len(c.chain.Days), c.disk
-			}
-			if err := c.restore(ctx, t, day, want); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (c *comparison) restore(ctx context.Context, t tool.Tool, day int, want string) error {
 	folder := filepath.Join(c.dir, "restored")
 	defer os.RemoveAll(folder)
 	if err := os.MkdirAll(folder, 0o700); err != nil {

@@ -9,7 +9,6 @@ import (
 	"regexp"
 	"runtime"
 	"strings"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -18,18 +17,16 @@ import (
 
 // machine is what the figures were measured on.
 type machine struct {
-	Processor string    `json:"processor"`
-	Cores     int       `json:"cores"`
-	Memory    int64     `json:"memory"` // bytes
-	Kernel    string    `json:"kernel"`
-	System    string    `json:"system"`
-	Load      string    `json:"load"` // when the run began: /proc/loadavg
-	Began     time.Time `json:"began"`
+	Processor string `json:"processor"`
+	Cores     int    `json:"cores"`
+	Memory    int64  `json:"memory"` // bytes
+	Kernel    string `json:"kernel"`
+	System    string `json:"system"`
 }
 
 func describeMachine() machine {
 	m := machine{Cores: runtime.NumCPU(), Processor: field("/proc/cpuinfo", `(?m)^model name\s*:\s*(.*)$`),
-		System: field("/etc/os-release", `(?m)^PRETTY_NAME="(.*)"$`), Load: field("/proc/loadavg", `^(\S+ \S+ \S+)`)}
+		System: field("/etc/os-release", `(?m)^PRETTY_NAME="(.*)"$`)}
 	var u unix.Utsname
 	if unix.Uname(&u) == nil {
 		m.Kernel = unix.ByteSliceToString(u.Release[:])
@@ -40,6 +37,9 @@ func describeMachine() machine {
 	}
 	return m
 }
+
+// load is how busy the machine is: the averages of 1, 5 and 15 minutes.
+func load() string { return field("/proc/loadavg", `^(\S+ \S+ \S+)`) }
 
 // field is the first group of pattern in the file, "" if there is none.
 func field(path, pattern string) string {

@@ -8,6 +8,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"log"
@@ -19,6 +20,7 @@ import (
 	"slices"
 	"strings"
 	"syscall"
+	"time"
 
 	"holdfast/bench/image"
 	"holdfast/bench/livevm"
@@ -38,6 +40,9 @@ type options struct {
 	cache   string
 	out     string // folder of the result files
 	install bool
+	pause   time.Duration // of the chain: how long steps are begun; 0 = until the end
+	resume  bool          // go on with a chain that paused
+	join    string        // comma-separated details.json files whose samples are taken over
 	merge   bool
 	// scaleOne makes this process run one scale bench and nothing else.
 	scaleOne string
@@ -49,7 +54,7 @@ type options struct {
 
 func parse() options {
 	var o options
-	flag.StringVar(&o.parts, "part", "chain,scale,live", "what to run, comma-separated: image (only build it), primitives, profile, chain, scale, live")
+	flag.StringVar(&o.parts, "part", "chain,scale,live", "what to run, comma-separated: image (only build it), primitives, profile, chain, scale, live, report")
 	flag.StringVar(&o.tools, "tools", "", "the tools to run, comma-separated (default all)")
 	flag.StringVar(&o.size, "size", "16GiB", "size of the disk image (at least 2GiB)")
 	flag.IntVar(&o.days, "days", 14, "daily changes after the full backup")
@@ -60,6 +65,9 @@ func parse() options {
 	flag.StringVar(&o.out, "out", "bench", "folder for results.json and details.json")
 	flag.BoolVar(&o.install, "install", true, "install missing peers with apt-get")
 	flag.BoolVar(&o.merge, "merge", false, "keep the samples of tools that are not run now from details.json")
+	flag.DurationVar(&o.pause, "for", 0, "pause the chain after this long, such as 7m, and exit with status 75")
+	flag.BoolVar(&o.resume, "resume", false, "go on with the chain that was paused")
+	flag.StringVar(&o.join, "join", "", "for -part report: details.json files of other runs, comma-separated, whose samples replace those of the same tool and test")
 	flag.StringVar(&o.scaleOne, "scale-one", "", "used by -part scale for its child processes: sparse, points or index")
 	flag.StringVar(&o.liveOne, "live-one", "", "used by -part live for its child processes: create, backup or restore")
 	flag.StringVar(&o.job.URI, "uri", "qemu:///system", "libvirt for -part live")
@@ -120,7 +128,12 @@ func main() {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
-	if err := bench(ctx, parse()); err != nil {
+	err := bench(ctx, parse())
+	if errors.Is(err, errPaused) {
+		log.Print("bench: ", err)
+		os.Exit(75) // EX_TEMPFAIL of sysexits.h: try again
+	}
+	if err != nil {
 		log.Fatal("bench: ", err)
 	}
 }
@@ -145,6 +158,7 @@ func bench(ctx context.Context, o options) error {
 		if err := do(ctx, o); err != nil {
 			return fmt.Errorf("%s: %w", part, err)
 		}
+		o.merge = true // the next part adds to this one's figures
 	}
 	return nil
 }
@@ -157,6 +171,7 @@ var parts = map[string]func(context.Context, options) error{
 	"chain":      withImage(compare),
 	"scale":      scales,
 	"live":       withImage(live),
+	"report":     withImage(join),
 }
 
 // withImage builds the image first, if it isn't there.

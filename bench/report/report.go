@@ -8,6 +8,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast/bench/measure"
 )
@@ -36,7 +37,9 @@ type Sample struct {
 	Test string `json:"test"`
 	Day  int    `json:"day"` // whose state of the disk it was about; 0 = the base
 	measure.Cost
-	Bytes int64 `json:"bytes,omitempty"` // of the store, for Size
+	Bytes int64     `json:"bytes,omitempty"` // of the store, for Size
+	At    time.Time `json:"at"`              // when it was done
+	Load  string    `json:"load"`            // and how busy the machine was then, itself included
 }
 
 // Result is a figure of ours beside a peer's.
