@@ -45,6 +45,7 @@ type Manifest struct {
 	FrozenFor   time.Duration        `json:"frozenFor"`
 	DomainXML   string               `json:"domainXml"`       // inactive definition at the moment
 	NVRAM       []byte               `json:"nvram,omitempty"` // UEFI variables
+	TPM         []snapshot.File      `json:"tpm,omitempty"`   // state of the emulated TPM
 	// Checkpoint is where the next incremental starts from; nil when no disk
 	// could be tracked.
 	Checkpoint *snapshot.Checkpoint `json:"checkpoint,omitempty"`

@@ -38,7 +38,7 @@ const (
 // releasePatience bounds how long the host may take to end a snapshot.
 const releasePatience = 2 * time.Minute
 
-// Mover makes points.
+// Mover makes points. All but Watchdog are required.
 type Mover struct {
 	Hosts        mover.Hosts
 	Repositories mover.Repositories
@@ -140,6 +140,7 @@ func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
 		}
 	}()
 	man := r.manifest(ctx, snap)
+	r.tellScripts(snap.Scripts)
 	r.progress.Task(taskTransfer)
 	r.progress.Cancellable(false)
 	if err := r.transfer(ctx, w, snap, &man); err != nil {
@@ -210,6 +211,7 @@ func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) mover.Manifest
 		FrozenFor:   s.FrozenFor,
 		DomainXML:   s.DomainXML,
 		NVRAM:       s.NVRAM,
+		TPM:         s.TPM,
 		Checkpoint:  s.Checkpoint,
 		Warnings:    s.Warnings,
 	}
@@ -218,63 +220,6 @@ func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) mover.Manifest
 		man.Warnings = append(man.Warnings, fmt.Sprintf("%s was asked for and %s was reached: %s.", r.args.Want, man.Consistency, man.Reason))
 	}
 	return man
-}
-
-// transfer copies every disk of the snapshot into the repository.
-func (r *run) transfer(ctx context.Context, w *repository.Writer, s *snapshot.Snapshot, man *mover.Manifest) error {
-	var total, before int64
-	for _, d := range s.Disks {
-		total += d.Size
-	}
-	facts := mover.DiskFacts(s.Domain)
-	for _, d := range s.Disks {
-		spec := repository.DiskSpec{
-			Name: d.Target, ReadRate: r.args.ReadRate,
-			Progress: func(done, _ int64) { r.progress.Bytes(before+done, total) },
-		}
-		if r.before != nil {
-			spec.Base = r.before.Disk(d.Target)
-		}
-		if d.Incremental && spec.Base == nil {
-			return fmt.Errorf("disk %s is incremental but the point before does not hold it", d.Target)
-		}
-		stats, err := w.Disk(ctx, spec, d.Source)
-		if err != nil {
-			return fmt.Errorf("disk %s: %w", d.Target, err)
-		}
-		before += d.Size
-		i := slices.IndexFunc(facts, func(f holdfast.DiskFact) bool { return f.Target == d.Target })
-		facts[i].Size = d.Size
-		man.Disks = append(man.Disks, mover.ManifestDisk{Fact: facts[i], Cost: holdfast.DiskResult{
-			LUN: facts[i].LUN, Target: d.Target, Size: d.Size, Incremental: d.Incremental, Reason: d.Reason,
-			Read: stats.Read, New: stats.New, Stored: stats.Stored,
-		}})
-	}
-	return nil
-}
-
-// tell puts into the job what its user wants to know.
-func (r *run) tell(man mover.Manifest) {
-	r.progress.Property("Consistency", fmt.Sprintf("%s (%s)", man.Consistency, man.Reason))
-	r.progress.Property("Frozen for", man.FrozenFor.Round(time.Millisecond).String())
-	var read, fresh, stored int64
-	for _, d := range man.Disks {
-		how := "incremental"
-		if !d.Cost.Incremental {
-			how = "full"
-			if d.Cost.Reason != "" {
-				how += ": " + d.Cost.Reason
-			}
-		}
-		r.progress.Property("Disk "+d.Fact.Target, fmt.Sprintf("%s; read %d, new %d, stored %d bytes", how, d.Cost.Read, d.Cost.New, d.Cost.Stored))
-		read, fresh, stored = read+d.Cost.Read, fresh+d.Cost.New, stored+d.Cost.Stored
-	}
-	r.progress.Property("Bytes read", fmt.Sprint(read))
-	r.progress.Property("Bytes new", fmt.Sprint(fresh))
-	r.progress.Property("Bytes stored", fmt.Sprint(stored))
-	for _, w := range man.Warnings {
-		r.progress.Warn(w)
-	}
 }
 
 // result is what the job answers, derived from the manifest so that a repeated

@@ -18,6 +18,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/dustin/go-humanize"
+
 	"holdfast"
 	"holdfast/internal/disk/image"
 	"holdfast/internal/hypervisor"
@@ -215,7 +217,7 @@ func (r *run) disks(ctx context.Context, disks []mover.ManifestDisk) (results []
 		}
 		before += d.Fact.Size
 		results = append(results, res)
-		r.progress.Property("Disk "+d.Fact.Target, fmt.Sprintf("%s; wrote %d of %d bytes", res.Path, res.Read, res.Size))
+		r.progress.Property("Disk "+d.Fact.Target, fmt.Sprintf("%s; wrote %s of %s", res.Path, humanize.IBytes(uint64(res.Read)), humanize.IBytes(uint64(res.Size))))
 	}
 	return results, nil
 }
@@ -308,6 +310,10 @@ func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdf
 	uuid, err := r.host.Define(ctx, xml)
 	if err != nil {
 		return nil, err
+	}
+	if err := r.restoreTPM(ctx, uuid); err != nil {
+		r.progress.Warn(fmt.Sprintf("The TPM's state could not be restored: %v.", err))
+		res.FollowUps = append(res.FollowUps, "Have the recovery keys ready of what the guest sealed with its TPM (BitLocker, LUKS).")
 	}
 	vm := &holdfast.VMRef{UUID: uuid, Name: r.args.VMName}
 	if err := r.start(ctx, vm); err != nil {
