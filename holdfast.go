@@ -21,6 +21,9 @@ type SiteRef struct {
 	// ScratchDir is a directory on the libvirt host for fleecing files and
 	// sockets of backups; the server and QEMU both reach it.
 	ScratchDir string `json:"scratchDir"`
+	// ScratchLimit bounds the fleecing files of one backup, bytes; one that
+	// reaches it fails and its guest goes on. 0 is no bound but the file system's.
+	ScratchLimit int64 `json:"scratchLimit,omitempty"`
 }
 
 // RepositoryRef names a repository and the key that opens it. It holds no
@@ -92,6 +95,25 @@ type PoolFact struct {
 	Path      string `json:"path"`
 	Type      string `json:"type"`
 	Available int64  `json:"available"` // bytes
+}
+
+// Severity says how much a Finding matters.
+type Severity string
+
+// The severities: a finding that Blocks makes every backup fail, one that
+// Lessens makes it slower or less consistent, one that is Good is as it should be.
+const (
+	Blocks  Severity = "Blocks"
+	Lessens Severity = "Lessens"
+	Good    Severity = "Good"
+)
+
+// Finding is one thing that was looked at before a backup of a VM.
+type Finding struct {
+	Severity Severity `json:"severity"`
+	Subject  string   `json:"subject"`       // host, vm or disk TARGET
+	Text     string   `json:"text"`          // what is the case
+	Fix      string   `json:"fix,omitempty"` // what to do about it; "" when Good
 }
 
 // ProvisionArgs asks for a vault's repository to be made (or found).

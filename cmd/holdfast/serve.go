@@ -94,8 +94,8 @@ func serve(ctx context.Context, data, listen, scratch string) error {
 	return err
 }
 
-// libvirtDir is a directory that QEMU reaches wherever libvirt runs, under
-// AppArmor and SELinux too.
+// libvirtDir is a directory that QEMU reaches wherever libvirt runs. Under
+// AppArmor or SELinux its socket there needs a rule: holdfast vm check says which.
 const libvirtDir = "/var/lib/libvirt"
 
 // scratchDir is where backups of a server with this data directory have their

@@ -27,6 +27,7 @@ var around = []string{
 	"Microsoft.Storage/storageAccounts/read",
 	"Microsoft.Resources/subscriptions/resourceGroups/read",
 	"Holdfast.Site/sites/read",
+	"Holdfast.Site/preflights/read",
 }
 
 var builtin = []Role{

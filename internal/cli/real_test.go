@@ -146,6 +146,19 @@ func (h *hosts) VM(ctx context.Context, site holdfast.SiteRef, name string) (hol
 	return holdfast.VMFact{}, errors.Join(err, holdfast.Errorf(holdfast.NotFound, name, "There is no VM %q.", name))
 }
 
+// Check finds fault with db alone.
+func (h *hosts) Check(ctx context.Context, site holdfast.SiteRef, name string) ([]holdfast.Finding, error) {
+	if _, err := h.VM(ctx, site, name); err != nil {
+		return nil, err
+	}
+	found := []holdfast.Finding{{Severity: holdfast.Good, Subject: "host", Text: "20000 MiB are free for scratch files in " + site.ScratchDir},
+		{Severity: holdfast.Lessens, Subject: "vm", Text: "no guest agent is connected; its backups are crash-consistent", Fix: "in the guest: install and start qemu-guest-agent"}}
+	if name == "db" {
+		found = append(found, holdfast.Finding{Severity: holdfast.Blocks, Subject: "disk vdb", Text: "disk vdb has format vmdk", Fix: "convert it"})
+	}
+	return found, nil
+}
+
 func (h *hosts) Provision(_ context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
 	return holdfast.ProvisionResult{RepositoryID: "r-" + a.Repository.KeyID}, nil
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/dustin/go-humanize"
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/client"
@@ -18,6 +19,7 @@ func (a *app) site() *cobra.Command {
 
 func (a *app) siteRegister() *cobra.Command {
 	var p client.SiteProperties
+	var limit, rate string
 	c := &cobra.Command{
 		Use:   "register NAME",
 		Short: "Register a libvirt host as a site",
@@ -35,6 +37,13 @@ is made if it is not there.`,
 				p.ResourceGroup = args[0]
 				s.note("using resource group %s", p.ResourceGroup)
 			}
+			var err error
+			if p.ScratchLimit, err = bytesFlag("scratch-limit", limit); err != nil {
+				return err
+			}
+			if p.ReadRate, err = bytesFlag("read-rate", rate); err != nil {
+				return err
+			}
 			site, err := s.client.RegisterSite(s.cmd.Context(), args[0], p)
 			if err != nil {
 				return err
@@ -46,6 +55,8 @@ is made if it is not there.`,
 	c.Flags().StringVar(&p.URI, "uri", "qemu:///system", "libvirt `URI` of the host")
 	c.Flags().StringVarP(&p.ResourceGroup, "resource-group", "g", "", "resource `GROUP` in which the VMs appear (default NAME)")
 	c.Flags().StringVar(&p.ScratchDir, "scratch-dir", "", "`DIR` on the host for what a running backup needs (default: the server's choice)")
+	c.Flags().StringVar(&limit, "scratch-limit", "", "fail a backup whose scratch files reach `BYTES`, such as 20GiB, and spare its guest")
+	c.Flags().StringVar(&rate, "read-rate", "", "let a backup read at most `BYTES` a second, such as 100MiB")
 	fixed(c, "uri", "qemu:///system", "qemu:///session")
 	return c
 }
@@ -88,12 +99,33 @@ func (a *app) siteShow() *cobra.Command {
 func (s *session) showSite(site client.Site) error {
 	p := site.Properties
 	facts := []fact{{"name", site.Name}, {"uri", p.URI}, {"resource group", p.ResourceGroup}, {"scratch directory", p.ScratchDir},
+		{"scratch limit", limited(p.ScratchLimit, "")}, {"read rate", limited(p.ReadRate, "/s")},
 		{"host", p.Host}, {"libvirt", p.LibvirtVersion}, {"QEMU", p.QEMUVersion},
 		{"unreachable", p.Unreachable}}
 	for _, pool := range p.Pools {
 		facts = append(facts, fact{"pool " + pool.Name, fmt.Sprintf("%s, %s, %s free", pool.Type, pool.Path, size(pool.Available))})
 	}
 	return s.show(site.Raw, append(facts, fact{"networks", strings.Join(p.Networks, ", ")}))
+}
+
+// limited is a limit for people; "" is none.
+func limited(n int64, per string) string {
+	if n == 0 {
+		return ""
+	}
+	return size(n) + per
+}
+
+// bytesFlag reads a number of bytes such as 100MiB; "" is 0.
+func bytesFlag(name, text string) (int64, error) {
+	if text == "" {
+		return 0, nil
+	}
+	n, err := humanize.ParseBytes(text)
+	if err != nil || n == 0 || n > 1<<60 {
+		return 0, usagef("--%s %q is not a number of bytes such as 100MiB.", name, text)
+	}
+	return int64(n), nil
 }
 
 func (a *app) siteRemove() *cobra.Command {

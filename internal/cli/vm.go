@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"holdfast"
 	"holdfast/internal/client"
 )
 
@@ -13,7 +14,7 @@ func (a *app) vm() *cobra.Command {
 	return noun("vm", "See the virtual machines of the sites",
 		`A VM is a libvirt domain of a site. Holdfast does not store VMs: what is shown is
 what libvirt says now.`,
-		a.vmList(), a.vmShow())
+		a.vmList(), a.vmShow(), a.vmCheck())
 }
 
 func (a *app) vmList() *cobra.Command {
@@ -69,6 +70,51 @@ func (a *app) vmShow() *cobra.Command {
 			return s.show(vm.Raw, facts)
 		}),
 	}
+}
+
+func (a *app) vmCheck() *cobra.Command {
+	return &cobra.Command{
+		Use: "check VM", Short: "Look at what a backup of a VM would meet",
+		Long: `Look at what a backup of a VM would meet: the host (versions, scratch space,
+AppArmor or SELinux), the guest (its agent, how it will be frozen) and each disk
+(whether its changes are recorded). Nothing is changed.
+
+A finding that Blocks makes every backup fail; one that Lessens makes it slower
+or less consistent than it could be. Each says what to do about it. The exit
+status is 4 when something Blocks.`,
+		Example:           "  holdfast vm check web\n  holdfast vm check lab/web --output json",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.vmNames()),
+		RunE: a.verb(func(s *session, args []string) error {
+			vm, err := s.theVM(s.cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			check, err := s.client.CheckVM(s.cmd.Context(), vm.Group, vm.Name)
+			if err != nil {
+				return err
+			}
+			return s.showCheck(vm.Name, check)
+		}),
+	}
+}
+
+// showCheck prints what was found; something that blocks is an error.
+func (s *session) showCheck(name string, check client.Check) error {
+	var err error
+	if s.output == asJSON {
+		err = printJSON(s.out(), check.Raw)
+	} else {
+		rows := [][]string{{"SEVERITY", "SUBJECT", "FINDING", "WHAT TO DO"}}
+		for _, f := range check.Findings {
+			rows = append(rows, []string{string(f.Severity), f.Subject, f.Text, f.Fix})
+		}
+		err = table(s.out(), rows)
+	}
+	if err == nil && !check.Ready {
+		err = &client.Error{Reason: client.Refused, Message: "A backup of " + name + " would fail.", Hint: "Do what is said beside the findings that are marked " + string(holdfast.Blocks) + "."}
+	}
+	return err
 }
 
 // lunName is a disk as Azure counts them: the OS disk is LUN -1.

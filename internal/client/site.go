@@ -22,6 +22,8 @@ type SiteProperties struct {
 	URI           string `json:"uri,omitempty"`
 	ResourceGroup string `json:"resourceGroup,omitempty"`
 	ScratchDir    string `json:"scratchDir,omitempty"`
+	ScratchLimit  int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
+	ReadRate      int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
 
 	Host           string              `json:"host,omitempty"`
 	LibvirtVersion string              `json:"libvirtVersion,omitempty"`

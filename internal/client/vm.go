@@ -3,9 +3,12 @@ package client
 import (
 	"context"
 	"encoding/json"
+	"net/http"
 	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
+
+	"holdfast"
 )
 
 // VM is a libvirt domain of a site.
@@ -98,6 +101,32 @@ func (c *Client) VM(ctx context.Context, group, name string) (VM, error) {
 	view := armcompute.InstanceViewTypesInstanceView
 	return get(ctx, c, decodeVM, func(ctx context.Context) error {
 		_, err := c.vms.Get(ctx, group, name, &armcompute.VirtualMachinesClientGetOptions{Expand: &view})
+		return err
+	})
+}
+
+// Check is what was looked at before a backup of a VM.
+type Check struct {
+	Raw      json.RawMessage
+	Ready    bool // nothing found makes a backup fail
+	Findings []holdfast.Finding
+}
+
+func decodeCheck(raw json.RawMessage) (Check, error) {
+	var m struct {
+		Properties struct {
+			Ready    bool               `json:"ready"`
+			Findings []holdfast.Finding `json:"findings"`
+		} `json:"properties"`
+	}
+	err := json.Unmarshal(raw, &m)
+	return Check{raw, m.Properties.Ready, m.Properties.Findings}, err
+}
+
+// CheckVM asks the server what a backup of a VM would meet. Nothing is changed.
+func (c *Client) CheckVM(ctx context.Context, group, name string) (Check, error) {
+	return get(ctx, c, decodeCheck, func(ctx context.Context) error {
+		_, err := c.send(ctx, http.MethodGet, c.url(c.VMID(group, name)+"/providers/Holdfast.Site/preflights/current", siteVersion), nil, http.StatusOK)
 		return err
 	})
 }

@@ -33,6 +33,7 @@ type world struct {
 	restores []holdfast.RestoreArgs
 	backups  []holdfast.BackupArgs
 	fail     error // of movers
+	findings []holdfast.Finding
 }
 
 func newWorld() *world {
@@ -69,6 +70,15 @@ func (w *world) VM(_ context.Context, site holdfast.SiteRef, name string) (holdf
 		}
 	}
 	return holdfast.VMFact{}, holdfast.Errorf(holdfast.NotFound, name, "There is no VM %q.", name)
+}
+
+func (w *world) Check(ctx context.Context, site holdfast.SiteRef, name string) ([]holdfast.Finding, error) {
+	if _, err := w.VM(ctx, site, name); err != nil {
+		return nil, err
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.findings, nil
 }
 
 func (w *world) Provision(_ context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {

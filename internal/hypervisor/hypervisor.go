@@ -72,6 +72,9 @@ type Host interface {
 
 	// Info says what the host is.
 	Info(ctx context.Context) (Info, error)
+	// Confinement names the mandatory access control that confines QEMU there:
+	// "apparmor", "selinux" or "" for none.
+	Confinement(ctx context.Context) (string, error)
 	// Domains lists all domains with their facts, ordered by name. A domain
 	// that vanishes meanwhile is left out.
 	Domains(ctx context.Context) ([]Domain, error)

@@ -19,6 +19,8 @@ var computeRoutes = []route{
 	get(groupPath+"/providers/Microsoft.Compute/virtualMachines/{name}", "Microsoft.Compute/virtualMachines/read", (*Server).vm),
 	get(groupPath+"/providers/Microsoft.Compute/virtualMachines/{name}/instanceView", "Microsoft.Compute/virtualMachines/instanceView/read", (*Server).instanceView),
 
+	get(groupPath+"/providers/Microsoft.Compute/virtualMachines/{name}/providers/Holdfast.Site/preflights/current", "Holdfast.Site/preflights/read", (*Server).preflight),
+
 	get(subPath+"/providers/Microsoft.Storage/storageAccounts", "Microsoft.Storage/storageAccounts/read", (*Server).pools),
 	get(groupPath+"/providers/Microsoft.Storage/storageAccounts", "Microsoft.Storage/storageAccounts/read", (*Server).pools),
 	get(groupPath+"/providers/Microsoft.Storage/storageAccounts/{name}", "Microsoft.Storage/storageAccounts/read", (*Server).pool),
@@ -48,6 +50,14 @@ func (s *Server) instanceView(r *request) (answer, error) {
 		return answer{}, err
 	}
 	return ok(compute.InstanceView(vm))
+}
+
+func (s *Server) preflight(r *request) (answer, error) {
+	c, err := s.Service.CheckVM(r.Context(), r.sub(), r.group(), r.name())
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(compute.Check(c))
 }
 
 func (s *Server) pools(r *request) (answer, error) {

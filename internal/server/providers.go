@@ -28,7 +28,10 @@ func (s *Server) namespaces() map[string][]string {
 	found := map[string][]string{"Microsoft.Resources": {"subscriptions", "resourceGroups"}}
 	for _, route := range s.routes {
 		segs := strings.Split(route.pattern, "/")
-		at := slices.Index(segs, "providers")
+		at := len(segs) - 1 // the last provider: that of an extension resource
+		for at >= 0 && segs[at] != "providers" {
+			at--
+		}
 		if at < 0 || at+2 >= len(segs) || strings.HasPrefix(segs[at+1], "{") {
 			continue
 		}

@@ -60,6 +60,7 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 		return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
 			Site: site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(now),
 			Want: holdfast.FileSystemConsistent, ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
+			ReadRate: site.ReadRate,
 		})
 	})
 }

@@ -12,6 +12,7 @@ const (
 	TypeSubscription = "Microsoft.Resources/subscriptions"
 	TypeGroup        = "Microsoft.Resources/resourceGroups"
 	TypeSite         = "Holdfast.Site/sites"
+	TypePreflight    = "Holdfast.Site/preflights"
 	TypeVM           = "Microsoft.Compute/virtualMachines"
 	TypePool         = "Microsoft.Storage/storageAccounts"
 	TypeNetwork      = "Microsoft.Network/virtualNetworks"

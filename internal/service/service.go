@@ -29,6 +29,9 @@ type Inventory interface {
 	Discover(ctx context.Context, site holdfast.SiteRef) (holdfast.DiscoverResult, error)
 	// VM returns one VM by name, or holdfast.NotFound.
 	VM(ctx context.Context, site holdfast.SiteRef, name string) (holdfast.VMFact, error)
+	// Check says what a backup of one VM would meet, host first, or
+	// holdfast.NotFound. It changes nothing.
+	Check(ctx context.Context, site holdfast.SiteRef, name string) ([]holdfast.Finding, error)
 }
 
 // Provisioner makes or finds the repository of a vault.

@@ -14,15 +14,23 @@ type Site struct {
 	Stamp
 	Subscription string `json:"subscription"`
 	Name         string `json:"name"`
-	URI          string `json:"uri"`        // libvirt URI
-	Group        string `json:"group"`      // resource group where its machines appear
-	ScratchDir   string `json:"scratchDir"` // absolute, reached by this server and by QEMU
+	URI          string `json:"uri"`                    // libvirt URI
+	Group        string `json:"group"`                  // resource group where its machines appear
+	ScratchDir   string `json:"scratchDir"`             // absolute, reached by this server and by QEMU
+	ScratchLimit int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
+	ReadRate     int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
 }
 
 // Ref is what a mover needs to reach the site.
 func (s Site) Ref() holdfast.SiteRef {
-	return holdfast.SiteRef{Name: s.Name, URI: s.URI, ScratchDir: s.ScratchDir}
+	return holdfast.SiteRef{Name: s.Name, URI: s.URI, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit}
 }
+
+// The least that the limits of a site may be: below them no backup ends.
+const (
+	minScratchLimit = 16 << 20
+	minReadRate     = 1 << 20
+)
 
 // PutSite registers a libvirt host as a site, or changes one. The host is asked
 // before anything is stored: one that does not answer is refused.
@@ -78,6 +86,12 @@ func (s *Service) checkSite(name string, site *Site) error {
 	}
 	if !filepath.IsAbs(site.ScratchDir) || filepath.Clean(site.ScratchDir) != site.ScratchDir {
 		return holdfast.Errorf(holdfast.Invalid, "properties.scratchDir", "properties.scratchDir is %q; it must be a plain absolute path.", site.ScratchDir)
+	}
+	if site.ScratchLimit != 0 && site.ScratchLimit < minScratchLimit {
+		return holdfast.Errorf(holdfast.Invalid, "properties.scratchLimit", "properties.scratchLimit is %d; it must be 0 for none, or at least %d bytes.", site.ScratchLimit, minScratchLimit)
+	}
+	if site.ReadRate != 0 && site.ReadRate < minReadRate {
+		return holdfast.Errorf(holdfast.Invalid, "properties.readRate", "properties.readRate is %d; it must be 0 for no limit, or at least %d bytes per second.", site.ReadRate, minReadRate)
 	}
 	return nil
 }

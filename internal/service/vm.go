@@ -40,21 +40,44 @@ func (s *Service) VMs(ctx context.Context, sub, group string) ([]VM, error) {
 
 // VM returns one machine by its group and name.
 func (s *Service) VM(ctx context.Context, sub, group, name string) (VM, error) {
+	return onSite(ctx, s, sub, group, name, func(site Site) (VM, error) {
+		f, err := s.Inventory.VM(ctx, site.Ref(), name)
+		return vmOf(site, f), err
+	})
+}
+
+// Check is what was looked at before a backup of a machine.
+type Check struct {
+	ID       string // ARM id
+	Findings []holdfast.Finding
+}
+
+// CheckVM says what a backup of a machine would meet. Nothing is changed.
+func (s *Service) CheckVM(ctx context.Context, sub, group, name string) (Check, error) {
+	return onSite(ctx, s, sub, group, name, func(site Site) (Check, error) {
+		found, err := s.Inventory.Check(ctx, site.Ref(), name)
+		return Check{ID: inGroup(sub, site.Group, TypeVM, name) + "/providers/" + TypePreflight + "/current", Findings: found}, err
+	})
+}
+
+// onSite asks the sites of a group until one has the machine of that name.
+func onSite[T any](ctx context.Context, s *Service, sub, group, name string, ask func(Site) (T, error)) (T, error) {
+	var none T
 	sites, err := s.sitesOf(ctx, sub, group)
 	if err != nil {
-		return VM{}, err
+		return none, err
 	}
 	for _, site := range sites {
-		f, err := s.Inventory.VM(ctx, site.Ref(), name)
+		v, err := ask(site)
 		if err == nil {
-			return vmOf(site, f), nil
+			return v, nil
 		}
 		if holdfast.KindOf(err) != holdfast.NotFound {
-			return VM{}, err
+			return none, err
 		}
 	}
 	id := inGroup(sub, group, TypeVM, name)
-	return VM{}, holdfast.Errorf(holdfast.NotFound, id, "The virtual machine %q was not found in the resource group %q.", name, group)
+	return none, holdfast.Errorf(holdfast.NotFound, id, "The virtual machine %q was not found in the resource group %q.", name, group)
 }
 
 func vmOf(site Site, f holdfast.VMFact) VM {

@@ -108,24 +108,45 @@ func TestPreflight(t *testing.T) {
 	}
 	l := newLab(t, guestlab.Options{Name: "preflight", Off: true, Disks: []guestlab.Disk{
 		{}, {Format: "raw"}, {Path: old}, {Format: "vmdk", Path: vmdk}}})
-	got := map[string]snapshot.Severity{}
-	found, err := snapshot.Preflight(t.Context(), l.Host, l.UUID, l.scratch)
-	if err != nil {
-		t.Fatal(err)
+	worst := func(scratch string) map[string]snapshot.Severity {
+		t.Helper()
+		found, err := snapshot.Preflight(t.Context(), l.Host, l.UUID, scratch)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := map[string]snapshot.Severity{}
+		for _, f := range found {
+			t.Logf("%-8s %-9s %s [%s]", f.Severity, f.Subject, f.Text, f.Fix)
+			if f.Text == "" || (f.Fix == "") != (f.Severity == snapshot.Good) {
+				t.Errorf("a finding that is not Good says what to do, and only that: %+v", f)
+			}
+			if got[f.Subject] == "" || got[f.Subject] == snapshot.Good || f.Severity == snapshot.Blocks {
+				got[f.Subject] = f.Severity
+			}
+		}
+		return got
 	}
-	for _, f := range found {
-		got[f.Subject] = f.Severity
-		if f.Text == "" || f.Fix == "" {
-			t.Errorf("finding without text or fix: %+v", f)
+	want := map[string]snapshot.Severity{"host": snapshot.Good, "vm": snapshot.Lessens, "disk vda": snapshot.Good, "disk vdb": snapshot.Good,
+		"disk vdc": snapshot.Lessens, "disk vdd": snapshot.Lessens, "disk vde": snapshot.Blocks}
+	if got := worst(l.scratch); !maps.Equal(got, want) {
+		t.Errorf("findings %+v\nwant %v", got, want)
+	}
+	// The first backup makes the directory.
+	if got := worst(filepath.Join(l.scratch, "new")); got["host"] != snapshot.Good {
+		t.Errorf("scratch directory yet to be made: %+v", got)
+	}
+	if small := smallDisk(t); small != "" {
+		if err := os.WriteFile(filepath.Join(small, "filler"), make([]byte, 20<<20), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if got := worst(small); got["host"] != snapshot.Blocks {
+			t.Errorf("scratch directory that is full: %+v", got)
 		}
 	}
-	want := map[string]snapshot.Severity{"vm": snapshot.Lessens, "disk vdc": snapshot.Lessens,
-		"disk vdd": snapshot.Lessens, "disk vde": snapshot.Blocks}
-	if !maps.Equal(got, want) {
-		t.Errorf("findings %+v\nwant %v", found, want)
+	if err := os.Remove(l.Disks[1]); err != nil {
+		t.Fatal(err)
 	}
-	found, err = snapshot.Preflight(t.Context(), l.Host, l.UUID, filepath.Join(dir, "none"))
-	if err != nil || !slices.ContainsFunc(found, func(f snapshot.Finding) bool { return f.Subject == "host" && f.Severity == snapshot.Blocks }) {
-		t.Errorf("no scratch directory: %+v, %v", found, err)
+	if got := worst(l.scratch); got["disk vdb"] != snapshot.Blocks {
+		t.Errorf("image that is gone: %+v", got)
 	}
 }

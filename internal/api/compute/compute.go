@@ -4,6 +4,7 @@ package compute
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
@@ -87,6 +88,14 @@ func InstanceView(vm service.VM) *sdk.VirtualMachineInstanceView {
 			{Code: to.Ptr("PowerState/" + power), Level: level, DisplayStatus: to.Ptr("VM " + power)},
 		},
 	}
+}
+
+// Check is what was looked at before a backup of a machine: an extension
+// resource of it. ready says that nothing found makes a backup fail.
+func Check(c service.Check) resources.Resource {
+	blocks := slices.ContainsFunc(c.Findings, func(f holdfast.Finding) bool { return f.Severity == holdfast.Blocks })
+	return resources.Resource{ID: c.ID, Name: "current", Type: service.TypePreflight,
+		Properties: map[string]any{"ready": !blocks, "findings": append([]holdfast.Finding{}, c.Findings...)}}
 }
 
 // Account is a pool as a storage account.

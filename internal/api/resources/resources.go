@@ -83,6 +83,8 @@ type SiteProperties struct {
 	URI           string `json:"uri"`
 	ResourceGroup string `json:"resourceGroup"`
 	ScratchDir    string `json:"scratchDir,omitempty"`
+	ScratchLimit  int64  `json:"scratchLimit,omitempty"` // of one backup, bytes
+	ReadRate      int64  `json:"readRate,omitempty"`     // of one backup, bytes per second
 
 	// Read only, and live: what the host says now.
 	ProvisioningState string              `json:"provisioningState,omitempty"`
@@ -97,7 +99,7 @@ type SiteProperties struct {
 
 // Site is a site on the wire, without what only its host knows.
 func Site(s service.Site) (Resource, *SiteProperties) {
-	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ProvisioningState: "Succeeded"}
+	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, ProvisioningState: "Succeeded"}
 	return Resource{ID: s.ID, Name: s.Name, Type: service.TypeSite, Location: service.Location(s.Name), ETag: s.ETag, Properties: p}, p
 }
 
@@ -122,5 +124,5 @@ func DecodeSite(body []byte) (service.Site, error) {
 		Properties SiteProperties `json:"properties"`
 	}](body)
 	p := in.Properties
-	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir}, err
+	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir, ScratchLimit: p.ScratchLimit, ReadRate: p.ReadRate}, err
 }

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	rpc "github.com/digitalocean/go-libvirt"
+	"libvirt.org/go/libvirtxml"
 
 	"holdfast/internal/hypervisor"
 )
@@ -184,6 +185,31 @@ func (h *Host) Info(ctx context.Context) (hypervisor.Info, error) {
 		}
 		return hypervisor.Info{Host: name, Libvirt: version(lib), QEMU: version(qemu)}, nil
 	})
+}
+
+// Confinement names the security driver that confines QEMU
+// (https://libvirt.org/formatcaps.html, secmodel).
+func (h *Host) Confinement(ctx context.Context) (string, error) {
+	return call(ctx, h, func(l *rpc.Libvirt) (string, error) {
+		doc, err := l.ConnectGetCapabilities()
+		if err != nil {
+			return "", err
+		}
+		return confinement(doc)
+	})
+}
+
+func confinement(doc string) (string, error) {
+	var caps libvirtxml.Caps
+	if err := caps.Unmarshal(doc); err != nil {
+		return "", fmt.Errorf("capabilities: %w", err)
+	}
+	for _, m := range caps.Host.SecModel {
+		if m.Name == "apparmor" || m.Name == "selinux" {
+			return m.Name, nil
+		}
+	}
+	return "", nil
 }
 
 // version writes libvirt's version number: major·10⁶ + minor·10³ + release.

@@ -29,6 +29,22 @@ const fullDomain = `<domain type='kvm'><name>web</name><uuid>6ba7b810-9dad-11d1-
 <hostdev mode='subsystem' type='pci'><source><address domain='0' bus='1' slot='0' function='0'/></source></hostdev>
 </devices></domain>`
 
+func TestConfinement(t *testing.T) {
+	t.Parallel()
+	for doc, want := range map[string]string{
+		`<capabilities><host><secmodel><model>none</model><doi>0</doi></secmodel><secmodel><model>dac</model></secmodel></host></capabilities>`:               "",
+		`<capabilities><host><secmodel><model>apparmor</model><doi>0</doi></secmodel><secmodel><model>dac</model></secmodel></host></capabilities>`:           "apparmor",
+		`<capabilities><host><secmodel><model>selinux</model><baselabel type='kvm'>system_u:system_r:svirt_t:s0</baselabel></secmodel></host></capabilities>`: "selinux",
+	} {
+		if got, err := confinement(doc); err != nil || got != want {
+			t.Errorf("%s: %q, %v", doc, got, err)
+		}
+	}
+	if _, err := confinement("<"); err == nil {
+		t.Error("broken XML is read")
+	}
+}
+
 func TestParseDomain(t *testing.T) {
 	t.Parallel()
 	got, err := parseDomain(fullDomain)

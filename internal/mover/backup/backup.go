@@ -165,7 +165,7 @@ func (r *run) snapshot(ctx context.Context) (*snapshot.Snapshot, error) {
 	}
 	req := snapshot.Request{
 		Host: r.host, URI: r.args.Site.URI, UUID: r.args.VM.UUID,
-		ScratchDir: r.args.Site.ScratchDir,
+		ScratchDir: r.args.Site.ScratchDir, ScratchCap: r.args.Site.ScratchLimit,
 		Want:       wanted[r.args.Want],
 		Exclude:    excluded(mover.DiskFacts(d), r.args.ExcludeLUNs),
 		Watchdog:   r.Watchdog,

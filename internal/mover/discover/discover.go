@@ -1,4 +1,5 @@
-// Package discover answers what a site has: its host, pools, networks and VMs.
+// Package discover answers what a site has: its host, pools, networks and VMs,
+// and what a backup of a VM would meet.
 //
 // It promises live answers from libvirt and that asking changes nothing. It
 // does not promise that the guest agents answered: what is not known is left
@@ -14,6 +15,7 @@ import (
 	"holdfast"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
+	"holdfast/internal/snapshot"
 )
 
 // patience bounds one question to a site.
@@ -64,11 +66,7 @@ func (m Mover) Discover(ctx context.Context, site holdfast.SiteRef) (holdfast.Di
 func (m Mover) VM(ctx context.Context, site holdfast.SiteRef, name string) (holdfast.VMFact, error) {
 	var f holdfast.VMFact
 	err := m.ask(ctx, site, func(ctx context.Context, host hypervisor.Host) error {
-		d, err := host.DomainNamed(ctx, name)
-		if errors.Is(err, hypervisor.ErrNoDomain) {
-			return holdfast.Errorf(holdfast.NotFound, name, "The site %s has no VM named %q.", site.Name, name).
-				WithHint("List what there is: `holdfast vm list`.").WithCause(err)
-		}
+		d, err := named(ctx, host, site, name)
 		if err != nil {
 			return err
 		}
@@ -76,6 +74,34 @@ func (m Mover) VM(ctx context.Context, site holdfast.SiteRef, name string) (hold
 		return nil
 	})
 	return f, err
+}
+
+// Check looks at what a backup of one VM would meet. holdfast.NotFound when the
+// site has none of that name.
+func (m Mover) Check(ctx context.Context, site holdfast.SiteRef, name string) ([]holdfast.Finding, error) {
+	var all []holdfast.Finding
+	err := m.ask(ctx, site, func(ctx context.Context, host hypervisor.Host) error {
+		d, err := named(ctx, host, site, name)
+		if err != nil {
+			return err
+		}
+		found, err := snapshot.Preflight(ctx, host, d.UUID, site.ScratchDir)
+		for _, f := range found {
+			all = append(all, holdfast.Finding{Severity: holdfast.Severity(f.Severity), Subject: f.Subject, Text: f.Text, Fix: f.Fix})
+		}
+		return err
+	})
+	return all, err
+}
+
+// named finds a VM of the site, or says that there is none.
+func named(ctx context.Context, host hypervisor.Host, site holdfast.SiteRef, name string) (hypervisor.Domain, error) {
+	d, err := host.DomainNamed(ctx, name)
+	if errors.Is(err, hypervisor.ErrNoDomain) {
+		return d, holdfast.Errorf(holdfast.NotFound, name, "The site %s has no VM named %q.", site.Name, name).
+			WithHint("List what there is: `holdfast vm list`.").WithCause(err)
+	}
+	return d, err
 }
 
 // ask opens the site's host for the length of one question.
