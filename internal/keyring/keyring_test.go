@@ -30,6 +30,7 @@ func TestWrapUnlock(t *testing.T) {
 	for name, pair := range map[string][2]Key{
 		"passphrase": {WeakPassphrase("right"), WeakPassphrase("wrong")},
 		"file":       {Raw(Secret{1}), Raw(Secret{2})},
+		"kms":        {localKMS(t, 1), localKMS(t, 2)},
 	} {
 		slot, err := Wrap(t.Context(), ring, pair[0], "label", time.Unix(5, 0))
 		if err != nil {
@@ -57,7 +58,7 @@ func TestWrapUnlock(t *testing.T) {
 func TestSeveralSlots(t *testing.T) {
 	t.Parallel()
 	ring := newRing(t)
-	keys := []Key{WeakPassphrase("a"), WeakPassphrase("b"), Raw(Secret{1}), Raw(Secret{2})}
+	keys := []Key{WeakPassphrase("a"), WeakPassphrase("b"), Raw(Secret{1}), Raw(Secret{2}), localKMS(t, 1), localKMS(t, 2)}
 	var slots []Slot
 	for _, k := range keys {
 		s, err := Wrap(t.Context(), ring, k, "", time.Time{})

@@ -27,7 +27,8 @@ type Slot struct {
 	Time    uint32    `json:"time,omitempty"`    // Argon2id passes
 	Memory  uint32    `json:"memory,omitempty"`  // Argon2id KiB
 	Threads uint8     `json:"threads,omitempty"` // Argon2id lanes
-	URL     string    `json:"url,omitempty"`     // KMS keeper
+	URL     string    `json:"url,omitempty"`     // of the key service, without secrets
+	Sealed  []byte    `json:"sealed,omitempty"`  // the wrapping key, as the key service encrypted it
 	Wrapped []byte    `json:"wrapped"`
 }
 

@@ -16,6 +16,9 @@ func (r *Repository) Keys(ctx context.Context) ([]keyring.Slot, error) {
 // AddKey makes key another one that opens the repository. No data is
 // rewritten.
 func (r *Repository) AddKey(ctx context.Context, key keyring.Key, label string) (keyring.Slot, error) {
+	if err := r.writable(); err != nil {
+		return keyring.Slot{}, fmt.Errorf("add key: %w", err)
+	}
 	slot, err := keyring.Wrap(ctx, r.ring, key, label, r.opt.Clock())
 	if err != nil {
 		return slot, fmt.Errorf("add key: %w", err)
@@ -33,6 +36,9 @@ var ErrLastKey = errors.New("this is the repository's last key")
 // has held a removed key and has a copy of its slot can still open what is
 // stored.
 func (r *Repository) RemoveKey(ctx context.Context, slot string) error {
+	if err := r.writable(); err != nil {
+		return fmt.Errorf("remove key: %w", err)
+	}
 	slots, err := readSlots(ctx, r.store)
 	if err != nil {
 		return fmt.Errorf("remove key: %w", err)
@@ -61,5 +67,8 @@ func (r *Repository) RotateKey(ctx context.Context, key keyring.Key, label strin
 	if old.ID == "" {
 		return slot, nil
 	}
-	return slot, r.RemoveKey(ctx, old.ID)
+	if err := r.RemoveKey(ctx, old.ID); err != nil {
+		return slot, fmt.Errorf("key %s opens the repository now; the old one does too: %w", slot.ID, err)
+	}
+	return slot, nil
 }

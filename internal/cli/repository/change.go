@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -47,37 +48,44 @@ func fenceCommand() *cobra.Command {
 
 func copyCommand() *cobra.Command {
 	var f common
-	var from, to, toKey string
+	var from, to string
+	var target common
 	c := &cobra.Command{
 		Use:   "copy POINT... --from URL --to URL",
 		Short: "Copy points to another repository",
 		Long: `Copy points to another repository. What that has already is not stored again.
-Its key is --to-key-file, or the passphrase in HOLDFAST_TO_PASSPHRASE, or the same
-as of --from.`,
+Its key is --to-key-file, --to-key-kms (or HOLDFAST_TO_KEY_KMS), or the passphrase in
+HOLDFAST_TO_PASSPHRASE, or else the same as of --from.`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			target := f
-			if toKey != "" {
-				target.keyFile = toKey
+			key, err := target.targetKey(&f)
+			if err != nil {
+				return err
 			}
 			return f.open(c.Context(), from, func(src *repository.Repository) error {
-				if p := os.Getenv("HOLDFAST_TO_PASSPHRASE"); p != "" && toKey == "" {
-					if err := os.Setenv("HOLDFAST_PASSPHRASE", p); err != nil {
-						return err
-					}
-					target.keyFile = ""
-				}
-				return target.open(c.Context(), to, func(dst *repository.Repository) error { return f.copyAll(c, src, dst, args) })
+				return openWith(c.Context(), to, key, func(dst *repository.Repository) error { return f.copyAll(c, src, dst, args) })
 			})
 		},
 	}
 	f.add(c)
 	c.Flags().StringVar(&from, "from", "", "`URL` to copy from")
 	c.Flags().StringVar(&to, "to", "", "`URL` to copy to")
-	c.Flags().StringVar(&toKey, "to-key-file", "", "`FILE` with the key of --to")
+	c.Flags().StringVar(&target.keyFile, "to-key-file", "", "`FILE` with the key of --to")
+	c.Flags().StringVar(&target.keyURL, "to-key-kms", "", "`URL` of the key of --to in a key service")
+	c.MarkFlagsMutuallyExclusive("to-key-file", "to-key-kms")
 	_ = c.MarkFlagRequired("from")
 	_ = c.MarkFlagRequired("to")
 	return c
+}
+
+// targetKey is the key of the repository to copy to; from holds those of the
+// other one.
+func (f *common) targetKey(from *common) (keyring.Key, error) {
+	key, err := chosen(f.keyFile, f.keyURL, "HOLDFAST_TO_KEY_KMS", "HOLDFAST_TO_PASSPHRASE", "")
+	if err == nil || f.keyFile != "" || f.keyURL != "" || os.Getenv("HOLDFAST_TO_KEY_KMS") != "" {
+		return key, err
+	}
+	return from.key()
 }
 
 func (f *common) copyAll(c *cobra.Command, src, dst *repository.Repository, ids []string) error {
@@ -121,11 +129,11 @@ func keyListCommand() *cobra.Command {
 					return err
 				}
 				for i := range slots {
-					slots[i].Wrapped = nil
+					slots[i].Wrapped, slots[i].Sealed = nil, nil
 				}
 				return f.print(c, slots, func(w io.Writer) {
 					for _, s := range slots {
-						facts(w, s.ID, fmt.Sprintf("%s  %s  %s", s.Kind, s.Created.Local().Format(time.DateTime), s.Label))
+						facts(w, s.ID, strings.TrimSpace(fmt.Sprintf("%-10s  %s  %s  %s", s.Kind, s.Created.Local().Format(time.DateTime), s.Label, s.URL)))
 					}
 				})
 			})
@@ -137,14 +145,17 @@ func keyListCommand() *cobra.Command {
 
 func keyAddCommand(use, short string, rotate bool) *cobra.Command {
 	var f common
-	var file, label string
+	var next common
+	var label string
 	c := &cobra.Command{
 		Use:   use + " URL",
 		Short: short,
-		Long:  short + ": --new-key-file (made if it isn't there) or the passphrase in\nHOLDFAST_NEW_PASSPHRASE. No data is rewritten.",
-		Args:  cobra.ExactArgs(1),
+		Long: short + `: --new-key-file (made if it isn't there), --new-key-kms (or
+HOLDFAST_NEW_KEY_KMS), or the passphrase in HOLDFAST_NEW_PASSPHRASE. No data is
+rewritten.`,
+		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
-			key, err := newKey(file)
+			key, err := next.newKey()
 			if err != nil {
 				return err
 			}
@@ -157,29 +168,25 @@ func keyAddCommand(use, short string, rotate bool) *cobra.Command {
 				if err != nil {
 					return err
 				}
-				slot.Wrapped = nil
+				slot.Wrapped, slot.Sealed = nil, nil
 				return f.print(c, slot, func(w io.Writer) { fmt.Fprintf(w, "key %s opens the repository\n", slot.ID) })
 			})
 		},
 	}
 	f.add(c)
-	c.Flags().StringVar(&file, "new-key-file", "", "`FILE` with the new key")
+	c.Flags().StringVar(&next.keyFile, "new-key-file", "", "`FILE` with the new key")
+	c.Flags().StringVar(&next.keyURL, "new-key-kms", "", "`URL` of the new key in a key service")
+	c.MarkFlagsMutuallyExclusive("new-key-file", "new-key-kms")
 	c.Flags().StringVar(&label, "label", "", "`TEXT` to know the key by")
 	return c
 }
 
-func newKey(file string) (keyring.Key, error) {
-	if file == "" {
-		if p := os.Getenv("HOLDFAST_NEW_PASSPHRASE"); p != "" {
-			return keyring.Passphrase(p), nil
-		}
-		return nil, exitError{errors.New("no new key: set HOLDFAST_NEW_PASSPHRASE or give --new-key-file"), exitUsage}
-	}
-	f := common{keyFile: file}
+func (f *common) newKey() (keyring.Key, error) {
 	if err := f.makeKeyFile(); err != nil {
 		return nil, err
 	}
-	return f.key()
+	return chosen(f.keyFile, f.keyURL, "HOLDFAST_NEW_KEY_KMS", "HOLDFAST_NEW_PASSPHRASE",
+		"no new key: set HOLDFAST_NEW_PASSPHRASE or give --new-key-file or --new-key-kms")
 }
 
 func generateKeyFile(path string) error {

@@ -28,7 +28,11 @@ const long = `Work on a repository directly: no server is needed, only where it 
 
 URL is a path or a store's URL (holdfast store check --help lists them).
 Credentials come from the environment, never from the URL. The key is a
-passphrase in HOLDFAST_PASSPHRASE, or --key-file FILE.
+passphrase in HOLDFAST_PASSPHRASE, or in --key-file FILE, or in the key service of
+--key-kms URL (or HOLDFAST_KEY_KMS): hashivault://KEY (Vault, OpenBao; VAULT_ADDR and
+VAULT_TOKEN), base64key://KEY for 32 bytes in the URL itself, and, in a binary built
+with -tags cloudkms, awskms://KEY?region=REGION,
+azurekeyvault://VAULT.vault.azure.net/keys/KEY and gcpkms://KEY.
 
 Every command can be interrupted at any time: what it leaves is garbage that
 collect frees, and points are visible only when they are whole.`
@@ -52,12 +56,15 @@ func Command() *cobra.Command {
 // common are the flags of every subcommand.
 type common struct {
 	keyFile string
+	keyURL  string
 	json    bool
 	quiet   bool
 }
 
 func (f *common) add(c *cobra.Command) {
 	c.Flags().StringVar(&f.keyFile, "key-file", "", "`FILE` with the key (default: the passphrase in HOLDFAST_PASSPHRASE)")
+	c.Flags().StringVar(&f.keyURL, "key-kms", "", "`URL` of the key in a key service, such as hashivault://KEY")
+	c.MarkFlagsMutuallyExclusive("key-file", "key-kms")
 	c.Flags().BoolVar(&f.json, "json", false, "print the result as JSON")
 	c.Flags().BoolVarP(&f.quiet, "quiet", "q", false, "show no progress")
 }
@@ -90,7 +97,7 @@ func explain(err error) error {
 	case errors.Is(err, repository.ErrNoPoint), errors.Is(err, repository.ErrNoDisk), errors.Is(err, repository.ErrNotRepository):
 		return exitError{err, exitNotFound}
 	case errors.Is(err, keyring.ErrWrongKey):
-		return exitError{fmt.Errorf("%w; give the passphrase in HOLDFAST_PASSPHRASE or the key with --key-file", err), exitRefused}
+		return exitError{fmt.Errorf("%w; give the passphrase in HOLDFAST_PASSPHRASE or the key with --key-file or --key-kms", err), exitRefused}
 	case errors.Is(err, repository.ErrBusy):
 		return exitError{fmt.Errorf("%w; if its process is gone, `holdfast repository fence` ends it", err), exitRefused}
 	case errors.Is(err, repository.ErrExists), errors.Is(err, repository.ErrPointExists), errors.Is(err, repository.ErrLastKey),
@@ -104,13 +111,31 @@ func explain(err error) error {
 
 // key is the key that the flags and the environment give.
 func (f *common) key() (keyring.Key, error) {
-	if f.keyFile != "" {
-		return keyring.File(f.keyFile)
+	return chosen(f.keyFile, f.keyURL, "HOLDFAST_KEY_KMS", "HOLDFAST_PASSPHRASE",
+		"no key: set HOLDFAST_PASSPHRASE or give --key-file or --key-kms")
+}
+
+// chosen is the key in a file, in a key service or of a passphrase, the first
+// that is given by flag or environment.
+func chosen(file, kms, kmsVariable, passVariable, none string) (keyring.Key, error) {
+	if file != "" {
+		return keyring.File(file)
 	}
-	if p := os.Getenv("HOLDFAST_PASSPHRASE"); p != "" {
-		return keyring.Passphrase(p), nil
+	if kms == "" {
+		kms = os.Getenv(kmsVariable)
 	}
-	return nil, exitError{errors.New("no key: set HOLDFAST_PASSPHRASE or give --key-file"), exitUsage}
+	pass := os.Getenv(passVariable)
+	switch {
+	case kms != "":
+		key, err := keyring.KMS(kms)
+		if err != nil {
+			return nil, exitError{err, exitUsage}
+		}
+		return key, nil
+	case pass != "":
+		return keyring.Passphrase(pass), nil
+	}
+	return nil, exitError{errors.New(none), exitUsage}
 }
 
 // options are those of a process of this command line.
@@ -128,6 +153,10 @@ func (f *common) open(ctx context.Context, url string, use func(*repository.Repo
 	if err != nil {
 		return err
 	}
+	return openWith(ctx, url, key, use)
+}
+
+func openWith(ctx context.Context, url string, key keyring.Key, use func(*repository.Repository) error) error {
 	store, err := openStore(ctx, url, false)
 	if err != nil {
 		return explain(err)
