@@ -39,7 +39,13 @@ var tests = map[string][]string{
 	"SEC-02": {
 		"embedded.TestNoPlaintext",
 	},
+	"SEC-03": {
+		"repository.TestNothingInTheClear",
+	},
 	"STO-04": {
 		"e2e.TestMachineDiesAndComesBack",
+	},
+	"ZIP-02": {
+		"repository.TestNothingInTheClear",
 	},
 }

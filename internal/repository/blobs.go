@@ -288,7 +288,10 @@ func (b *blobs) frame(ctx context.Context, p *pack.Reader, row pack.Row) ([]byte
 }
 
 // forget drops what is kept of a pack.
-func (b *blobs) forget(id pack.ID) { b.trailers.remove(id) }
+func (b *blobs) forget(id pack.ID) {
+	b.trailers.remove(id)
+	b.frames.removeIf(func(k frameKey) bool { return k.pack == id })
+}
 
 // objectAt is an object as an io.ReaderAt.
 type objectAt struct {

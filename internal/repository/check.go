@@ -65,6 +65,9 @@ type checker struct {
 // and every tree. It fails only if it cannot look; what it finds is in the
 // Report.
 func (r *Repository) Check(ctx context.Context, opt CheckOptions) (Report, error) {
+	if err := r.writable(); opt.Repair && err != nil {
+		return Report{}, fmt.Errorf("check: %w", err)
+	}
 	c := &checker{r: r, opt: opt, rep: Report{Repository: r.config.ID, Format: r.config.Format}}
 	for _, step := range []func(context.Context) error{c.doubles, c.ledger, c.content} {
 		if err := step(ctx); err != nil {
@@ -123,19 +126,32 @@ func (c *checker) double(ctx context.Context, m seal.Magic, name string) error {
 		}
 		f := Finding{Artifact: name + suffix, Problem: "this copy is missing or damaged; the other is whole", Harmless: true}
 		if c.opt.Repair {
-			if !absent {
-				if err := c.r.store.Delete(ctx, name+suffix); err != nil {
-					return err
-				}
-			}
-			if err := put(ctx, c.r.store, name+suffix, seal.PlainBox(m, good)); err != nil {
+			var err error
+			if f.Repaired, err = renew(ctx, c.r.store, name+suffix, absent, seal.PlainBox(m, good)); err != nil {
 				return err
 			}
-			f.Repaired = true
+			if !f.Repaired {
+				f.Problem += "; the store's retention holds it, so it cannot be repaired yet"
+			}
 		}
 		c.found(f)
 	}
 	return nil
+}
+
+// renew puts box in the place of a copy that is damaged or absent. It answers
+// false while the store holds what is there.
+func renew(ctx context.Context, store objstore.Store, name string, absent bool, box []byte) (bool, error) {
+	if !absent {
+		err := store.Delete(ctx, name)
+		if errors.Is(err, objstore.ErrHeld) {
+			return false, nil
+		}
+		if err != nil && !errors.Is(err, objstore.ErrNotExist) {
+			return false, err
+		}
+	}
+	return true, put(ctx, store, name, box)
 }
 
 func (c *checker) ledger(ctx context.Context) error {
@@ -184,6 +200,9 @@ func (c *checker) content(ctx context.Context) error {
 		return err
 	}
 	m := newMarks(v)
+	if err := m.addStored(ctx, c.r, v); err != nil {
+		return err
+	}
 	if err := c.packs(ctx, v, m); err != nil {
 		return err
 	}
@@ -259,7 +278,7 @@ func (c *checker) packs(ctx context.Context, v *view, m *marks) error {
 		case p != nil && int64(p.info.Stored) != info.Size:
 			c.r.blobs.forget(id)
 			c.found(Finding{Artifact: info.Name, Problem: fmt.Sprintf("has %d bytes, not %d", info.Size, p.info.Stored)})
-			delete(m.packs, id)
+			m.lose(id)
 		}
 	}
 	c.rep.Packs = there
@@ -275,8 +294,9 @@ func (c *checker) packs(ctx context.Context, v *view, m *marks) error {
 	now := newMarks(newest)
 	for id := range m.packs {
 		if !seen[id.Object()] && !newest.state.IsDead(id) && (now.packs[id] != nil || len(newest.hurt) > 0) {
+			c.r.blobs.forget(id)
 			c.found(Finding{Artifact: id.Object(), Problem: "is missing"})
-			delete(m.packs, id)
+			m.lose(id)
 		}
 	}
 	return nil

@@ -33,6 +33,7 @@ type CollectStats struct {
 	Orphans   int   `json:"orphans"`   // of those, left by sessions that never ended
 	Freed     int64 `json:"freed"`     // bytes
 	Held      int   `json:"held"`      // packs that the store's retention still holds
+	Extended  int   `json:"extended"`  // objects that the store was asked to hold longer
 	// Waiting are sessions that began before the packs were condemned: until
 	// they end nothing is deleted. The next collection goes on.
 	Waiting []string `json:"waiting,omitempty"`
@@ -116,6 +117,9 @@ func (c *collection) condemn(ctx context.Context) error {
 		}
 	}
 	if err := c.mark(ctx); err != nil {
+		return err
+	}
+	if err := c.extend(ctx); err != nil {
 		return err
 	}
 	var gone, thin []pack.ID

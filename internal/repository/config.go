@@ -22,6 +22,7 @@ type Config struct {
 	ID        string    `json:"id"`
 	Format    int       `json:"format"`    // made with
 	MinReader int       `json:"minReader"` // the oldest format that a reader must know
+	MinWriter int       `json:"minWriter"` // the oldest format that a writer must know
 	ChunkSize int       `json:"chunkSize"` // bytes
 	Fanout    int       `json:"fanout"`
 	Created   time.Time `json:"created"`
@@ -37,27 +38,28 @@ const (
 )
 
 func newConfig(id string, now time.Time) Config {
-	return Config{id, Format, MinFormat, chunk.Size, tree.Fanout, now.UTC()}
+	return Config{id, Format, MinFormat, MinFormat, chunk.Size, tree.Fanout, now.UTC()}
 }
 
 // writeFirst makes a repository: the keys first, so that there is never a
 // config without keys, then the config, whose first copy decides a race.
-func writeFirst(ctx context.Context, store objstore.Store, cfg Config, ring *keyring.Ring, key keyring.Key) error {
+func writeFirst(ctx context.Context, store objstore.Store, cfg Config, ring *keyring.Ring, key keyring.Key) (keyring.Slot, error) {
+	none := keyring.Slot{}
 	for info, err := range store.List(ctx, "", "") {
 		if err != nil {
-			return fmt.Errorf("look at %s: %w", store, err)
+			return none, fmt.Errorf("look at %s: %w", store, err)
 		}
 		if strings.HasPrefix(info.Name, configObject) {
-			return fmt.Errorf("%w: %s", ErrExists, store)
+			return none, fmt.Errorf("%w: %s", ErrExists, store)
 		}
 	}
 	slot, err := keyring.Wrap(ctx, ring, key, "first", cfg.Created)
 	if err != nil {
-		return err
+		return none, err
 	}
 	content, err := json.Marshal(cfg)
 	if err != nil {
-		return err
+		return none, err
 	}
 	// config.a is the claim; a crash before it leaves only a key slot that
 	// opens nothing.
@@ -66,9 +68,9 @@ func writeFirst(ctx context.Context, store objstore.Store, cfg Config, ring *key
 	})
 	if errors.Is(err, objstore.ErrExist) {
 		_ = deleteSlot(ctx, store, slot.ID)
-		return fmt.Errorf("%w: %s", ErrExists, store)
+		return none, fmt.Errorf("%w: %s", ErrExists, store)
 	}
-	return err
+	return slot, err
 }
 
 func putTwice(ctx context.Context, store objstore.Store, name string, box []byte, before func() error) error {
@@ -132,12 +134,21 @@ func readConfig(ctx context.Context, store objstore.Store) (Config, error) {
 		return Config{}, fmt.Errorf("config: %w", seal.Damaged("%v", err))
 	}
 	if cfg.MinReader > Format {
-		return Config{}, fmt.Errorf("%w: the repository needs format %d, this release knows %d to %d", ErrVersion, cfg.MinReader, MinFormat, Format)
+		return Config{}, fmt.Errorf("%w: the repository has format %d and is read from format %d on; this release knows %d to %d",
+			ErrVersion, cfg.Format, cfg.MinReader, MinFormat, Format)
 	}
 	if cfg.Format < MinFormat || cfg.ChunkSize != chunk.Size || cfg.Fanout != tree.Fanout {
 		return Config{}, fmt.Errorf("config: %w", seal.Damaged("format %d with chunks of %d and fan-out %d", cfg.Format, cfg.ChunkSize, cfg.Fanout))
 	}
 	return cfg, nil
+}
+
+func (c Config) writable() error {
+	if c.MinWriter <= Format {
+		return nil
+	}
+	return fmt.Errorf("%w: the repository has format %d and is written from format %d on; this release knows %d to %d and may only read",
+		ErrVersion, c.Format, c.MinWriter, MinFormat, Format)
 }
 
 func writeSlot(ctx context.Context, store objstore.Store, s keyring.Slot) error {

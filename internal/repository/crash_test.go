@@ -3,6 +3,7 @@ package repository_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"maps"
@@ -40,6 +41,7 @@ type crashHistory struct {
 	points map[string][]byte // committed, and not being deleted
 	unsure map[string][]byte // being committed or deleted
 	keys   []keyring.Key     // each must open it
+	either []keyring.Key     // while the only key is replaced: one of them must
 	count  *int
 	n      int
 }
@@ -151,9 +153,13 @@ func (h *crashHistory) backup(ctx context.Context, r *repository.Repository) err
 	return err
 }
 
-// rotate adds a key and, later, takes the oldest away.
+// rotate adds a key of any kind and, later, takes the oldest away; or puts a new
+// one in the place of the only one.
 func (h *crashHistory) rotate(ctx context.Context, r *repository.Repository) error {
-	key := keyring.Raw(keyring.Secret{byte(h.rng.Uint32()), byte(h.rng.Uint32())})
+	key := h.newKey()
+	if h.rng.IntN(2) == 0 && len(h.keys) == 1 {
+		return h.replace(ctx, r, key)
+	}
 	if _, err := r.AddKey(ctx, key, "rotated"); err != nil {
 		return err
 	}
@@ -168,6 +174,41 @@ func (h *crashHistory) rotate(ctx context.Context, r *repository.Repository) err
 	slices.SortFunc(slots, func(a, b keyring.Slot) int { return a.Created.Compare(b.Created) })
 	h.keys = h.keys[1:]
 	return r.RemoveKey(ctx, slots[0].ID)
+}
+
+func (h *crashHistory) newKey() keyring.Key {
+	a, b := byte(h.rng.Uint32()), byte(h.rng.Uint32())
+	switch h.rng.IntN(3) {
+	case 0:
+		return keyring.WeakPassphrase(fmt.Sprint("key ", a, b))
+	case 1:
+		return kmsKey(h.t, "base64key://"+base64.URLEncoding.EncodeToString(append(make([]byte, 30), a, b)))
+	}
+	return keyring.Raw(keyring.Secret{a, b})
+}
+
+// replace rotates the only key. At every moment the old key or the new one opens
+// the repository.
+func (h *crashHistory) replace(ctx context.Context, r *repository.Repository, key keyring.Key) error {
+	h.either = []keyring.Key{h.keys[0], key}
+	_, err := r.RotateKey(ctx, key, "replaced")
+	h.keys, h.either = []keyring.Key{key}, nil
+	return err
+}
+
+// open opens a store with a key that must open it.
+func (h *crashHistory) open(ctx context.Context, store objstore.Store) (r *repository.Repository, err error) {
+	keys := []keyring.Key{h.keys[h.rng.IntN(len(h.keys))]}
+	if h.either != nil {
+		keys = h.either
+	}
+	for _, key := range keys {
+		r, err = repository.Open(ctx, store, key, repository.Options{Owner: repository.Owner{ID: "o"}, Workers: 1})
+		if err == nil {
+			return r, nil
+		}
+	}
+	return nil, err
 }
 
 // copy copies a point of another repository into this one.
@@ -203,7 +244,7 @@ func (h *crashHistory) check(s crash.Step, left *crash.Disk) {
 		fail("open store: %v", err)
 		return
 	}
-	r, err := repository.Open(ctx, store, h.keys[h.rng.IntN(len(h.keys))], repository.Options{Owner: repository.Owner{ID: "o"}, Workers: 1})
+	r, err := h.open(ctx, store)
 	if err != nil {
 		fail("open: %v", err)
 		return

@@ -71,7 +71,7 @@ func (w *hurtWalk) visit(ctx context.Context, ref tree.Ref, level uint8, at int6
 // whole reports whether some copy of a chunk is not known to be damaged.
 func (w *hurtWalk) whole(ctx context.Context, ref tree.Ref) (bool, error) {
 	state := w.f.now()
-	bad := w.r.blobs.bad.has
+	bad := func(at tree.Ref) bool { return w.m.gone[at.Pack] || w.r.blobs.bad.has(at) }
 	_, known := w.m.packs[ref.Pack]
 	if known && !state.IsDead(ref.Pack) && !state.IsDamaged(ref.Pack, ref.Ordinal) && !bad(ref) {
 		return true, nil

@@ -57,6 +57,17 @@ func (l *lru[K, V]) remove(key K) {
 	}
 }
 
+// removeIf forgets all keys of which which is true.
+func (l *lru[K, V]) removeIf(which func(K) bool) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for key, e := range l.items {
+		if which(key) {
+			l.drop(e)
+		}
+	}
+}
+
 func (l *lru[K, V]) drop(e *list.Element) {
 	it := l.order.Remove(e).(*lruItem[K, V])
 	delete(l.items, it.key)

@@ -15,6 +15,9 @@ import (
 // marks is which blobs of which packs are referred to: one bit a blob.
 type marks struct {
 	packs map[pack.ID]*packMark
+	// gone are packs that the index knows and the store doesn't have, or not
+	// whole: no copy of a blob in one of them counts.
+	gone map[pack.ID]bool
 }
 
 type packMark struct {
@@ -45,7 +48,7 @@ func (p *packMark) countIn(row pack.Row) (n int) {
 
 // newMarks knows all packs of the index, dead ones too.
 func newMarks(v *view) *marks {
-	m := &marks{packs: map[pack.ID]*packMark{}}
+	m := &marks{packs: map[pack.ID]*packMark{}, gone: map[pack.ID]bool{}}
 	for _, s := range v.segments {
 		for _, p := range s.Packs() {
 			if m.packs[p.ID] == nil {
@@ -54,6 +57,31 @@ func newMarks(v *view) *marks {
 		}
 	}
 	return m
+}
+
+// addStored adds the packs that are in the store and that the index, of which
+// something is damaged or gone, doesn't know.
+func (m *marks) addStored(ctx context.Context, r *Repository, v *view) error {
+	if len(v.hurt) == 0 {
+		return nil
+	}
+	for info, err := range r.store.List(ctx, "packs/", "") {
+		if err != nil {
+			return fmt.Errorf("list packs: %w", err)
+		}
+		id, ours := packOf(info.Name)
+		_, open := v.state.Session(id.Session())
+		if ours && !open && m.packs[id] == nil {
+			m.packs[id] = &packMark{info: index.PackInfo{ID: id, Stored: uint32(info.Size)}}
+		}
+	}
+	return nil
+}
+
+// lose says that a pack is not in the store, or not whole.
+func (m *marks) lose(id pack.ID) {
+	delete(m.packs, id)
+	m.gone[id] = true
 }
 
 // set marks a blob and answers whether it was not marked before. A pack that

@@ -47,6 +47,9 @@ func Recover(ctx context.Context, store objstore.Store, key keyring.Key, opt Opt
 		rec.Config = true
 		cfg, err = rewriteConfig(ctx, store, ring, opt)
 	}
+	if err == nil {
+		err = cfg.writable()
+	}
 	if err != nil {
 		return nil, rec, fmt.Errorf("recover: %w", err)
 	}
@@ -72,11 +75,12 @@ func rewriteConfig(ctx context.Context, store objstore.Store, ring *keyring.Ring
 		return cfg, err
 	}
 	for _, c := range copies {
-		if err := store.Delete(ctx, configObject+c); err != nil && !errors.Is(err, objstore.ErrNotExist) {
+		// A copy that the store holds stays as it is: the keys say the same.
+		if _, err := renew(ctx, store, configObject+c, false, seal.PlainBox(seal.Config, content)); err != nil {
 			return cfg, err
 		}
 	}
-	return cfg, putTwice(ctx, store, configObject, seal.PlainBox(seal.Config, content), nil)
+	return cfg, nil
 }
 
 // rebuildLedger makes a state from the point bodies and pack trailers, numbered

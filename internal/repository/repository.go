@@ -137,14 +137,16 @@ func Init(ctx context.Context, store objstore.Store, key keyring.Key, opt Option
 		return nil, err
 	}
 	cfg := newConfig(id, opt.Clock())
-	if err := writeFirst(ctx, store, cfg, ring, key); err != nil {
+	slot, err := writeFirst(ctx, store, cfg, ring, key)
+	if err != nil {
 		return nil, err
 	}
-	return open(ctx, store, cfg, ring, keyring.Slot{}, opt)
+	return open(ctx, store, cfg, ring, slot, opt)
 }
 
 // Open opens the repository in store. It fails with ErrNotRepository,
-// keyring.ErrWrongKey, ErrVersion or ErrDamaged.
+// keyring.ErrWrongKey, ErrVersion or ErrDamaged. A repository of a newer format
+// may open for reading only: then whatever would change it fails with ErrVersion.
 func Open(ctx context.Context, store objstore.Store, key keyring.Key, opt Options) (*Repository, error) {
 	cfg, err := readConfig(ctx, store)
 	if err != nil {
@@ -168,16 +170,23 @@ func Open(ctx context.Context, store objstore.Store, key keyring.Key, opt Option
 func open(ctx context.Context, store objstore.Store, cfg Config, ring *keyring.Ring, slot keyring.Slot, opt Options) (*Repository, error) {
 	r := bare(store, ring, seal.NewKeys(ring), opt)
 	r.config, r.slot = cfg, slot
+	r.log.Refuse = r.writable()
 	if _, err := r.log.Read(ctx); err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", store, err)
 	}
 	return r, nil
 }
 
+// writable answers why this release may only read, or nil.
+func (r *Repository) writable() error { return r.config.writable() }
+
 // bare is a repository of which nothing has been read.
 func bare(store objstore.Store, ring *keyring.Ring, keys *seal.Keys, opt Options) *Repository {
+	hold := &held{Store: store, clock: opt.Clock}
+	store = hold
 	r := &Repository{store: store, ring: ring, keys: keys, namer: chunk.NewNamer(keys.IDKeys()), opt: opt,
 		log: ledger.New(store, keys, opt.Clock)}
+	hold.retention = r.log.Retention
 	r.shelf = newShelf(store, keys, opt.CacheDir)
 	r.blobs = newBlobs(r)
 	r.log.Adopt = r.adopt

@@ -101,6 +101,9 @@ func (v *verification) run(ctx context.Context) error {
 	}
 	defer v.closeResume(false)
 	m := newMarks(view)
+	if err := m.addStored(ctx, v.r, view); err != nil {
+		return err
+	}
 	var ahead []*packMark
 	for id, p := range m.packs {
 		if v.state.IsDead(id) {
@@ -126,6 +129,9 @@ func (v *verification) run(ctx context.Context) error {
 	}
 	v.state = view.state
 	m = newMarks(view)
+	if err := m.addStored(ctx, v.r, view); err != nil {
+		return err
+	}
 	for id := range v.bad {
 		if m.packs[id] == nil || v.state.IsDead(id) {
 			delete(v.bad, id)
@@ -194,7 +200,7 @@ func (p *packProver) prove(ctx context.Context, m *packMark) error {
 	raw, err := p.fetch(ctx, id)
 	var bad []uint32
 	if err == nil {
-		bad, err = p.check(id, raw, m.info.Blobs)
+		bad, err = p.check(m, raw)
 	}
 	if err != nil && !errors.Is(err, ErrDamaged) {
 		if ctx.Err() != nil {
@@ -226,9 +232,10 @@ func (p *packProver) fetch(ctx context.Context, id pack.ID) ([]byte, error) {
 // damage: its blobs can be read all the same.
 const trailerOrdinal = 1<<24 - 1
 
-// check answers the ordinals of damaged blobs of n, or an error if the pack
-// holds nothing that can be read.
-func (p *packProver) check(id pack.ID, raw []byte, n uint32) (bad []uint32, err error) {
+// check answers the ordinals of damaged blobs of a pack, or an error if it holds
+// nothing that can be read.
+func (p *packProver) check(m *packMark, raw []byte) (bad []uint32, err error) {
+	id := m.info.ID
 	t, err := pack.Open(p.v.r.keys, id, memoryAt(raw), int64(len(raw)))
 	var ids []chunk.ID
 	if err == nil {
@@ -244,7 +251,7 @@ func (p *packProver) check(id pack.ID, raw []byte, n uint32) (bad []uint32, err 
 		if t, _, e = pack.Scan(b.r.keys, b.r.namer, id, raw, b.nodeID); e != nil {
 			return nil, err
 		}
-		for o := uint32(t.Blobs()); o < n; o++ {
+		for o := uint32(t.Blobs()); o < m.info.Blobs; o++ {
 			bad = append(bad, o)
 		}
 		return bad, err
@@ -252,6 +259,7 @@ func (p *packProver) check(id pack.ID, raw []byte, n uint32) (bad []uint32, err 
 	if err != nil {
 		return nil, err
 	}
+	m.info.Blobs = uint32(t.Blobs()) // the index may not know it
 	for _, row := range t.Rows() {
 		frame := raw[row.Offset : int64(row.Offset)+row.Size()]
 		bad = append(bad, p.frame(t, row, frame, ids)...)
@@ -349,7 +357,7 @@ func (v *verification) record(ctx context.Context, m *marks) error {
 			healed = append(healed, ledger.Blobs{Pack: id})
 		}
 	}
-	if len(blobs) == 0 && len(healed) == 0 {
+	if len(blobs) == 0 && len(healed) == 0 || v.r.writable() != nil {
 		return nil
 	}
 	slices.SortFunc(blobs, func(a, b ledger.Blobs) int { return slices.Compare(a.Pack[:], b.Pack[:]) })

@@ -11,6 +11,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/clock"
@@ -50,12 +51,16 @@ type Log struct {
 	// Adopt finds, when the last record is lost, what it may have committed:
 	// the whole points of these sessions, and their segments.
 	Adopt func(ctx context.Context, open []OpenSession) ([]Point, []index.ID, error)
+	// Refuse, if set, is why nothing may be appended.
+	Refuse error
 
 	mu    sync.Mutex
 	state *State // never changed once published
 	last  []byte // content of record state.Seq without Last; nil if unknown
 	hurt  map[string]error
 	begun bool
+
+	retention atomic.Int64 // that of state
 }
 
 // New makes the Log of a store.
@@ -74,6 +79,16 @@ func (l *Log) Hurt() map[string]error {
 	return out
 }
 
+// Retention is how long the store shall hold what is put, as of the newest state
+// read; 0 is not at all. It doesn't wait for a record that is under way.
+func (l *Log) Retention() time.Duration { return time.Duration(l.retention.Load()) }
+
+// set takes a state for the present one.
+func (l *Log) set(s *State, last []byte) {
+	l.state, l.last = s, last
+	l.retention.Store(int64(s.Retention.Duration))
+}
+
 // Read answers the newest state. The caller must not change it.
 func (l *Log) Read(ctx context.Context) (*State, error) {
 	l.mu.Lock()
@@ -89,6 +104,9 @@ func (l *Log) Read(ctx context.Context) (*State, error) {
 // an error of build, or of the rules (ErrBusy, ErrFenced, …), ends it. The
 // state answered includes the record.
 func (l *Log) Append(ctx context.Context, build func(*State) (*Record, error)) (*State, error) {
+	if l.Refuse != nil {
+		return nil, l.Refuse
+	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	var nonce [12]byte
@@ -158,7 +176,7 @@ func (l *Log) put(ctx context.Context, r *Record) (bool, error) {
 		l.begun = false
 		return false, nil
 	}
-	l.state, l.last = next, withoutLast(r)
+	l.set(next, withoutLast(r))
 	l.fold(ctx)
 	return true, nil
 }

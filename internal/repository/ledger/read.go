@@ -72,7 +72,7 @@ func (l *Log) catchUp(ctx context.Context) (lost uint64, err error) {
 	if lost > next.Seq+1 {
 		return 0, seal.Damaged("ledger records %d to %d are lost", next.Seq+1, lost)
 	}
-	l.state, l.last = next, last
+	l.set(next, last)
 	return lost, nil
 }
 
@@ -150,7 +150,7 @@ func (l *Log) start(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		l.state, l.last = s, nil
+		l.set(s, nil)
 		if r, _, err := l.load(ctx, seq); err == nil {
 			l.last = withoutLast(r)
 		}
@@ -330,6 +330,7 @@ func (l *Log) Restart(ctx context.Context, state *State) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	state.reindex()
-	l.state, l.last, l.begun = state, nil, true
+	l.set(state, nil)
+	l.begun = true
 	return l.foldNow(ctx)
 }

@@ -14,6 +14,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"strconv"
 	"time"
 
 	"holdfast/internal/repository/index"
@@ -37,6 +38,7 @@ const (
 	Forget  Op = "forget"
 	Damage  Op = "damage"
 	Lost    Op = "lost"
+	Retain  Op = "retain"
 )
 
 // Session names one writer's or collector's work from begin to its end.
@@ -107,6 +109,27 @@ type Point struct {
 // Object is the name of the point's body in the store.
 func (p Point) Object() string { return "points/" + p.Session.String() }
 
+// Seconds is a duration that is written as whole seconds.
+type Seconds struct{ time.Duration }
+
+// MarshalJSON is the number of seconds.
+func (s Seconds) MarshalJSON() ([]byte, error) {
+	return strconv.AppendInt(nil, int64(s.Duration/time.Second), 10), nil
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (s *Seconds) UnmarshalJSON(b []byte) error {
+	n, err := strconv.ParseInt(string(b), 10, 64)
+	if err != nil || n < 0 || n > int64(MaxRetention/time.Second) {
+		return fmt.Errorf("retention of %s seconds", b)
+	}
+	s.Duration = time.Duration(n) * time.Second
+	return nil
+}
+
+// MaxRetention is the longest retention: 100 years.
+const MaxRetention = 100 * 365 * 24 * time.Hour
+
 // Record is one step. Which fields count depends on Op.
 type Record struct {
 	Seq   uint64    `json:"seq"`
@@ -133,6 +156,9 @@ type Record struct {
 	Healed []Blobs    `json:"healed,omitempty"`
 	Lost   uint64     `json:"lost,omitempty"`
 	Adopt  []Point    `json:"adopt,omitempty"`
+
+	Retention *Seconds  `json:"retention,omitempty"`
+	Until     time.Time `json:"until,omitzero"`
 
 	// Last is record Seq-1 without its own Last.
 	Last json.RawMessage `json:"last,omitempty"`

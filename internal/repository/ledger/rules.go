@@ -3,6 +3,7 @@ package ledger
 import (
 	"fmt"
 	"slices"
+	"time"
 
 	"holdfast/internal/repository/index"
 )
@@ -184,4 +185,18 @@ func (s *State) lost(r *Record) {
 		}
 	}
 	s.Segments = append(slices.Clone(s.Segments), r.Add...)
+}
+
+// retain sets how long new objects are held, or notes until when the old ones
+// are. A new retention asks for an extension of all.
+func (s *State) retain(r *Record) error {
+	switch {
+	case r.Retention != nil:
+		if *r.Retention != s.Retention {
+			s.Retention, s.Retained = *r.Retention, time.Time{}
+		}
+	case r.Until.After(s.Retained):
+		s.Retained = r.Until
+	}
+	return nil
 }

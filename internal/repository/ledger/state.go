@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"time"
 
 	"holdfast/internal/repository/index"
 	"holdfast/internal/repository/pack"
@@ -55,7 +56,11 @@ type State struct {
 	Dead     map[pack.ID]DeadPack `json:"dead,omitempty"`
 	Damaged  map[pack.ID][]uint32 `json:"damaged,omitempty"` // nil ordinals: all of it
 	Marked   uint64               `json:"marked,omitempty"`  // Seen of the newest condemn
-	byID     map[string]int       // index in Points of live points
+	// Retention is how long the store shall hold each new object; Retained until
+	// when all that was needed as of the newest extension is held.
+	Retention Seconds        `json:"retention,omitzero"`
+	Retained  time.Time      `json:"retained,omitzero"`
+	byID      map[string]int // index in Points of live points
 }
 
 // NewState is the state before the first record.
@@ -184,6 +189,8 @@ func (s *State) apply(r *Record) error {
 	case Lost:
 		s.lost(r)
 		return nil
+	case Retain:
+		return s.retain(r)
 	default:
 		return fmt.Errorf("%w: ledger record %d does %q", seal.ErrVersion, r.Seq, r.Op)
 	}
