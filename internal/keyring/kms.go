@@ -113,6 +113,9 @@ func (k kmsKey) local() bool { return k.shown == localsecrets.Scheme+"://" }
 // ask opens the service for one question.
 func (k kmsKey) ask(ctx context.Context, question func(*secrets.Keeper) error) error {
 	keeper, err := secrets.OpenKeeper(ctx, k.url)
+	if err != nil && k.local() {
+		return errors.New("the key in the URL base64key://… is not 32 bytes of URL-safe base64") // err may print it
+	}
 	if err != nil {
 		return fmt.Errorf("key service %s: %w", k, err)
 	}

@@ -14,7 +14,7 @@ var security = []Row{
 		Must:   "There is no plaintext listener beyond loopback.",
 	},
 	{
-		ID: "SEC-03", Subject: "encryption at rest", Verdict: Supported, Open: "issue 3",
+		ID: "SEC-03", Subject: "encryption at rest", Verdict: Supported, In: []string{"repository"},
 		Stance: "Vault data is encrypted at rest.",
 		Must:   "AES-256-GCM for data and manifests; a scan of the store finds no plaintext.",
 	},
@@ -52,7 +52,7 @@ var compression = []Row{
 		Must:   "The agent compresses before it sends; bytes on the wire are measured.",
 	},
 	{
-		ID: "ZIP-02", Subject: "VM", Verdict: NotSupported, Open: "issue 3",
+		ID: "ZIP-02", Subject: "VM", Verdict: NotSupported, In: []string{"repository"},
 		Stance: "A VM is read from storage, so nothing is compressed.",
 		Must:   "A VM's data is compressed in the vault all the same.",
 	},
