@@ -26,17 +26,21 @@ type SessionInfo struct {
 
 // Info is what a repository holds, by its ledger and index.
 type Info struct {
-	ID       string        `json:"id"`
-	Format   int           `json:"format"`
-	Created  time.Time     `json:"created"`
-	Points   int           `json:"points"`
-	Series   int           `json:"series"`
-	Keys     int           `json:"keys"`
-	Packs    int           `json:"packs"`
-	Stored   int64         `json:"stored"` // bytes of packs, those not yet collected too
-	Blobs    int64         `json:"blobs"`
-	Damaged  int           `json:"damaged"` // packs with known damage
-	Sessions []SessionInfo `json:"sessions,omitempty"`
+	ID      string    `json:"id"`
+	Format  int       `json:"format"`
+	Created time.Time `json:"created"`
+	Points  int       `json:"points"`
+	Series  int       `json:"series"`
+	Keys    int       `json:"keys"`
+	Packs   int       `json:"packs"`
+	Stored  int64     `json:"stored"` // bytes of packs, those not yet collected too
+	Blobs   int64     `json:"blobs"`
+	Damaged int       `json:"damaged"` // packs with known damage
+	// Retention is for how many seconds the store is asked to hold what is put;
+	// Held, until when all that is needed is held for sure.
+	Retention int64         `json:"retentionSeconds,omitempty"`
+	Held      time.Time     `json:"heldUntil,omitzero"`
+	Sessions  []SessionInfo `json:"sessions,omitempty"`
 }
 
 // Info answers what the repository holds.
@@ -55,6 +59,7 @@ func (r *Repository) Info(ctx context.Context) (Info, error) {
 		return in, err
 	}
 	in.Keys, in.Damaged = len(slots), len(v.state.Damaged)
+	in.Retention, in.Held = int64(v.state.Retention.Seconds()), v.state.Retained
 	series := map[string]bool{}
 	for _, p := range v.state.Points {
 		if p.Deleted == 0 {

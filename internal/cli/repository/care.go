@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"time"
 
 	"github.com/spf13/cobra"
 
@@ -221,4 +222,50 @@ meanwhile. A point that was deleted may come back; delete it again.`,
 	}
 	f.add(c)
 	return c
+}
+
+func retentionCommand() *cobra.Command {
+	var f common
+	var days int
+	c := &cobra.Command{
+		Use:   "retention URL [--days N]",
+		Short: "Let the store itself refuse deletion for a while",
+		Long: `Say for how long the store holds each object against deletion by anyone, or, with
+--days, set it; 0 ends it for what is put from now on. The store must have object
+lock (holdfast store check tells). What is there already is held from the next
+collect on; let collect run at least eight times in the time given.`,
+		Args: cobra.ExactArgs(1),
+		RunE: func(c *cobra.Command, args []string) error {
+			return f.open(c.Context(), args[0], func(r *repository.Repository) error {
+				if c.Flags().Changed("days") {
+					if days < 0 || days > 36500 {
+						return exitError{fmt.Errorf("--days: %d is not between 0 and 36500", days), exitUsage}
+					}
+					if err := r.SetRetention(c.Context(), time.Duration(days)*24*time.Hour); err != nil {
+						return err
+					}
+				}
+				in, err := r.Info(c.Context())
+				if err != nil {
+					return err
+				}
+				return f.print(c, in, func(w io.Writer) { facts(w, "retention", retentionText(in)) })
+			})
+		},
+	}
+	f.add(c)
+	c.Flags().IntVar(&days, "days", 0, "hold what is put for `N` days")
+	return c
+}
+
+// retentionText says what the store is asked to hold.
+func retentionText(in repository.Info) string {
+	if in.Retention == 0 {
+		return "none"
+	}
+	held := "what was there before is held from the next collect on"
+	if !in.Held.IsZero() {
+		held = "all that is needed is held until " + in.Held.Local().Format(time.DateTime) + " or longer"
+	}
+	return fmt.Sprintf("%s; %s", time.Duration(in.Retention)*time.Second, held)
 }

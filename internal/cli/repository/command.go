@@ -49,7 +49,7 @@ func Command() *cobra.Command {
 	}
 	c.AddCommand(initCommand(), importCommand(), exportCommand(), pointsCommand(), infoCommand(), checkCommand(),
 		verifyCommand(), collectCommand(), diffCommand(), dumpCommand(), recoverCommand(), copyCommand(),
-		deleteCommand(), fenceCommand(), keyCommand())
+		deleteCommand(), fenceCommand(), keyCommand(), retentionCommand())
 	return c
 }
 
@@ -101,7 +101,7 @@ func explain(err error) error {
 	case errors.Is(err, repository.ErrBusy):
 		return exitError{fmt.Errorf("%w; if its process is gone, `holdfast repository fence` ends it", err), exitRefused}
 	case errors.Is(err, repository.ErrExists), errors.Is(err, repository.ErrPointExists), errors.Is(err, repository.ErrLastKey),
-		errors.Is(err, objstore.ErrPermission):
+		errors.Is(err, repository.ErrVersion), errors.Is(err, repository.ErrNoRetention), errors.Is(err, objstore.ErrHeld), errors.Is(err, objstore.ErrPermission):
 		return exitError{err, exitRefused}
 	case errors.Is(err, repository.ErrDamaged), errors.Is(err, objstore.ErrFull):
 		return exitError{err, exitFailed}

@@ -62,7 +62,7 @@ func infoCommand() *cobra.Command {
 				return f.print(c, in, func(w io.Writer) {
 					facts(w, "repository", in.ID, "format", in.Format, "made", in.Created.Local().Format(time.DateTime), "points", in.Points,
 						"series", in.Series, "keys", in.Keys, "packs", in.Packs, "stored", human(in.Stored), "chunks and nodes", in.Blobs,
-						"known damage", in.Damaged, "open sessions", len(in.Sessions))
+						"known damage", in.Damaged, "retention", retentionText(in), "open sessions", len(in.Sessions))
 					for _, s := range in.Sessions {
 						fmt.Fprintf(w, "session %s: %s, series %q, owner %q (%s)\n", s.Session, s.Kind, s.Series, s.Owner, s.Instance)
 					}
