@@ -72,6 +72,35 @@ type VMFact struct {
 	OSType      string     `json:"osType"`       // Linux, Windows or "" when unknown
 	Disks       []DiskFact `json:"disks"`
 	Networks    []string   `json:"networks"`
+	NICs        []NICFact  `json:"nics,omitempty"`
+	// Transient: libvirt forgets the VM when it goes off.
+	Transient bool `json:"transient,omitempty"`
+	// Tags are those of the ARM resource. They are kept in the VM's own metadata
+	// on its host, and come back with it.
+	Tags map[string]string `json:"tags,omitempty"`
+}
+
+// NICFact is one network interface of a VM.
+type NICFact struct {
+	MAC     string `json:"mac"`
+	Network string `json:"network,omitempty"` // libvirt network; "" is none of them
+	Kind    string `json:"kind"`              // network, bridge, user, …
+	Model   string `json:"model,omitempty"`
+}
+
+// VolumeFact is one disk image that a site has: in a storage pool, on a VM or
+// both.
+type VolumeFact struct {
+	Name      string `json:"name"` // of its file
+	Pool      string `json:"pool,omitempty"`
+	Path      string `json:"path"`
+	Format    string `json:"format"`
+	Size      int64  `json:"size"`              // bytes, virtual
+	Allocated int64  `json:"allocated"`         // bytes on the host; 0 when unknown
+	Backing   string `json:"backing,omitempty"` // path of the image it is based on
+	VM        VMRef  `json:"vm,omitzero"`       // whose disk it is; zero is nobody's
+	Target    string `json:"target,omitempty"`  // as which disk
+	Running   bool   `json:"running,omitempty"` // that VM is running
 }
 
 // DiscoverArgs asks what a site has.
@@ -212,6 +241,34 @@ type RestoreResult struct {
 	VM        *VMRef       `json:"vm,omitempty"`
 	FollowUps []string     `json:"followUps,omitempty"` // what is left for the user to do
 	Warnings  []string     `json:"warnings,omitempty"`
+}
+
+// MachineAction is what can be done to a VM.
+type MachineAction string
+
+// The actions. Each says which state the VM ends in.
+const (
+	MachineStart   MachineAction = "Start"
+	MachineStop    MachineAction = "PowerOff" // libvirt holds nothing of a VM that is off: this deallocates, too
+	MachineRestart MachineAction = "Restart"
+	MachineDelete  MachineAction = "Delete" // off and undefined; its disks stay
+	MachineDisks   MachineAction = "Update" // attaches and detaches disks
+)
+
+// MachineArgs asks for one action on a VM.
+type MachineArgs struct {
+	Site   SiteRef       `json:"site"`
+	VM     VMRef         `json:"vm"`
+	Action MachineAction `json:"action"`
+	// Force takes the power away at once instead of asking the guest first.
+	Force  bool       `json:"force,omitempty"`
+	Attach []DiskFact `json:"attach,omitempty"` // Path, Format, Bus; MachineDisks only
+	Detach []string   `json:"detach,omitempty"` // targets; MachineDisks only
+}
+
+// MachineResult says how the VM is after it.
+type MachineResult struct {
+	State string `json:"state"` // "" when it was deleted
 }
 
 // DeletePointsArgs asks for points to be deleted from a repository.

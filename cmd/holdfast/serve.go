@@ -8,12 +8,14 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"os/signal"
 	"path/filepath"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
 	"holdfast"
+	"holdfast/internal/authn"
 	"holdfast/internal/clock"
 	"holdfast/internal/embedded"
 	"holdfast/internal/hypervisor"
@@ -21,6 +23,7 @@ import (
 	"holdfast/internal/mover"
 	"holdfast/internal/mover/backup"
 	"holdfast/internal/mover/discover"
+	"holdfast/internal/mover/machine"
 	"holdfast/internal/mover/provision"
 	"holdfast/internal/mover/restore"
 	"holdfast/internal/objstore"
@@ -31,7 +34,7 @@ import (
 
 // serveCommand is the server.
 func serveCommand() *cobra.Command {
-	var data, listen, scratch string
+	var o serveOptions
 	c := &cobra.Command{
 		Use: "serve", Short: "Run the server",
 		Long: `Run the server: the ARM API over TLS, its catalog (SQLite), its jobs, and the
@@ -42,29 +45,46 @@ admin.env in the data directory (readable by its owner only) says how to sign
 in. The keys of the vaults are in DIR/keys: keep a copy elsewhere, without them
 nothing can be restored.
 
+A token of an outside OIDC issuer (--oidc-issuer) is accepted when its subject is
+that of a principal: holdfast principal create NAME --subject SUBJECT.
+
 Jobs that run when the server stops or dies are run again by the next start.`,
 		Example: `  holdfast serve --data /var/lib/holdfast --listen 0.0.0.0:8443
   holdfast --env /var/lib/holdfast/admin.env site register here`,
 		Args: cobra.NoArgs,
-		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), data, listen, scratch) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return serve(cmd.Context(), &o) },
 	}
-	c.Flags().StringVar(&data, "data", "", "`DIR` for everything that the server keeps (required)")
-	c.Flags().StringVar(&listen, "listen", "127.0.0.1:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
-	c.Flags().StringVar(&scratch, "scratch", "", "`DIR` for what running backups need; QEMU must reach it (default: below "+libvirtDir+", else DIR/scratch)")
+	c.Flags().StringVar(&o.data, "data", "", "`DIR` for everything that the server keeps (required)")
+	c.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
+	c.Flags().StringVar(&o.scratch, "scratch", "", "`DIR` for what running backups need; QEMU must reach it (default: below "+libvirtDir+", else DIR/scratch)")
+	c.Flags().StringVar(&o.cert, "tls-cert", "", "`FILE` (PEM) of a certificate chain to show to who asks for a name in it; SIGHUP reads it again")
+	c.Flags().StringVar(&o.key, "tls-key", "", "`FILE` (PEM) of that certificate's private key")
+	c.Flags().StringVar(&o.outside.Issuer, "oidc-issuer", "", "`URL` of an outside OIDC issuer whose tokens are accepted, too")
+	c.Flags().StringVar(&o.outside.Audience, "oidc-audience", "", "`AUDIENCE` that the outside issuer's tokens must be for")
+	c.MarkFlagsRequiredTogether("tls-cert", "tls-key")
+	c.MarkFlagsRequiredTogether("oidc-issuer", "oidc-audience")
 	_ = c.MarkFlagRequired("data")
 	_ = c.MarkFlagDirname("data")
 	_ = c.MarkFlagDirname("scratch")
 	return c
 }
 
+// serveOptions are the flags of serve.
+type serveOptions struct {
+	data, listen, scratch string
+	cert, key             string
+	outside               authn.Outside
+}
+
 // serve runs a server until ctx ends.
-func serve(ctx context.Context, data, listen, scratch string) error {
+func serve(ctx context.Context, o *serveOptions) error {
 	unix.Umask(0o022) // QEMU passes through the scratch directory; what is secret says so itself
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	data, err := filepath.Abs(data)
+	data, err := filepath.Abs(o.data)
 	if err != nil {
 		return err
 	}
+	scratch := o.scratch
 	if scratch == "" {
 		scratch = scratchDir(data)
 	}
@@ -75,8 +95,10 @@ func serve(ctx context.Context, data, listen, scratch string) error {
 		OpenStore: openStore,
 	}
 	s, err := embedded.Start(ctx, embedded.Config{
-		DataDir: data, Listen: listen, ScratchDir: scratch, Log: log,
+		DataDir: data, Listen: o.listen, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Log: log,
 		Inventory:   discover.Mover{Hosts: connect},
+		Machines:    machine.Mover{Hosts: connect},
+		Machine:     machine.Mover{Hosts: connect},
 		Provisioner: provision.Mover{Opener: opener},
 		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Clock: clock.System, Log: log},
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
@@ -84,7 +106,9 @@ func serve(ctx context.Context, data, listen, scratch string) error {
 	if err != nil {
 		return err
 	}
+	stop := reloads(s, log)
 	err = s.Wait(ctx)
+	stop()
 	log.Info("stopping")
 	err = errors.Join(err, s.Close(), opener.Close())
 	sites, _ := filepath.Glob(filepath.Join(scratch, "*"))
@@ -92,6 +116,30 @@ func serve(ctx context.Context, data, listen, scratch string) error {
 		_ = os.Remove(empty) // one that is not empty stays
 	}
 	return err
+}
+
+// accepted is the outside issuer, nil for none.
+func (o *serveOptions) accepted() *authn.Outside {
+	if o.outside.Issuer == "" {
+		return nil
+	}
+	return &o.outside
+}
+
+// reloads reads the given certificate again at every SIGHUP, until it is stopped.
+func reloads(s *embedded.Server, log *slog.Logger) (stop func()) {
+	hup := make(chan os.Signal, 1)
+	signal.Notify(hup, unix.SIGHUP)
+	go func() {
+		for range hup {
+			if err := s.ReloadCertificate(); err != nil {
+				log.Error("the old certificate stays", "error", err)
+				continue
+			}
+			log.Info("certificate read again")
+		}
+	}()
+	return func() { signal.Stop(hup); close(hup) }
 }
 
 // libvirtDir is a directory that QEMU reaches wherever libvirt runs. Under

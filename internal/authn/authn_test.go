@@ -26,7 +26,7 @@ func setup(t *testing.T) (*catalog.Catalog, *authn.Issuer, *time.Time) {
 
 func create(t *testing.T, cat *catalog.Catalog) (p authn.Principal, secret string) {
 	t.Helper()
-	err := cat.Update(t.Context(), func(tx *catalog.Tx) (err error) { p, secret, err = authn.CreatePrincipal(tx, "me"); return err })
+	err := cat.Update(t.Context(), func(tx *catalog.Tx) (err error) { p, secret, err = authn.CreatePrincipal(tx, "me", ""); return err })
 	if err != nil {
 		t.Fatal(err)
 	}

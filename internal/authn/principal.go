@@ -29,6 +29,8 @@ type Principal struct {
 	// SecretHash is the SHA-256 of the secret. A secret is 256 random bits, so
 	// a slow hash would add nothing.
 	SecretHash string `json:"secretHash"`
+	// Subject is who it is to the outside issuer; "" signs in with its secret only.
+	Subject string `json:"subject,omitempty"`
 }
 
 const principalType = "Holdfast.Identity/servicePrincipals"
@@ -40,8 +42,14 @@ func principalID(clientID string) string { return "/servicePrincipals/" + client
 var ErrClient = errors.New("authn: unknown client or wrong secret")
 
 // CreatePrincipal makes a principal. The secret is returned here and nowhere else.
-func CreatePrincipal(tx *catalog.Tx, name string) (Principal, string, error) {
-	p := Principal{ID: uuid.NewString(), ClientID: uuid.NewString(), Name: name}
+// With a subject, tokens of the outside issuer for it are the principal's, too.
+func CreatePrincipal(tx *catalog.Tx, name, subject string) (Principal, string, error) {
+	p := Principal{ID: uuid.NewString(), ClientID: uuid.NewString(), Name: name, Subject: subject}
+	if subject != "" {
+		if err := bind(tx, subject, p.ClientID); err != nil {
+			return p, "", err
+		}
+	}
 	secret, err := p.renewSecret(tx)
 	return p, secret, err
 }
@@ -92,10 +100,16 @@ func Principals(tx *catalog.Tx) ([]Principal, error) {
 
 // DeletePrincipal removes a principal; its tokens end at once.
 func DeletePrincipal(tx *catalog.Tx, clientID string) error {
-	if _, err := FindPrincipal(tx, clientID); err != nil {
+	p, err := FindPrincipal(tx, clientID)
+	if err != nil {
 		return err
 	}
-	_, err := tx.Delete(principalID(clientID))
+	if p.Subject != "" {
+		if _, err := tx.Delete(subjectID(p.Subject)); err != nil {
+			return err
+		}
+	}
+	_, err = tx.Delete(principalID(clientID))
 	return err
 }
 

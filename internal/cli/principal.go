@@ -22,7 +22,7 @@ when it is made, or with az role assignment create.`,
 }
 
 func (a *app) principalCreate() *cobra.Command {
-	var role, scope, file string
+	var role, scope, file, subject string
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a principal and grant it a role",
 		Long: `Make a principal, and grant it a role at a scope: the whole subscription, a
@@ -47,7 +47,7 @@ signing in needs, to a new file that only you can read.`,
 			if err != nil {
 				return err
 			}
-			p, err := s.client.CreatePrincipal(ctx, args[0])
+			p, err := s.client.CreatePrincipal(ctx, args[0], subject)
 			if err != nil {
 				return errors.Join(err, out.drop())
 			}
@@ -61,6 +61,7 @@ signing in needs, to a new file that only you can read.`,
 		}),
 	}
 	c.Flags().StringVar(&role, "role", "", "grant this `ROLE`, such as \"Backup Operator\" or Reader")
+	c.Flags().StringVar(&subject, "subject", "", "accept tokens of the server's outside issuer (serve --oidc-issuer) for this `SUBJECT`")
 	c.Flags().StringVar(&scope, "scope", "", "`SCOPE` of the role: a resource group or an ARM id (default the subscription)")
 	secretFileFlag(c, &file)
 	flag(c, "role", a.ask(func(ctx context.Context, s *session, _ []string) ([]string, error) {

@@ -52,8 +52,13 @@ func (c *Client) Principals(ctx context.Context) ([]Principal, error) {
 }
 
 // CreatePrincipal makes a principal that may sign in and may do nothing yet.
-func (c *Client) CreatePrincipal(ctx context.Context, name string) (Principal, error) {
-	return c.postPrincipal(ctx, c.principalURL(), map[string]any{"displayName": name})
+// With a subject, tokens of the server's outside issuer for it are its, too.
+func (c *Client) CreatePrincipal(ctx context.Context, name, subject string) (Principal, error) {
+	body := map[string]any{"displayName": name}
+	if subject != "" {
+		body["subject"] = subject
+	}
+	return c.postPrincipal(ctx, c.principalURL(), body)
 }
 
 // RotatePrincipal gives a principal a new secret; the old one ends.

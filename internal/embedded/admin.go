@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
@@ -29,7 +30,7 @@ func (s *Server) admin(ctx context.Context, sub service.Subscription) error {
 		if len(all) > 0 {
 			return s.renewEndpoint()
 		}
-		p, secret, err := authn.CreatePrincipal(tx, "admin")
+		p, secret, err := authn.CreatePrincipal(tx, "admin", "")
 		if err != nil {
 			return err
 		}
@@ -45,7 +46,7 @@ func (s *Server) admin(ctx context.Context, sub service.Subscription) error {
 			"HOLDFAST_TENANT_ID=" + sub.TenantID,
 			"HOLDFAST_CLIENT_ID=" + p.ClientID,
 			"HOLDFAST_CLIENT_SECRET=" + secret,
-			"HOLDFAST_CA_FILE=" + quote(s.tls.caFile()),
+			"HOLDFAST_CA_FILE=" + quote(s.trusted()),
 			"HOLDFAST_SUBSCRIPTION_ID=" + sub.SubscriptionID,
 		}, "\n")+"\n")
 	})
@@ -61,7 +62,7 @@ func (s *Server) renewEndpoint() error {
 	if err != nil {
 		return err
 	}
-	now := map[string]string{"HOLDFAST_ENDPOINT": s.Endpoint(), "HOLDFAST_CA_FILE": quote(s.tls.caFile())}
+	now := map[string]string{"HOLDFAST_ENDPOINT": s.Endpoint(), "HOLDFAST_CA_FILE": quote(s.trusted())}
 	lines := strings.Split(string(old), "\n")
 	for i, line := range lines {
 		if name, _, ok := strings.Cut(line, "="); ok && now[name] != "" {
@@ -73,6 +74,14 @@ func (s *Server) renewEndpoint() error {
 		return nil
 	}
 	return writePrivate(s.AdminEnv(), text)
+}
+
+// trusted is the file that vouches for what the server shows at its endpoint.
+func (s *Server) trusted() string {
+	if u, err := url.Parse(s.Endpoint()); err == nil && s.tls.given.covers(u.Hostname()) {
+		return s.tls.given.certFile
+	}
+	return s.tls.caFile()
 }
 
 // quote makes a value safe for a shell that reads the file.

@@ -34,6 +34,8 @@ type authority struct {
 	ca    *x509.Certificate
 	caKey crypto.Signer
 
+	given *given // nil: only its own
+
 	mu   sync.Mutex
 	leaf *tls.Certificate
 }
@@ -136,8 +138,12 @@ func (a *authority) config() *tls.Config {
 	}
 }
 
-// certificate returns the server's certificate, renewing it near its end.
-func (a *authority) certificate(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+// certificate returns the given certificate where it covers the name that is
+// asked for, else the server's own, which is renewed near its end.
+func (a *authority) certificate(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
+	if c := a.given.forHello(hello); c != nil {
+		return c, nil
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.leaf != nil && a.leaf.Leaf.NotAfter.Sub(a.now()) > renewAt {

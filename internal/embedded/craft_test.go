@@ -169,7 +169,7 @@ func TestGenericListings(t *testing.T) {
 	s := dial(t, serve(t, newWorld(), t.TempDir()))
 	lab(t, s)
 	_, out, _ := s.send(t, "GET", "/subscriptions/"+s.sub+"/resources?api-version=2021-04-01", "")
-	if list := out["value"].([]any); len(list) != 6 { // a vault, two machines, a pool, two networks
+	if list := out["value"].([]any); len(list) != 10 { // a vault, two machines, a pool, two networks, two disks, two interfaces
 		t.Errorf("resources: %v", list)
 	}
 	_, out, _ = s.send(t, "GET", "/subscriptions/"+s.sub+"/resourceGroups/lab/resources?api-version=2021-04-01&$filter="+url.QueryEscape("resourceType eq 'Microsoft.RecoveryServices/vaults'"), "")

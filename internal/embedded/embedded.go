@@ -34,14 +34,20 @@ type Config struct {
 	// ScratchDir holds what a running backup needs, a directory for each site;
 	// QEMU reaches it. "" is DataDir/scratch.
 	ScratchDir string
-	Clock      clock.Clock
-	Log        *slog.Logger
+	// TLSCert and TLSKey are PEM files of a certificate that is shown to those
+	// who ask for a name in it; the server's own CA vouches for the other names.
+	TLSCert, TLSKey string
+	Outside         *authn.Outside // an issuer whose tokens are accepted, too; nil is nobody
+	Clock           clock.Clock
+	Log             *slog.Logger
 
 	Inventory   service.Inventory
 	Provisioner service.Provisioner
+	Machines    service.Machines
 	Backup      job.Work[holdfast.BackupArgs, holdfast.BackupResult]
 	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
+	Machine     job.Work[holdfast.MachineArgs, holdfast.MachineResult]
 }
 
 // Times that a stop may take.
@@ -133,8 +139,8 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 func (s *Server) openService(ctx context.Context) error {
 	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log})
 	s.service = service.New(service.Deps{
-		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir,
-		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete,
+		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir,
+		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine,
 	})
 	if err := runner.Start(ctx); err != nil {
 		return err
@@ -153,6 +159,14 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 	if err != nil {
 		return err
 	}
+	if s.tls.given, err = openGiven(s.cfg.TLSCert, s.cfg.TLSKey); err != nil {
+		return err
+	}
+	if s.cfg.Outside != nil {
+		if err := s.cfg.Outside.Check(); err != nil {
+			return err
+		}
+	}
 	sub, err := s.service.Found(ctx)
 	if err != nil {
 		return err
@@ -162,7 +176,7 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 	}
 	s.http = server.New(server.Config{
 		Service: s.service, Clock: s.cfg.Clock, Log: s.cfg.Log,
-		Issuer:       &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID},
+		Issuer:       &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID, Outside: s.cfg.Outside},
 		Subscription: sub.SubscriptionID,
 	}).HTTP()
 	s.http.TLSConfig = s.tls.config()

@@ -34,12 +34,15 @@ type world struct {
 	backups  []holdfast.BackupArgs
 	fail     error // of movers
 	findings []holdfast.Finding
+	volumes  []holdfast.VolumeFact
+	machines []holdfast.MachineArgs
 }
 
 func newWorld() *world {
 	disks := []holdfast.DiskFact{{LUN: -1, Target: "vda", Path: "/pool/a", Pool: "default", Format: "qcow2", Size: 2 << 30}, {LUN: 0, Target: "vdb", Path: "/pool/b", Format: "qcow2", Size: 1 << 30}}
 	vm := func(name, uuid string) holdfast.VMFact {
-		return holdfast.VMFact{VMRef: holdfast.VMRef{UUID: uuid, Name: name}, State: "running", VCPUs: 2, MemoryBytes: 1 << 30, AgentUp: true, OSType: "Linux", Disks: disks, Networks: []string{"default"}}
+		return holdfast.VMFact{VMRef: holdfast.VMRef{UUID: uuid, Name: name}, State: "running", VCPUs: 2, MemoryBytes: 1 << 30, AgentUp: true, OSType: "Linux", Disks: disks, Networks: []string{"default"},
+			NICs: []holdfast.NICFact{{MAC: "52:54:00:00:00:0" + uuid[2:], Network: "default", Kind: "network", Model: "virtio"}}}
 	}
 	return &world{vms: []holdfast.VMFact{vm("web", "u-1"), vm("db", "u-2")}, provided: map[string]string{}, begun: make(chan string, 100)}
 }
@@ -148,7 +151,7 @@ type running struct {
 func serve(t *testing.T, w *world, dir string) *running {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore()})
+	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore(), Machines: w, Machine: w.machine()})
 	if err != nil {
 		t.Fatal(err)
 	}

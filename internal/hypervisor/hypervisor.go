@@ -29,6 +29,8 @@ var (
 	ErrNoDomain = errors.New("no such virtual machine")
 	// ErrNoPool: there is no such storage pool, or it is not active.
 	ErrNoPool = errors.New("no such storage pool")
+	// ErrNoVolume: no pool has such a volume.
+	ErrNoVolume = errors.New("no such volume")
 	// ErrNoNetwork: there is no such network.
 	ErrNoNetwork = errors.New("no such network")
 	// ErrNoCheckpoint: there is no such checkpoint.
@@ -97,6 +99,12 @@ type Host interface {
 	Destroy(ctx context.Context, uuid string) error
 	// Resume lets a paused domain run; already running is no error.
 	Resume(ctx context.Context, uuid string) error
+	// Shutdown asks the guest to power itself off and does not wait for it;
+	// already off is no error.
+	Shutdown(ctx context.Context, uuid string) error
+	// SetMetadata puts one element into the domain's <metadata>, now and for its
+	// next start, in place of the one of the same XML namespace; "" takes it out.
+	SetMetadata(ctx context.Context, uuid, space, prefix, element string) error
 
 	// Pools lists the active storage pools that have a path, by name.
 	Pools(ctx context.Context) ([]Pool, error)
@@ -104,6 +112,22 @@ type Host interface {
 	Pool(ctx context.Context, name string) (Pool, error)
 	// RefreshPool makes the pool see files that were made beside it. ErrNoPool.
 	RefreshPool(ctx context.Context, name string) error
+	// Volumes lists the files that active pools hold, by path.
+	Volumes(ctx context.Context) ([]Volume, error)
+	// CreateVolume makes an empty volume in a pool and returns its path.
+	// ErrNoPool, ErrExists, ErrInvalid.
+	CreateVolume(ctx context.Context, v Volume) (path string, err error)
+	// ResizeVolume grows a volume that no running domain has open. ErrNoVolume.
+	ResizeVolume(ctx context.Context, path string, size int64) error
+	// DeleteVolume deletes a volume and its bytes. ErrNoVolume.
+	DeleteVolume(ctx context.Context, path string) error
+	// AttachDisk gives a domain a disk, now if it runs and for its next start.
+	AttachDisk(ctx context.Context, uuid string, d Disk) error
+	// DetachDisk takes a disk away, now if the domain runs and for its next
+	// start. A running guest that does not let go of it is ErrBusy.
+	DetachDisk(ctx context.Context, uuid, target string) error
+	// ResizeDisk grows the disk of a running domain.
+	ResizeDisk(ctx context.Context, uuid, target string, size int64) error
 	// Networks lists all networks, active or not, by name.
 	Networks(ctx context.Context) ([]Network, error)
 
@@ -238,6 +262,15 @@ type Pool struct {
 	Path       string
 	Capacity   int64 // bytes
 	Available  int64 // bytes
+}
+
+// Volume is one file (or block device) that a pool holds.
+type Volume struct {
+	Name, Pool, Path string
+	Format           string // qcow2, raw, iso, …
+	Size             int64  // bytes, virtual
+	Allocated        int64  // bytes on the host
+	Backing          string // path of the backing file; "" without
 }
 
 // Network is one virtual network.

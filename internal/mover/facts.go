@@ -24,11 +24,15 @@ func Facts(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, ask b
 		MemoryBytes: d.MemoryBytes,
 		UEFI:        d.UEFI,
 		Disks:       DiskFacts(d),
+		Transient:   !d.Persistent,
+		Tags:        Tags(d.Metadata),
 	}
 	for _, n := range d.NICs {
+		nic := holdfast.NICFact{MAC: n.MAC, Kind: n.Kind, Model: n.Model}
 		if n.Kind == "network" {
-			f.Networks = append(f.Networks, n.Source)
+			f.Networks, nic.Network = append(f.Networks, n.Source), n.Source
 		}
+		f.NICs = append(f.NICs, nic)
 	}
 	if ask && d.State == hypervisor.Running && d.AgentConnected {
 		os, err := guest.Of(host, d.UUID).OS(ctx, agentPatience)

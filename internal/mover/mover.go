@@ -126,6 +126,7 @@ var explanations = []struct {
 	{hypervisor.ErrUnreachable, holdfast.Unreachable, true, "The libvirt host does not answer", "Check that libvirtd runs there and that the site's URI is right."},
 	{hypervisor.ErrNoDomain, holdfast.NotFound, false, "The site has no such VM.", "List what there is: `holdfast vm list`."},
 	{hypervisor.ErrNoPool, holdfast.NotFound, false, "The site has no such active storage pool.", "List what there is: `holdfast site show`."},
+	{hypervisor.ErrNoVolume, holdfast.NotFound, false, "The site has no such disk.", "List what there is: `az disk list`."},
 	{hypervisor.ErrNoNetwork, holdfast.NotFound, false, "The site has no such network.", "List what there is: `holdfast site show`."},
 	{hypervisor.ErrInvalid, holdfast.Invalid, true, "libvirt refuses it", ""},
 	{hypervisor.ErrExists, holdfast.Conflict, false, "It exists already.", "Choose another name."},

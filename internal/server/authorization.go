@@ -218,11 +218,11 @@ func (s *Server) principal(r *request) (answer, error) {
 }
 
 func (s *Server) createPrincipal(r *request) (answer, error) {
-	name, err := decoded(r, authorization.DecodePrincipal)
+	in, err := decoded(r, authorization.DecodePrincipal)
 	if err != nil {
 		return answer{}, err
 	}
-	p, secret, err := s.Service.CreatePrincipal(r.Context(), name)
+	p, secret, err := s.Service.CreatePrincipal(r.Context(), in.DisplayName, in.Subject)
 	return made(true, authorization.Principal(p, secret), err)
 }
 

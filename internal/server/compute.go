@@ -28,6 +28,12 @@ var computeRoutes = []route{
 	get(subPath+"/providers/Microsoft.Network/virtualNetworks", "Microsoft.Network/virtualNetworks/read", (*Server).networks),
 	get(groupPath+"/providers/Microsoft.Network/virtualNetworks", "Microsoft.Network/virtualNetworks/read", (*Server).networks),
 	get(groupPath+"/providers/Microsoft.Network/virtualNetworks/{name}", "Microsoft.Network/virtualNetworks/read", (*Server).network),
+	get(groupPath+"/providers/Microsoft.Network/virtualNetworks/{name}/subnets", "Microsoft.Network/virtualNetworks/subnets/read", (*Server).subnets),
+	get(groupPath+"/providers/Microsoft.Network/virtualNetworks/{name}/subnets/default", "Microsoft.Network/virtualNetworks/subnets/read", (*Server).subnet),
+
+	get(subPath+"/providers/Microsoft.Network/networkInterfaces", "Microsoft.Network/networkInterfaces/read", (*Server).nics),
+	get(groupPath+"/providers/Microsoft.Network/networkInterfaces", "Microsoft.Network/networkInterfaces/read", (*Server).nics),
+	get(groupPath+"/providers/Microsoft.Network/networkInterfaces/{name}", "Microsoft.Network/networkInterfaces/read", (*Server).nic),
 }
 
 func (s *Server) vms(r *request) (answer, error) {
@@ -76,6 +82,31 @@ func (s *Server) pool(r *request) (answer, error) {
 
 func (s *Server) network(r *request) (answer, error) {
 	return part(r, "virtual network", s.Service.Networks, compute.Network)
+}
+
+func (s *Server) subnets(r *request) (answer, error) {
+	a, err := part(r, "virtual network", s.Service.Networks, compute.Subnet)
+	if err != nil {
+		return a, err
+	}
+	return listed([]any{a.body})
+}
+
+func (s *Server) subnet(r *request) (answer, error) {
+	return part(r, "virtual network", s.Service.Networks, compute.Subnet)
+}
+
+func (s *Server) nics(r *request) (answer, error) {
+	all, err := s.Service.NICs(r.Context(), r.sub(), r.group())
+	return listOf(all, err, compute.NIC)
+}
+
+func (s *Server) nic(r *request) (answer, error) {
+	n, err := s.Service.NIC(r.Context(), r.sub(), r.group(), r.name())
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(compute.NIC(n))
 }
 
 // part answers with the one of a group's parts that the path names.

@@ -105,7 +105,7 @@ func (s *Server) allResources(r *request) (answer, error) {
 		return answer{}, err
 	}
 	for _, vm := range vms {
-		add(resources.Resource{ID: vm.ID, Name: vm.Name, Type: service.TypeVM, Location: service.Location(vm.Location)})
+		add(resources.Resource{ID: vm.ID, Name: vm.Name, Type: service.TypeVM, Location: service.Location(vm.Location), Tags: vm.Tags})
 	}
 	pools, _ := s.Service.Pools(r.Context(), r.sub(), group) // as with the VMs
 	for _, p := range pools {
@@ -114,6 +114,15 @@ func (s *Server) allResources(r *request) (answer, error) {
 	networks, _ := s.Service.Networks(r.Context(), r.sub(), group)
 	for _, n := range networks {
 		add(compute.Network(n))
+	}
+	disks, _ := s.Service.Disks(r.Context(), r.sub(), group)
+	for _, d := range disks {
+		add(compute.Disk(d))
+	}
+	for _, vm := range vms {
+		for _, n := range vm.Interfaces() {
+			add(compute.NIC(n))
+		}
 	}
 	return listed(all)
 }

@@ -37,11 +37,17 @@ func (s *Service) Principal(ctx context.Context, clientID string) (Principal, er
 	return read(ctx, s, func(tx *catalog.Tx) (Principal, error) { return authn.FindPrincipal(tx, clientID) })
 }
 
+// maxSubject is how long a subject may be (OpenID Connect Core 1.0, 2).
+const maxSubject = 255
+
 // CreatePrincipal makes a principal without any right. Its secret is returned
-// here and nowhere else.
-func (s *Service) CreatePrincipal(ctx context.Context, name string) (p Principal, secret string, err error) {
+// here and nowhere else. subject, if any, is who it is to the outside issuer.
+func (s *Service) CreatePrincipal(ctx context.Context, name, subject string) (p Principal, secret string, err error) {
 	if err := checkName("principal", name); err != nil {
 		return p, "", err
+	}
+	if len(subject) > maxSubject {
+		return p, "", holdfast.Errorf(holdfast.Invalid, "subject", "The subject is longer than %d characters.", maxSubject)
 	}
 	_, err = write(ctx, s, func(tx *catalog.Tx) (any, error) {
 		all, err := authn.Principals(tx)
@@ -51,7 +57,7 @@ func (s *Service) CreatePrincipal(ctx context.Context, name string) (p Principal
 		if slices.ContainsFunc(all, func(o Principal) bool { return sameName(o.Name, name) }) {
 			return nil, holdfast.Errorf(holdfast.Conflict, "displayName", "There is a principal named %q already.", name)
 		}
-		p, secret, err = authn.CreatePrincipal(tx, name)
+		p, secret, err = authn.CreatePrincipal(tx, name, subject)
 		return nil, err
 	})
 	return p, secret, err

@@ -14,6 +14,8 @@ const (
 	TypeSite         = "Holdfast.Site/sites"
 	TypePreflight    = "Holdfast.Site/preflights"
 	TypeVM           = "Microsoft.Compute/virtualMachines"
+	TypeDisk         = "Microsoft.Compute/disks"
+	TypeNIC          = "Microsoft.Network/networkInterfaces"
 	TypePool         = "Microsoft.Storage/storageAccounts"
 	TypeNetwork      = "Microsoft.Network/virtualNetworks"
 	TypeVault        = "Microsoft.RecoveryServices/vaults"

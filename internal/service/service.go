@@ -45,6 +45,7 @@ type Deps struct {
 	Jobs        *job.Runner // not started: New registers what runs
 	Inventory   Inventory
 	Provisioner Provisioner
+	Machines    Machines
 	Clock       clock.Clock
 	DataDir     string // where vaults go that name no repository, absolute
 	ScratchDir  string // where sites go that name no scratch directory, absolute
@@ -53,6 +54,7 @@ type Deps struct {
 	Backup  job.Work[holdfast.BackupArgs, holdfast.BackupResult]
 	Restore job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete  job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
+	Machine job.Work[holdfast.MachineArgs, holdfast.MachineResult]
 }
 
 // The job kinds.
@@ -60,6 +62,7 @@ const (
 	kindBackup  = "backup"
 	kindRestore = "restore"
 	kindDelete  = "delete"
+	kindMachine = "machine"
 )
 
 // Service is the rules over one catalog. It is safe for concurrent use.
@@ -70,6 +73,7 @@ func New(d Deps) *Service {
 	s := &Service{Deps: d}
 	job.Register(d.Jobs, kindBackup, d.Backup, s.backupDone)
 	job.Register(d.Jobs, kindRestore, d.Restore, s.restoreDone)
+	job.Register(d.Jobs, kindMachine, d.Machine, machineDone)
 	if d.Delete != nil {
 		job.Register(d.Jobs, kindDelete, d.Delete, s.deleteDone)
 	}

@@ -15,6 +15,56 @@ type VM struct {
 	Location string // the site
 	Group    string
 	holdfast.VMFact
+	site Site
+}
+
+// Site is where the machine is.
+func (vm VM) Site() Site { return vm.site }
+
+// NIC is a network interface of a machine.
+type NIC struct {
+	ID        string // ARM id
+	Name      string // the machine's name and the MAC's digits
+	Location  string
+	VM        string // ARM id of the machine
+	NetworkID string // ARM id of its network
+	Primary   bool   // the first of its machine
+	holdfast.NICFact
+}
+
+// NICs lists the network interfaces of a subscription's machines, or of those
+// of one group.
+func (s *Service) NICs(ctx context.Context, sub, group string) ([]NIC, error) {
+	vms, err := s.VMs(ctx, sub, group)
+	var all []NIC
+	for _, vm := range vms {
+		all = append(all, vm.Interfaces()...)
+	}
+	return all, err
+}
+
+// Interfaces lists the machine's network interfaces.
+func (vm VM) Interfaces() []NIC {
+	var all []NIC
+	for i, f := range vm.NICs {
+		name, sub := vm.Name+"-"+strings.ReplaceAll(f.MAC, ":", ""), vm.site.Subscription
+		all = append(all, NIC{ID: inGroup(sub, vm.Group, TypeNIC, name), Name: name, Location: vm.Location, VM: vm.ID,
+			NetworkID: inGroup(sub, vm.Group, TypeNetwork, f.Network), Primary: i == 0, NICFact: f})
+	}
+	return all
+}
+
+// NIC returns one network interface by its group and name.
+func (s *Service) NIC(ctx context.Context, sub, group, name string) (NIC, error) {
+	all, err := s.NICs(ctx, sub, group)
+	if err != nil {
+		return NIC{}, err
+	}
+	i := slices.IndexFunc(all, func(n NIC) bool { return sameName(n.Name, name) })
+	if i < 0 {
+		return NIC{}, holdfast.Errorf(holdfast.NotFound, name, "The network interface %q was not found.", name)
+	}
+	return all[i], nil
 }
 
 // Part is a pool or a network of a site: something that is only named.
@@ -81,7 +131,7 @@ func onSite[T any](ctx context.Context, s *Service, sub, group, name string, ask
 }
 
 func vmOf(site Site, f holdfast.VMFact) VM {
-	return VM{ID: inGroup(site.Subscription, site.Group, TypeVM, f.Name), Location: site.Name, Group: site.Group, VMFact: f}
+	return VM{ID: inGroup(site.Subscription, site.Group, TypeVM, f.Name), Location: site.Name, Group: site.Group, VMFact: f, site: site}
 }
 
 // Pools lists the storage pools of a subscription's sites: the staging places

@@ -121,15 +121,21 @@ func Principal(p service.Principal, secret string) map[string]any {
 	if secret != "" {
 		m["secretText"] = secret
 	}
+	if p.Subject != "" {
+		m["subject"] = p.Subject
+	}
 	return m
 }
 
-// DecodePrincipal reads the name of a new principal.
-func DecodePrincipal(body []byte) (name string, err error) {
-	in, err := resources.Decode[struct {
-		DisplayName string `json:"displayName"`
-	}](body)
-	return in.DisplayName, err
+// NewPrincipal is what a client says of a new principal.
+type NewPrincipal struct {
+	DisplayName string `json:"displayName"`
+	Subject     string `json:"subject"` // to the outside issuer; Holdfast's own member
+}
+
+// DecodePrincipal reads a new principal.
+func DecodePrincipal(body []byte) (NewPrincipal, error) {
+	return resources.Decode[NewPrincipal](body)
 }
 
 // DecodeIDs reads the ids of getByIds.

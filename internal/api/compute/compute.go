@@ -35,7 +35,15 @@ func VM(vm service.VM, view bool) *sdk.VirtualMachine {
 		p.InstanceView = InstanceView(vm)
 		p.InstanceView.HyperVGeneration = &generation
 	}
-	return &sdk.VirtualMachine{ID: &vm.ID, Name: &vm.Name, Type: to.Ptr(service.TypeVM), Location: to.Ptr(service.Location(vm.Location)), Properties: p}
+	return &sdk.VirtualMachine{ID: &vm.ID, Name: &vm.Name, Type: to.Ptr(service.TypeVM), Location: to.Ptr(service.Location(vm.Location)), Tags: tags(vm.Tags), Properties: p}
+}
+
+func tags(of map[string]string) map[string]*string {
+	out := map[string]*string{}
+	for name, value := range of {
+		out[name] = &value
+	}
+	return out
 }
 
 // Size says how large a machine is.
@@ -58,12 +66,13 @@ func storage(vm service.VM) *sdk.StorageProfile {
 	}
 	s := &sdk.StorageProfile{DataDisks: []*sdk.DataDisk{}}
 	for _, d := range vm.Disks {
+		managed := &sdk.ManagedDiskParameters{ID: to.Ptr(service.DiskID(vm.Site(), d.Pool, d.Path))}
 		size := to.Ptr(int32((d.Size + 1<<30 - 1) >> 30))
 		if d.LUN < 0 {
-			s.OSDisk = &sdk.OSDisk{Name: to.Ptr(d.Target), OSType: &osType, DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}}
+			s.OSDisk = &sdk.OSDisk{Name: to.Ptr(d.Target), OSType: &osType, DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}, ManagedDisk: managed}
 			continue
 		}
-		s.DataDisks = append(s.DataDisks, &sdk.DataDisk{Name: to.Ptr(d.Target), Lun: to.Ptr(int32(d.LUN)), DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}})
+		s.DataDisks = append(s.DataDisks, &sdk.DataDisk{Name: to.Ptr(d.Target), Lun: to.Ptr(int32(d.LUN)), DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}, ManagedDisk: managed})
 	}
 	return s
 }

@@ -20,6 +20,7 @@ type Resource struct {
 	Location   string            `json:"location,omitempty"`
 	Tags       map[string]string `json:"tags,omitempty"`
 	ETag       string            `json:"etag,omitempty"`
+	ManagedBy  string            `json:"managedBy,omitempty"`
 	SKU        map[string]any    `json:"sku,omitempty"`
 	Identity   map[string]any    `json:"identity,omitempty"`
 	Properties any               `json:"properties,omitempty"`

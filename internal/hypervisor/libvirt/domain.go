@@ -165,6 +165,51 @@ func (h *Host) Resume(ctx context.Context, id string) error {
 	})
 }
 
+// Shutdown asks the guest to power itself off, through its agent or by the ACPI
+// button; already off is no error.
+func (h *Host) Shutdown(ctx context.Context, id string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		err := l.DomainShutdownFlags(d, 0)
+		if errors.Is(classify(err), hypervisor.ErrNotRunning) {
+			return nil
+		}
+		return err
+	})
+}
+
+// SetMetadata puts an element into <metadata>.
+func (h *Host) SetMetadata(ctx context.Context, id, space, prefix, element string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		impact, err := impact(l, d)
+		if err != nil {
+			return err
+		}
+		xml := rpc.OptString{}
+		if element != "" {
+			xml = rpc.OptString{element}
+		}
+		return l.DomainSetMetadata(d, int32(rpc.DomainMetadataElement), xml, rpc.OptString{prefix}, rpc.OptString{space}, impact)
+	})
+}
+
+// impact is what a change touches that holds now and for the next start
+// (virDomainModificationImpact): as much of both as the domain has.
+func impact(l *rpc.Libvirt, d rpc.Domain) (rpc.DomainModificationImpact, error) {
+	state, _, err := state(l, d)
+	if err != nil {
+		return 0, err
+	}
+	persistent, err := l.DomainIsPersistent(d)
+	var i rpc.DomainModificationImpact
+	if state.Active() {
+		i |= rpc.DomainAffectLive
+	}
+	if persistent == 1 {
+		i |= rpc.DomainAffectConfig
+	}
+	return i, err
+}
+
 // state maps libvirt's states (virDomainState) and names the reasons of a pause
 // that matter (virDomainPausedReason).
 func state(l *rpc.Libvirt, d rpc.Domain) (hypervisor.State, string, error) {

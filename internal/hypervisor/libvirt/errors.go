@@ -16,6 +16,8 @@ import (
 var kinds = map[rpc.ErrorNumber]error{
 	rpc.ErrNoDomain:            hypervisor.ErrNoDomain,
 	rpc.ErrNoStoragePool:       hypervisor.ErrNoPool,
+	rpc.ErrNoStorageVol:        hypervisor.ErrNoVolume,
+	rpc.ErrStorageVolExist:     hypervisor.ErrExists,
 	rpc.ErrNoNetwork:           hypervisor.ErrNoNetwork,
 	rpc.ErrNoDomainCheckpoint:  hypervisor.ErrNoCheckpoint,
 	rpc.ErrDomExist:            hypervisor.ErrExists,

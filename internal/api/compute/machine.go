@@ -1,0 +1,103 @@
+package compute
+
+import (
+	"strings"
+
+	"holdfast/internal/api/resources"
+	"holdfast/internal/service"
+)
+
+// updateBody is what PUT and PATCH on a machine read; other members are what a
+// client read before and sends back.
+type updateBody struct {
+	Tags       map[string]string `json:"tags"`
+	Properties struct {
+		HardwareProfile struct {
+			VMSize string `json:"vmSize"`
+		} `json:"hardwareProfile"`
+		StorageProfile struct {
+			DataDisks []struct {
+				LUN          *int   `json:"lun"`
+				Name         string `json:"name"`
+				CreateOption string `json:"createOption"`
+				ToBeDetached bool   `json:"toBeDetached"`
+				ManagedDisk  struct {
+					ID string `json:"id"`
+				} `json:"managedDisk"`
+			} `json:"dataDisks"`
+		} `json:"storageProfile"`
+	} `json:"properties"`
+}
+
+// DecodeUpdate reads PUT and PATCH on a machine.
+func DecodeUpdate(body []byte) (service.VMUpdate, error) {
+	in, err := resources.Decode[updateBody](body)
+	u := service.VMUpdate{Tags: in.Tags, Size: in.Properties.HardwareProfile.VMSize}
+	if disks := in.Properties.StorageProfile.DataDisks; disks != nil {
+		u.Disks = []service.WantedDisk{}
+		for _, d := range disks {
+			u.Disks = append(u.Disks, service.WantedDisk{ID: d.ManagedDisk.ID, Name: d.Name, LUN: d.LUN, Detach: d.ToBeDetached, Create: d.CreateOption})
+		}
+	}
+	return u, err
+}
+
+// Disk is a disk on the wire.
+func Disk(d service.Disk) resources.Resource {
+	state := "Unattached"
+	switch {
+	case d.Running:
+		state = "Attached"
+	case d.Owner != "":
+		state = "Reserved" // attached to a machine that is off
+	}
+	p := map[string]any{
+		"provisioningState": "Succeeded", "diskState": state, "diskSizeGB": (d.Size + 1<<30 - 1) >> 30, "diskSizeBytes": d.Size,
+		"creationData": map[string]any{"createOption": "Attach"},
+		"holdfast":     map[string]any{"path": d.Path, "pool": d.Pool, "format": d.Format, "allocated": d.Allocated, "backing": d.Backing},
+	}
+	r := resources.Resource{ID: d.ID, Name: d.Name, Type: service.TypeDisk, Location: service.Location(d.Location), Properties: p,
+		SKU: map[string]any{"name": "Standard_LRS", "tier": "Standard"}}
+	if d.Owner != "" {
+		r.ManagedBy = d.Owner
+	}
+	return r
+}
+
+// DecodeDisk reads PUT and PATCH on a disk.
+func DecodeDisk(body []byte) (service.DiskRequest, error) {
+	in, err := resources.Decode[struct {
+		Location   string            `json:"location"`
+		Tags       map[string]string `json:"tags"`
+		Properties struct {
+			DiskSizeGB   int64 `json:"diskSizeGB"`
+			CreationData struct {
+				CreateOption string `json:"createOption"`
+			} `json:"creationData"`
+			Holdfast struct {
+				Format string `json:"format"`
+			} `json:"holdfast"`
+		} `json:"properties"`
+	}](body)
+	p := in.Properties
+	return service.DiskRequest{Location: in.Location, SizeGB: p.DiskSizeGB, Create: p.CreationData.CreateOption, Format: p.Holdfast.Format, Tags: in.Tags}, err
+}
+
+// NIC is a network interface on the wire. Its addresses are the guest's own.
+func NIC(n service.NIC) resources.Resource {
+	ip := map[string]any{"privateIPAllocationMethod": "Dynamic", "primary": true, "provisioningState": "Succeeded"}
+	if n.Network != "" {
+		ip["subnet"] = map[string]any{"id": n.NetworkID + "/subnets/default"}
+	}
+	return resources.Resource{ID: n.ID, Name: n.Name, Type: service.TypeNIC, Location: service.Location(n.Location), Properties: map[string]any{
+		"provisioningState": "Succeeded", "primary": n.Primary, "macAddress": strings.ToUpper(strings.ReplaceAll(n.MAC, ":", "-")),
+		"virtualMachine":   map[string]any{"id": n.VM},
+		"ipConfigurations": []map[string]any{{"id": n.ID + "/ipConfigurations/ipconfig1", "name": "ipconfig1", "properties": ip}},
+		"holdfast":         map[string]any{"kind": n.Kind, "model": n.Model},
+	}}
+}
+
+// Subnet is the one subnet of a libvirt network.
+func Subnet(p service.Part) resources.Resource {
+	return resources.Resource{ID: p.ID + "/subnets/default", Name: "default", Type: service.TypeNetwork + "/subnets", Properties: map[string]any{"provisioningState": "Succeeded"}}
+}

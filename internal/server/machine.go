@@ -1,0 +1,126 @@
+package server
+
+import (
+	"net/http"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/api/compute"
+	"holdfast/internal/service"
+)
+
+const (
+	vmPath   = groupPath + "/providers/Microsoft.Compute/virtualMachines/{name}"
+	vmType   = "Microsoft.Compute/virtualMachines"
+	diskPath = groupPath + "/providers/Microsoft.Compute/disks"
+)
+
+// What is done to machines and disks. Work on a machine is a job, and its
+// operation ends with the job.
+var machineRoutes = []route{
+	post(vmPath+"/start", vmType+"/start/action", act(holdfast.MachineStart)),
+	post(vmPath+"/powerOff", vmType+"/powerOff/action", act(holdfast.MachineStop)),
+	post(vmPath+"/deallocate", vmType+"/deallocate/action", act(holdfast.MachineStop)),
+	post(vmPath+"/restart", vmType+"/restart/action", act(holdfast.MachineRestart)),
+	put(vmPath, vmType+"/write", (*Server).updateVM),
+	patch(vmPath, vmType+"/write", (*Server).updateVM),
+	remove(vmPath, vmType+"/delete", act(holdfast.MachineDelete)),
+
+	get(subPath+"/providers/Microsoft.Compute/disks", "Microsoft.Compute/disks/read", (*Server).disks),
+	get(diskPath, "Microsoft.Compute/disks/read", (*Server).disks),
+	get(diskPath+"/{name}", "Microsoft.Compute/disks/read", (*Server).disk),
+	put(diskPath+"/{name}", "Microsoft.Compute/disks/write", (*Server).putDisk),
+	patch(diskPath+"/{name}", "Microsoft.Compute/disks/write", (*Server).patchDisk),
+	remove(diskPath+"/{name}", "Microsoft.Compute/disks/delete", (*Server).deleteDisk),
+}
+
+// act is the handler of an action on a machine. skipShutdown and forceDeletion
+// are Azure's words for taking the power away at once.
+func act(action holdfast.MachineAction) handler {
+	return func(s *Server, r *request) (answer, error) {
+		force := strings.EqualFold(r.URL.Query().Get("skipShutdown"), "true")
+		j, err := s.Service.ActOnVM(r.Context(), r.sub(), r.group(), r.name(), action, force)
+		if err != nil {
+			return answer{}, err
+		}
+		return r.following(http.StatusAccepted, nil, j), nil
+	}
+}
+
+// updateVM is PUT and PATCH: tags at once, data disks as an operation. Which
+// disks are attached is for who may write those disks.
+func (s *Server) updateVM(r *request) (answer, error) {
+	in, err := decoded(r, compute.DecodeUpdate)
+	if err != nil {
+		return answer{}, err
+	}
+	if in.Size != "" {
+		vm, err := s.Service.VM(r.Context(), r.sub(), r.group(), r.name())
+		if err == nil && in.Size != compute.Size(vm.VMFact) {
+			return answer{}, holdfast.Errorf(holdfast.Unsupported, "properties.hardwareProfile.vmSize", "The VM is %q; its size is not changed here.", compute.Size(vm.VMFact)).
+				WithHint("Change its definition with libvirt's tools.")
+		}
+		if holdfast.KindOf(err) == holdfast.NotFound && err != nil && r.Method == http.MethodPut {
+			return answer{}, holdfast.Errorf(holdfast.Unsupported, r.resource(), "Holdfast makes no VM but from a recovery point.").
+				WithHint("Restore one, or define it with libvirt's tools; it then appears here.")
+		}
+	}
+	for _, k := range in.Disks {
+		if k.ID != "" && !r.may("Microsoft.Compute/disks/write", k.ID) {
+			return answer{}, holdfast.Errorf(holdfast.Forbidden, k.ID, "The client %q may not perform Microsoft.Compute/disks/write on %s, which the VM is to have.", r.caller.ClientID, k.ID)
+		}
+	}
+	vm, j, err := s.Service.UpdateVM(r.Context(), r.sub(), r.group(), r.name(), in)
+	if err != nil {
+		return answer{}, err
+	}
+	wire := compute.VM(vm, false)
+	if j == nil {
+		return ok(wire)
+	}
+	updating := "Updating"
+	wire.Properties.ProvisioningState = &updating
+	return r.following(http.StatusOK, wire, *j), nil
+}
+
+func (s *Server) disks(r *request) (answer, error) {
+	all, err := s.Service.Disks(r.Context(), r.sub(), r.group())
+	return listOf(all, err, compute.Disk)
+}
+
+func (s *Server) disk(r *request) (answer, error) {
+	d, err := s.Service.Disk(r.Context(), r.sub(), r.group(), r.name())
+	return diskAnswer(d, err)
+}
+
+func (s *Server) putDisk(r *request) (answer, error) {
+	in, err := decoded(r, compute.DecodeDisk)
+	if err != nil {
+		return answer{}, err
+	}
+	d, err := s.Service.PutDisk(r.Context(), r.sub(), r.group(), r.name(), in)
+	return diskAnswer(d, err) // 201 is an error to the SDK
+}
+
+func (s *Server) patchDisk(r *request) (answer, error) {
+	in, err := decoded(r, compute.DecodeDisk)
+	if err != nil {
+		return answer{}, err
+	}
+	d, err := s.Service.GrowDisk(r.Context(), r.sub(), r.group(), r.name(), in.SizeGB)
+	return diskAnswer(d, err)
+}
+
+func (s *Server) deleteDisk(r *request) (answer, error) {
+	if err := s.Service.DeleteDisk(r.Context(), r.sub(), r.group(), r.name()); err != nil {
+		return answer{}, err
+	}
+	return status(http.StatusOK, nil), nil
+}
+
+func diskAnswer(d service.Disk, err error) (answer, error) {
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(compute.Disk(d))
+}

@@ -1,0 +1,234 @@
+package service
+
+import (
+	"context"
+	"path"
+	"slices"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+)
+
+const (
+	// defaultPool is the pool whose disks have their file's name.
+	defaultPool = "default"
+	gib         = 1 << 30
+	maxDiskGB   = 65536 // of Azure's largest disk (ultra, 64 TiB)
+)
+
+// Disk is a disk image of a site: a managed disk when a pool holds it, else an
+// unmanaged one that a machine uses.
+type Disk struct {
+	ID       string // ARM id
+	Name     string // ARM name, see diskName
+	Location string
+	Group    string
+	Owner    string // ARM id of the machine that it is attached to; "" is none
+	holdfast.VolumeFact
+}
+
+// diskName is the ARM name of an image: its file's name in the pool "default",
+// POOL~FILE in another pool, the path with ~ for / outside of pools.
+func diskName(pool, file string) string {
+	switch pool {
+	case defaultPool:
+		return path.Base(file)
+	case "":
+		return strings.ReplaceAll(strings.Trim(file, "/"), "/", "~")
+	}
+	return pool + "~" + path.Base(file)
+}
+
+// DiskID is the ARM id of the image at a path of a site.
+func DiskID(site Site, pool, file string) string {
+	return inGroup(site.Subscription, site.Group, TypeDisk, diskName(pool, file))
+}
+
+// Disks lists the disks of a subscription's sites, or of one group.
+func (s *Service) Disks(ctx context.Context, sub, group string) (all []Disk, err error) {
+	sites, err := s.sitesOf(ctx, sub, group)
+	if err != nil {
+		return nil, err
+	}
+	for _, site := range sites {
+		of, err := s.disksOf(ctx, site)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, of...)
+	}
+	return all, nil
+}
+
+func (s *Service) disksOf(ctx context.Context, site Site) ([]Disk, error) {
+	found, err := s.Machines.Disks(ctx, site.Ref())
+	all := make([]Disk, len(found))
+	for i, v := range found {
+		all[i] = Disk{ID: DiskID(site, v.Pool, v.Path), Name: diskName(v.Pool, v.Path), Location: site.Name, Group: site.Group, VolumeFact: v}
+		if v.VM.Name != "" {
+			all[i].Owner = inGroup(site.Subscription, site.Group, TypeVM, v.VM.Name)
+		}
+	}
+	return all, err
+}
+
+// Disk returns one disk by its group and ARM name.
+func (s *Service) Disk(ctx context.Context, sub, group, name string) (Disk, error) {
+	all, err := s.Disks(ctx, sub, group)
+	if err != nil {
+		return Disk{}, err
+	}
+	return pickDisk(all, name)
+}
+
+func pickDisk(all []Disk, name string) (Disk, error) {
+	i := slices.IndexFunc(all, func(d Disk) bool { return sameName(d.Name, name) })
+	if i < 0 {
+		return Disk{}, holdfast.Errorf(holdfast.NotFound, name, "The disk %q was not found.", name)
+	}
+	return all[i], nil
+}
+
+// unshared refuses to touch an image that others are based on.
+func (d Disk) unshared(all []Disk) error {
+	for _, o := range all {
+		if o.Backing == d.Path && o.Path != d.Path {
+			return holdfast.Errorf(holdfast.Conflict, d.ID, "The disk %q is the backing image of %q.", d.Name, o.Name)
+		}
+	}
+	return nil
+}
+
+// DiskRequest is what a client wants of a disk.
+type DiskRequest struct {
+	Location string
+	SizeGB   int64             // 0 leaves it as it is
+	Create   string            // createOption of a new disk
+	Format   string            // qcow2 or raw; "" is qcow2
+	Tags     map[string]string // refused: libvirt's volumes keep none
+}
+
+// PutDisk makes an empty disk, or grows the one that is there.
+func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskRequest) (d Disk, err error) {
+	if len(in.Tags) > 0 {
+		return d, holdfast.Errorf(holdfast.Unsupported, "tags", "A disk keeps no tags: a libvirt volume has no place for them.")
+	}
+	d, err = s.Disk(ctx, sub, group, name)
+	if err == nil {
+		return s.GrowDisk(ctx, sub, group, name, in.SizeGB)
+	}
+	if holdfast.KindOf(err) != holdfast.NotFound {
+		return d, err
+	}
+	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	if err != nil {
+		return d, err
+	}
+	v, err := in.check(site, group, name)
+	if err != nil {
+		return d, err
+	}
+	if err := s.Machines.CreateDisk(ctx, site.Ref(), v); err != nil {
+		return d, err
+	}
+	return s.Disk(ctx, sub, group, name)
+}
+
+// check refuses what cannot be made, and says what is to be.
+func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFact, err error) {
+	if !sameName(site.Group, group) {
+		return v, holdfast.Errorf(holdfast.Invalid, "resourceGroup", "The disks of the site %q are in the resource group %q.", site.Name, site.Group)
+	}
+	if !strings.EqualFold(in.Create, "Empty") {
+		return v, holdfast.Errorf(holdfast.Unsupported, "properties.creationData.createOption", "createOption is %q; an Empty disk is made here.", in.Create).
+			WithHint("A disk of a recovery point comes from a restore of disks into a pool; an image that is put into a pool appears by itself.")
+	}
+	v = holdfast.VolumeFact{Name: name, Pool: defaultPool, Format: in.Format, Size: in.SizeGB * gib}
+	if pool, file, ok := strings.Cut(name, "~"); ok {
+		v.Pool, v.Name = pool, file
+	}
+	if err := checkName("disk", v.Name); err != nil {
+		return v, err
+	}
+	if in.SizeGB < 1 || in.SizeGB > maxDiskGB {
+		return v, holdfast.Errorf(holdfast.Invalid, "properties.diskSizeGB", "properties.diskSizeGB is %d; a disk has 1 to %d GiB.", in.SizeGB, maxDiskGB)
+	}
+	switch v.Format {
+	case "":
+		v.Format = "qcow2"
+	case "qcow2", "raw":
+	default:
+		return v, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.format", "properties.holdfast.format is %q; a disk is raw or qcow2.", v.Format)
+	}
+	return v, nil
+}
+
+// GrowDisk makes a disk larger; 0 and its own size leave it as it is.
+func (s *Service) GrowDisk(ctx context.Context, sub, group, name string, sizeGB int64) (Disk, error) {
+	d, site, all, err := s.diskAt(ctx, sub, group, name)
+	if err != nil {
+		return d, err
+	}
+	has := (d.Size + gib - 1) / gib // as it is shown
+	switch {
+	case sizeGB == 0 || sizeGB == has:
+		return d, nil
+	case sizeGB < has:
+		return d, holdfast.Errorf(holdfast.Unsupported, "properties.diskSizeGB", "The disk %q has %d GiB; a disk is not made smaller.", d.Name, has)
+	case sizeGB > maxDiskGB:
+		return d, holdfast.Errorf(holdfast.Invalid, "properties.diskSizeGB", "properties.diskSizeGB is %d; a disk has %d GiB at most.", sizeGB, maxDiskGB)
+	case d.Pool == "" && !d.Running:
+		return d, holdfast.Errorf(holdfast.Unsupported, d.ID, "The disk %q is in no storage pool; it grows only while its VM runs.", d.Name)
+	}
+	if err := d.unshared(all); err != nil {
+		return d, err
+	}
+	if err := s.quiet(ctx, d); err != nil {
+		return d, err
+	}
+	if err := s.Machines.GrowDisk(ctx, site.Ref(), d.VolumeFact, sizeGB*gib); err != nil {
+		return d, err
+	}
+	return s.Disk(ctx, sub, group, name)
+}
+
+// DeleteDisk deletes a disk and its bytes. One that is attached, or that others
+// are based on, is refused.
+func (s *Service) DeleteDisk(ctx context.Context, sub, group, name string) error {
+	d, site, all, err := s.diskAt(ctx, sub, group, name)
+	switch {
+	case err != nil:
+		return err
+	case d.Owner != "":
+		return holdfast.Errorf(holdfast.Unsupported, d.ID, "Disk %s is attached to VM %s.", d.Name, d.Owner).WithHint("Detach it first.")
+	case d.Pool == "":
+		return holdfast.Errorf(holdfast.Unsupported, d.ID, "The disk %q is in no storage pool; it is not Holdfast's to delete.", d.Name)
+	}
+	if err := d.unshared(all); err != nil {
+		return err
+	}
+	return s.Machines.DeleteDisk(ctx, site.Ref(), d.VolumeFact)
+}
+
+// diskAt finds a disk, its site and the site's other disks.
+func (s *Service) diskAt(ctx context.Context, sub, group, name string) (d Disk, site Site, all []Disk, err error) {
+	if d, err = s.Disk(ctx, sub, group, name); err != nil {
+		return d, site, nil, err
+	}
+	site, err = read(ctx, s, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, d.Location) })
+	if err != nil {
+		return d, site, nil, err
+	}
+	all, err = s.disksOf(ctx, site)
+	return d, site, all, err
+}
+
+// quiet refuses while the machine of a disk is backed up.
+func (s *Service) quiet(ctx context.Context, d Disk) error {
+	if d.Owner == "" {
+		return nil
+	}
+	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, notBackedUp(tx, d.Owner, d.VM.Name) })
+	return err
+}
