@@ -33,6 +33,7 @@ type diskJob struct {
 	w       *Writer
 	spec    DiskSpec
 	src     disk.Source
+	stored  *DiskReader // the source, if it is a disk of a repository
 	base    *treeReader // nil without a base
 	expand  bool        // look at every leaf of the base before reusing it
 	limiter *rate.Limiter
@@ -58,6 +59,9 @@ func (w *Writer) Disk(ctx context.Context, spec DiskSpec, src disk.Source) (Disk
 		return fail(err)
 	}
 	j := &diskJob{w: w, spec: spec, src: src}
+	if s, ok := src.(stored); ok {
+		j.stored = s.stored()
+	}
 	if spec.ReadRate > 0 {
 		j.limiter = rate.NewLimiter(rate.Limit(spec.ReadRate), int(max(spec.ReadRate, tree.Span(1))))
 	}

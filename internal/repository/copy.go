@@ -17,7 +17,8 @@ type CopyOptions struct {
 
 // Copy copies a point from one repository to another, with its attributes. It
 // is a backup whose source is the stored disk: what the target has already is
-// not stored again. It fails with ErrPointExists if the target has the point.
+// not stored again, and what is stored is sealed again without being compressed
+// again, but for frames of which the target lacks less than half. It fails with ErrPointExists if the target has the point.
 func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions) (Point, error) {
 	p, err := from.Point(ctx, id)
 	if err != nil {

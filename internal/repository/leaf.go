@@ -26,6 +26,7 @@ type leafWorker struct {
 	scratch []byte // for the proof that a frame opens
 	ids     []chunk.ID
 	waiting []waiting
+	taken   map[int64]taken // of the job, if its source is a disk of a repository
 }
 
 // waiting is a child whose place is known when chunk i of the frame is sealed.
@@ -45,6 +46,9 @@ func (j *diskJob) worker(ctx context.Context) error {
 		case job, ok := <-j.work:
 			if !ok {
 				return nil
+			}
+			if err := w.takeOver(ctx, job); err != nil {
+				return err
 			}
 			for i := range job.leaves {
 				if err := w.leaf(ctx, &job.leaves[i]); err != nil {
@@ -139,6 +143,9 @@ func (w *leafWorker) lose(l *leafPlan, which func(int) bool) {
 
 // data reads n chunks from slot first on and gives each its ref.
 func (w *leafWorker) data(ctx context.Context, l *leafPlan, base *tree.Node, first, n int) error {
+	if w.taken != nil {
+		return w.dataTaken(ctx, l, base, first, n)
+	}
 	off := l.index*tree.Span(1) + int64(first)*chunk.Size
 	buf := w.read[:n*chunk.Size]
 	if err := w.readSource(ctx, buf, off); err != nil {
@@ -221,6 +228,7 @@ func (w *leafWorker) seal() error {
 	}
 	w.codec.Effort = w.j.w.chunks.effort()
 	payload := w.codec.Payload(w.frame, w.packed)
+	w.j.w.s.r.compressed.Add(1)
 	at, err := w.j.w.chunks.add(payload, w.ids, w.codec, w.scratch)
 	if err != nil {
 		return err

@@ -26,6 +26,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"holdfast/internal/clock"
@@ -121,6 +122,8 @@ type Repository struct {
 	opt    Options
 	shelf  *shelf
 	blobs  *blobs
+
+	compressed atomic.Int64 // frames of chunks that went through the compressor
 
 	watch struct {
 		sync.Mutex
