@@ -12,8 +12,14 @@ var tests = map[string][]string{
 	"ACT-10": {
 		"policy.TestRules",
 	},
+	"ACT-11": {
+		"policy.TestNext",
+	},
 	"FRQ-02": {
 		"policy.TestRules",
+	},
+	"FRQ-06": {
+		"policy.TestExpiriesOfATower",
 	},
 	"FRQ-07": {
 		"policy.TestRules",

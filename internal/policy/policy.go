@@ -73,16 +73,25 @@ type Keep struct {
 	Days     []string    `json:"daysOfTheWeek"`               // weekly
 	Format   string      `json:"retentionScheduleFormatType"` // monthly, yearly: Daily or Weekly
 	Months   []string    `json:"monthsOfYear"`                // yearly
-	ByDay    *struct {
-		Days []struct {
-			Date   int  `json:"date"` // 1 to 28; 0 with IsLast
-			IsLast bool `json:"isLast"`
-		} `json:"daysOfTheMonth"`
-	} `json:"retentionScheduleDaily"`
-	ByWeek *struct {
-		Days  []string `json:"daysOfTheWeek"`
-		Weeks []string `json:"weeksOfTheMonth"`
-	} `json:"retentionScheduleWeekly"`
+	ByDay    *MonthDays  `json:"retentionScheduleDaily"`
+	ByWeek   *MonthWeeks `json:"retentionScheduleWeekly"`
+}
+
+// MonthDays are days of a month by their date.
+type MonthDays struct {
+	Days []MonthDay `json:"daysOfTheMonth"`
+}
+
+// MonthDay is one of them.
+type MonthDay struct {
+	Date   int  `json:"date"` // 1 to 28; 0 with IsLast
+	IsLast bool `json:"isLast"`
+}
+
+// MonthWeeks are days of a month such as its first Sunday.
+type MonthWeeks struct {
+	Days  []string `json:"daysOfTheWeek"`
+	Weeks []string `json:"weeksOfTheMonth"` // First to Fourth, Last
 }
 
 // Duration is a count of days, weeks, months or years.
@@ -136,6 +145,9 @@ func (p Policy) check() error {
 		maxInstant = 30
 	default:
 		return invalid("policyType", "is %q; it is V1 or V2", p.Type)
+	}
+	if zones[p.TimeZone] == nil {
+		return invalid("timeZone", "is %q; it is UTC or a Windows name such as W. Europe Standard Time", p.TimeZone)
 	}
 	if err := p.Schedule.check(p.Type); err != nil {
 		return err

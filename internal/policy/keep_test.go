@@ -1,0 +1,144 @@
+package policy
+
+import (
+	"math/rand/v2"
+	"testing"
+	"time"
+
+	"holdfast/internal/matrix"
+)
+
+// TestExpiriesOfATower keeps a year of daily points by all four tags.
+func TestExpiriesOfATower(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "FRQ-06")
+	p := Policy{Retention: Retention{
+		Daily:   &Keep{Duration: Duration{7, "Days"}},
+		Weekly:  &Keep{Duration: Duration{4, "Weeks"}, Days: []string{"Sunday"}},
+		Monthly: monthly(12, 1, false),
+		Yearly:  yearly(99, "January", 1),
+	}}
+	var points []time.Time
+	for d := at(t, "2026-01-01T02:30:00Z"); d.Year() == 2026; d = d.AddDate(0, 0, 1) {
+		points = append(points, d)
+	}
+	ends := p.Expiries(points)
+	for day, want := range map[string]string{
+		"2026-01-01": "2125-01-01", // yearly
+		"2026-02-01": "2027-02-01", // monthly, a Sunday too
+		"2026-03-08": "2026-04-05", // weekly
+		"2026-03-09": "2026-03-16", // daily
+		"2026-12-31": "2027-01-07",
+	} {
+		i := at(t, day+"T00:00:00Z").YearDay() - 1
+		if got := ends[i].Format("2006-01-02"); got != want {
+			t.Errorf("the point of %s is kept until %s, want %s", day, got, want)
+		}
+	}
+}
+
+func TestExpiriesStandIn(t *testing.T) {
+	t.Parallel()
+	p := Policy{Retention: Retention{Daily: &Keep{Duration: Duration{7, "Days"}}, Monthly: monthly(12, 0, true)}}
+	points := []time.Time{at(t, "2027-02-27T02:30:00Z"), at(t, "2027-03-02T02:30:00Z"), at(t, "2027-03-03T02:30:00Z")}
+	ends := p.Expiries(points)
+	// The last of February failed: the next point stands in for it. The first
+	// point of all stands in for the last of January.
+	for i, want := range []string{"2028-02-27", "2028-03-02", "2027-03-10"} {
+		if got := ends[i].Format("2006-01-02"); got != want {
+			t.Errorf("point %d is kept until %s, want %s", i, got, want)
+		}
+	}
+}
+
+// TestExpiriesAgainstOracle walks all days for random towers and random gaps.
+func TestExpiriesAgainstOracle(t *testing.T) {
+	t.Parallel()
+	random := rand.New(rand.NewPCG(3, 4))
+	for range 200 {
+		p := Policy{Retention: Retention{
+			Daily: &Keep{Duration: Duration{1 + random.IntN(30), "Days"}}, Weekly: &Keep{Duration: Duration{1 + random.IntN(20), "Weeks"}, Days: []string{weekdays[random.IntN(7)]}},
+			Monthly: monthly(1+random.IntN(24), 1+random.IntN(28), false), Yearly: yearly(1+random.IntN(9), months[random.IntN(12)], 1+random.IntN(28)),
+		}}
+		if random.IntN(2) == 0 {
+			p.Retention.Monthly = relative(1+random.IntN(24), weeks[random.IntN(5)], weekdays[random.IntN(7)])
+		}
+		var points []time.Time
+		for d := at(t, "2027-06-01T12:00:00Z").AddDate(0, 0, random.IntN(365)); len(points) < 60; d = d.AddDate(0, 0, 1+random.IntN(9)) {
+			points = append(points, d)
+		}
+		got, want := p.Expiries(points), oracle(p, points)
+		for i := range points {
+			if !got[i].Equal(want[i]) {
+				t.Fatalf("%+v: point %s is kept until %s, the oracle says %s", p.Retention, points[i], got[i], want[i])
+			}
+		}
+	}
+}
+
+// oracle gives every day of a tag its point by walking forward over all days.
+func oracle(p Policy, points []time.Time) []time.Time {
+	r := p.Retention
+	ends := make([]time.Time, len(points))
+	hold := func(i int, end time.Time) {
+		if end.After(ends[i]) {
+			ends[i] = end
+		}
+	}
+	for i, at := range points {
+		hold(i, at.AddDate(0, 0, r.Daily.Duration.Count))
+	}
+	for _, tag := range []*Keep{r.Weekly, r.Monthly, r.Yearly} {
+		open := false // a day of the tag has passed that has no point yet
+		i := 0
+		for day := midnight(points[0]).AddDate(-2, 0, 0); i < len(points); day = day.AddDate(0, 0, 1) {
+			if isDay(tag, day) {
+				open = true
+			}
+			for ; i < len(points) && points[i].Before(day.AddDate(0, 0, 1)); i++ {
+				if open {
+					hold(i, tag.end(points[i]))
+					open = false
+				}
+			}
+		}
+	}
+	return ends
+}
+
+func isDay(k *Keep, day time.Time) bool {
+	switch k.Duration.Unit {
+	case "Weeks":
+		return day.Weekday().String() == k.Days[0]
+	case "Years":
+		return day.Month().String() == k.Months[0] && day.Day() == k.ByDay.Days[0].Date
+	}
+	if k.Format == "Daily" {
+		return day.Day() == k.ByDay.Days[0].Date
+	}
+	if day.Weekday().String() != k.ByWeek.Days[0] {
+		return false
+	}
+	nth := 0
+	for d := day; d.Month() == day.Month(); d = d.AddDate(0, 0, -7) {
+		nth++
+	}
+	last := day.AddDate(0, 0, 7).Month() != day.Month()
+	return k.ByWeek.Weeks[0] == "Last" && last || k.ByWeek.Weeks[0] == []string{"", "First", "Second", "Third", "Fourth", "Fifth"}[nth]
+}
+
+func monthly(count, date int, last bool) *Keep {
+	k := &Keep{Duration: Duration{count, "Months"}, Format: "Daily"}
+	k.ByDay = &MonthDays{Days: []MonthDay{{Date: date, IsLast: last}}}
+	return k
+}
+
+func yearly(count int, month string, date int) *Keep {
+	k := monthly(count, date, false)
+	k.Duration.Unit, k.Months = "Years", []string{month}
+	return k
+}
+
+func relative(count int, week, weekday string) *Keep {
+	return &Keep{Duration: Duration{count, "Months"}, Format: "Weekly", ByWeek: &MonthWeeks{Days: []string{weekday}, Weeks: []string{week}}}
+}
