@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -105,7 +106,7 @@ func decodeJob(raw json.RawMessage) (Job, error) {
 }
 
 func (j *Job) fill(x *backup.AzureIaaSVMJobExtendedInfo) {
-	j.Warning = value(x.DynamicErrorMessage)
+	j.Warning = j.warnings(value(x.DynamicErrorMessage))
 	for t := range each(x.TasksList) {
 		j.Tasks = append(j.Tasks, Task{Name: value(t.TaskID), Status: value(t.Status), Details: value(t.TaskExecutionDetails)})
 	}
@@ -119,6 +120,18 @@ func (j *Job) fill(x *backup.AzureIaaSVMJobExtendedInfo) {
 			j.Properties[name] = value(v)
 		}
 	}
+}
+
+// warnings are the lines of the job's message that are not its errors again.
+func (j *Job) warnings(message string) string {
+	var lines []string
+	for line := range strings.SplitSeq(message, "\n") {
+		isError := slices.ContainsFunc(j.Errors, func(e JobError) bool { return e.Message != "" && strings.HasPrefix(line, e.Message) })
+		if !isError {
+			lines = append(lines, line)
+		}
+	}
+	return strings.Join(lines, "\n")
 }
 
 // count is a number of bytes in a property; what is not one counts nothing.

@@ -34,17 +34,17 @@ type runFunc = job.Func[args, result]
 // the jobs leave is a resource /done/JOB.
 func start(t *testing.T, path string, do runFunc, stop func(*bench)) *bench {
 	t.Helper()
-	return startWork(t, path, do, stop)
+	return startWork(t, path, do, stop, 0)
 }
 
-func startWork(t *testing.T, path string, do job.Work[args, result], stop func(*bench)) *bench {
+func startWork(t *testing.T, path string, do job.Work[args, result], stop func(*bench), undoFor time.Duration) *bench {
 	t.Helper()
 	cat, err := catalog.Open(t.Context(), path, clock.System)
 	if err != nil {
 		t.Fatal(err)
 	}
 	b := &bench{cat: cat, Runner: job.NewRunner(job.Config{
-		Catalog: cat, Attempts: 2, SaveEvery: 5 * time.Millisecond, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
+		Catalog: cat, Attempts: 2, SaveEvery: 5 * time.Millisecond, UndoFor: undoFor, Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
 	})}
 	job.Register(b.Runner, "double", do, func(tx *catalog.Tx, id string, a args, r result, err error) error {
 		if a.N == 13 {
@@ -292,15 +292,18 @@ func TestKilledServer(t *testing.T) {
 	}
 	t.Parallel()
 	for _, c := range []struct {
-		deaths    int
-		cancelled bool // in the last life of the job
-		undo      error
-		want      job.State
-		ran       int
+		deaths      int
+		cancelled   bool // in the last life of the job
+		done        bool // the dead run had done the work
+		undo        error
+		want        job.State
+		ran, forgot int
 	}{
-		{deaths: 1, want: job.Completed, ran: 1},
+		{deaths: 1, want: job.Completed, ran: 1, forgot: 1},
 		{deaths: 2, want: job.Failed}, // start sets Attempts: 2
+		{deaths: 2, done: true, want: job.Completed, ran: 1, forgot: 1},
 		{deaths: 1, cancelled: true, want: job.Cancelled},
+		{deaths: 1, cancelled: true, done: true, want: job.Completed, ran: 1, forgot: 1},
 		{deaths: 1, undo: errors.New("the host is away"), want: job.Failed},
 	} {
 		path := db(t)
@@ -310,8 +313,8 @@ func TestKilledServer(t *testing.T) {
 		if c.cancelled {
 			cancelInRow(t, path)
 		}
-		w := &counted{err: c.undo}
-		b := startWork(t, path, w, nil)
+		w := &counted{err: c.undo, done: c.done, forgotten: make(chan struct{}, 9)}
+		b := startWork(t, path, w, nil, time.Nanosecond)
 		var jobs []job.Job
 		err := b.cat.View(t.Context(), func(tx *catalog.Tx) (err error) { jobs, err = job.List(tx, job.Filter{Scope: "/v"}); return err })
 		if err != nil || len(jobs) != 1 {
@@ -320,8 +323,12 @@ func TestKilledServer(t *testing.T) {
 		if j := b.wait(t, jobs[0].ID); j.State != c.want || j.Attempts != c.deaths+1 {
 			t.Errorf("%+v: %+v", c, j)
 		}
-		if w.undone != 1 || w.ran != c.ran {
-			t.Errorf("%+v: undone %d times, run %d times", c, w.undone, w.ran)
+		for range c.forgot {
+			<-w.forgotten
+		}
+		b.stop(t)
+		if w.undone != 1 || w.ran != c.ran || len(w.forgotten) > 0 {
+			t.Errorf("%+v: undone %d times, run %d times, forgotten %d times too often", c, w.undone, w.ran, len(w.forgotten))
 		}
 	}
 }
@@ -329,7 +336,9 @@ func TestKilledServer(t *testing.T) {
 // counted counts what is asked of it.
 type counted struct {
 	ran, undone int
-	err         error // of Undo
+	done        bool // of Undo
+	err         error
+	forgotten   chan struct{}
 }
 
 func (c *counted) Run(_ context.Context, a args, _ holdfast.Progress) (result, error) {
@@ -337,10 +346,50 @@ func (c *counted) Run(_ context.Context, a args, _ holdfast.Progress) (result, e
 	return result{2 * a.N}, nil
 }
 
-func (c *counted) Undo(context.Context, args) error {
+func (c *counted) Undo(context.Context, args) (bool, error) {
 	c.undone++
-	return c.err
+	return c.done, c.err
 }
+
+func (c *counted) Forget(context.Context, args) error {
+	c.forgotten <- struct{}{}
+	return nil
+}
+
+// TestUndoWaits leaves a job alone whose host is away when the server starts
+// again, until it is back.
+func TestUndoWaits(t *testing.T) {
+	t.Parallel()
+	path := db(t)
+	killWhenBegun(t, path, true)
+	asked := make(chan struct{}, 9)
+	b := startWork(t, path, away(asked), nil, time.Hour)
+	<-asked
+	b.stop(t)
+	b = start(t, path, func(_ context.Context, a args, _ holdfast.Progress) (result, error) { return result{2 * a.N}, nil }, nil)
+	var jobs []job.Job
+	err := b.cat.View(t.Context(), func(tx *catalog.Tx) (err error) { jobs, err = job.List(tx, job.Filter{Scope: "/v"}); return err })
+	if err != nil || len(jobs) != 1 {
+		t.Fatalf("jobs %v, %v", jobs, err)
+	}
+	if j := b.wait(t, jobs[0].ID); j.State != job.Completed || j.Attempts != 2 {
+		t.Errorf("when the host was back: %+v", j)
+	}
+}
+
+// away is work on a host that does not answer; it says when it was asked.
+type away chan struct{}
+
+func (a away) Run(context.Context, args, holdfast.Progress) (result, error) {
+	return result{}, errors.New("run, though the earlier run is not undone")
+}
+
+func (a away) Undo(context.Context, args) (bool, error) {
+	a <- struct{}{}
+	return false, errors.New("the host is away")
+}
+
+func (a away) Forget(context.Context, args) error { return nil }
 
 // cancelInRow cancels the job of a server that is dead, as one that died right
 // after the cancellation leaves it.

@@ -35,6 +35,9 @@ type Config struct {
 	// Attempts is how many processes may begin one job; when the last of them
 	// died too, the job fails. Default 5.
 	Attempts int
+	// UndoFor is how long after Start the work of dead processes is waited for
+	// that cannot be taken back yet, because its host is away. Default 1 h.
+	UndoFor time.Duration
 	// SaveEvery is how often a running job's report is saved. Default 1 s.
 	SaveEvery time.Duration
 }
@@ -44,6 +47,7 @@ type Runner struct {
 	cfg   Config
 	kinds map[string]handler
 	river *river.Client[*sql.Tx]
+	began time.Time // Start
 
 	mu    sync.Mutex
 	runs  map[string]*run          // by job id: running in this process
@@ -59,8 +63,10 @@ type run struct {
 // handler is one kind with its types erased.
 type handler struct {
 	run  func(ctx context.Context, args json.RawMessage, p holdfast.Progress) (json.RawMessage, error)
-	undo func(ctx context.Context, args json.RawMessage) error
-	done func(tx *catalog.Tx, id string, args, result json.RawMessage, err error) error
+	undo func(ctx context.Context, args json.RawMessage) (done bool, err error)
+	// forget may come again.
+	forget func(ctx context.Context, args json.RawMessage) error
+	done   func(tx *catalog.Tx, id string, args, result json.RawMessage, err error) error
 }
 
 // NewRunner makes a runner that has not started.
@@ -78,19 +84,27 @@ func NewRunner(cfg Config) *Runner {
 	if cfg.Attempts == 0 {
 		cfg.Attempts = 5
 	}
+	if cfg.UndoFor == 0 {
+		cfg.UndoFor = time.Hour
+	}
 	if cfg.SaveEvery <= 0 {
 		cfg.SaveEvery = time.Second
 	}
 	return &Runner{cfg: cfg, kinds: map[string]handler{}, runs: map[string]*run{}, waits: map[string]chan struct{}{}}
 }
 
-// Work does what the jobs of one kind are for. It is idempotent.
+// Work does what the jobs of one kind are for.
 type Work[A, R any] interface {
 	// Run does the work, or finds that an earlier run has done it.
 	Run(ctx context.Context, a A, p holdfast.Progress) (R, error)
-	// Undo takes back what a run left whose process died. It is called before a
-	// job is run again or, cancelled or tried too often, ended without.
-	Undo(ctx context.Context, a A) error
+	// Undo takes back what a run left that did not come to its end. It is called
+	// before each run, and before a job ends without one: cancelled, or tried
+	// too often. done says that the earlier run had done the work: that stays,
+	// and Run answers with it.
+	Undo(ctx context.Context, a A) (done bool, err error)
+	// Forget drops what was kept for Undo. It is called once the job has ended
+	// well, and again if the process died meanwhile.
+	Forget(ctx context.Context, a A) error
 }
 
 // Func is work that leaves nothing to take back.
@@ -102,7 +116,10 @@ func (f Func[A, R]) Run(ctx context.Context, a A, p holdfast.Progress) (R, error
 }
 
 // Undo does nothing.
-func (Func[A, R]) Undo(context.Context, A) error { return nil }
+func (Func[A, R]) Undo(context.Context, A) (bool, error) { return false, nil }
+
+// Forget does nothing.
+func (Func[A, R]) Forget(context.Context, A) error { return nil }
 
 // Register says what runs the jobs of a kind. done, called in the transaction
 // that ends the job, applies its outcome: r is the zero value when err is not
@@ -129,12 +146,19 @@ func Register[A, R any](r *Runner, kind string, work Work[A, R], done func(tx *c
 			}
 			return json.Marshal(res)
 		},
-		undo: func(ctx context.Context, args json.RawMessage) error {
+		undo: func(ctx context.Context, args json.RawMessage) (bool, error) {
+			a, err := decode(args)
+			if err != nil {
+				return false, err
+			}
+			return work.Undo(ctx, a)
+		},
+		forget: func(ctx context.Context, args json.RawMessage) error {
 			a, err := decode(args)
 			if err != nil {
 				return err
 			}
-			return work.Undo(ctx, a)
+			return work.Forget(ctx, a)
 		},
 		done: func(tx *catalog.Tx, id string, args, result json.RawMessage, runErr error) error {
 			a, err := decode(args)
@@ -173,6 +197,7 @@ func (r *Runner) Start(ctx context.Context) error {
 	}
 	workers := river.NewWorkers()
 	river.AddWorker(workers, &worker{r: r})
+	r.began = r.cfg.Clock()
 	// The client outlives ctx: Stop ends it.
 	r.river, err = river.NewClient(driver, &river.Config{
 		Queues: queues, Workers: workers, Logger: quiet(r.cfg.Log),
@@ -271,22 +296,28 @@ func (r *Runner) running(id string) *run {
 
 // Wait returns a job once it has ended.
 func (r *Runner) Wait(ctx context.Context, id string) (j Job, err error) {
-	r.mu.Lock()
-	ended, ok := r.waits[id]
-	if !ok {
-		ended = make(chan struct{})
-		r.waits[id] = ended
-	}
-	r.mu.Unlock()
 	for {
+		run := r.nextEnd(id) // before the row is read, so that no end is missed
 		err = r.cfg.Catalog.View(ctx, func(tx *catalog.Tx) error { j, err = Get(tx, id); return err })
 		if err != nil || j.Final() {
 			return j, err
 		}
 		select {
-		case <-ended:
+		case <-run:
 		case <-ctx.Done():
 			return j, context.Cause(ctx)
 		}
 	}
+}
+
+// nextEnd is closed when a run of the job ends in this process.
+func (r *Runner) nextEnd(id string) <-chan struct{} {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	ended, ok := r.waits[id]
+	if !ok {
+		ended = make(chan struct{})
+		r.waits[id] = ended
+	}
+	return ended
 }

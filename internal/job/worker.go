@@ -38,21 +38,31 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 	w.r.enter(t.Args.JobID, &run{cancel: cancel, progress: p})
 	defer w.r.leave(t.Args.JobID)
 	j, err := w.r.begin(ctx, t.Args.JobID)
-	if err != nil || j.Final() {
-		return err // the row is the authority: an ended job has nothing left to do
+	if err != nil {
+		return err
 	}
 	h, ok := w.r.kinds[j.Kind]
 	if !ok {
 		return fmt.Errorf("job %s: no runner for kind %q", j.ID, j.Kind)
 	}
-	result, err := w.r.attempt(runCtx, j, h, p)
-	if err != nil && (ctx.Err() != nil || errors.Is(context.Cause(runCtx), errStopping)) {
-		return w.r.putBack(j.ID)
+	if j.Final() { // the row is the authority; its process died before it could forget
+		return forget(ctx, j, h)
 	}
-	if err != nil && errors.Is(context.Cause(runCtx), ErrCanceled) {
+	result, err := w.r.attempt(runCtx, j, h, p)
+	var away *awayError
+	switch {
+	case err != nil && (ctx.Err() != nil || errors.Is(context.Cause(runCtx), errStopping)):
+		return w.r.putBack(j.ID, 0)
+	case errors.As(err, &away) && j.Attempts > 1 && w.r.cfg.Clock().Sub(w.r.began) < w.r.cfg.UndoFor:
+		w.r.cfg.Log.Warn("what a dead server left cannot be taken back yet", "job", j.ID, "error", err)
+		return w.r.putBack(j.ID, undoPause)
+	case err != nil && errors.Is(context.Cause(runCtx), ErrCanceled):
 		err = ErrCanceled
 	}
-	return w.r.finish(context.WithoutCancel(ctx), j, h, p, result, err)
+	if err := w.r.finish(context.WithoutCancel(ctx), &j, h, p, result, err); err != nil {
+		return err
+	}
+	return forget(context.WithoutCancel(ctx), j, h)
 }
 
 // attempt runs the job, unless it was cancelled before it began or has killed
@@ -60,29 +70,52 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 // whatever becomes of the job.
 func (r *Runner) attempt(ctx context.Context, j Job, h handler, p *progress) (json.RawMessage, error) {
 	return r.watch(ctx, j.ID, p, func() (json.RawMessage, error) {
-		if j.Attempts > 1 {
-			if err := undo(ctx, h, j.Args); err != nil {
-				return nil, err
-			}
-		}
-		if j.State == Cancelling {
+		done, err := undo(ctx, j, h)
+		switch {
+		case err != nil:
+			return nil, err
+		case done: // then it is neither cancelled nor given up
+		case j.State == Cancelling:
 			return nil, ErrCanceled
-		}
-		if j.Attempts > r.cfg.Attempts {
+		case j.Attempts > r.cfg.Attempts:
 			return nil, holdfast.Errorf(holdfast.Internal, j.ID, "The job was begun %d times and every time the server died.", r.cfg.Attempts)
 		}
 		return h.run(ctx, j.Args, p)
 	})
 }
 
-// undoPatience bounds how long a host may take to be given back what it lent.
-const undoPatience = time.Minute
+const (
+	// undoPatience bounds how long a host may take to be given back what it lent.
+	undoPatience = time.Minute
+	// undoPause is how long a host that is away is left alone.
+	undoPause = 10 * time.Second
+)
 
-// undo takes back what a dead run left, also when its user cancels meanwhile.
-func undo(ctx context.Context, h handler, args json.RawMessage) error {
+// awayError says that what an earlier run left cannot be taken back now.
+type awayError struct{ error }
+
+func (e *awayError) Unwrap() error { return e.error }
+
+// undo takes back what an earlier run left, also when its user cancels meanwhile.
+func undo(ctx context.Context, j Job, h handler) (bool, error) {
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), undoPatience)
 	defer cancel()
-	return h.undo(ctx, args)
+	done, err := h.undo(ctx, j.Args)
+	if err != nil {
+		return false, &awayError{err}
+	}
+	return done, nil
+}
+
+// forget drops what was kept for the case that the job had to be undone. While
+// it cannot, River comes back.
+func forget(ctx context.Context, j Job, h handler) error {
+	if j.State != Completed && j.State != CompletedWithWarnings {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, undoPatience)
+	defer cancel()
+	return h.forget(ctx, j.Args)
 }
 
 // begin counts an attempt and returns the row.
@@ -97,13 +130,14 @@ func (r *Runner) begin(ctx context.Context, id string) (j Job, err error) {
 	return j, err
 }
 
-// putBack leaves a job to the next process; this attempt does not count.
-func (r *Runner) putBack(id string) error {
+// putBack leaves a job to be run again after a pause, by the next process if
+// this one is stopping; this attempt does not count.
+func (r *Runner) putBack(id string, pause time.Duration) error {
 	err := r.cfg.Catalog.Update(context.Background(), func(tx *catalog.Tx) error {
 		_, err := tx.Exec(`UPDATE job SET attempts = attempts - 1, cancellable = 1 WHERE id = ? AND ended = 0`, id)
 		return err
 	})
-	return errors.Join(err, river.JobSnooze(0))
+	return errors.Join(err, river.JobSnooze(pause))
 }
 
 // watch runs f and saves its progress from time to time. A panic of f is an error.
@@ -153,24 +187,24 @@ func (r *Runner) save(ctx context.Context, id string, p *progress) {
 
 // finish applies the outcome and ends the row in one transaction. If the
 // outcome cannot be applied, the job fails with that.
-func (r *Runner) finish(ctx context.Context, j Job, h handler, p *progress, result json.RawMessage, runErr error) error {
+func (r *Runner) finish(ctx context.Context, j *Job, h handler, p *progress, result json.RawMessage, runErr error) error {
 	err := r.cfg.Catalog.Update(ctx, func(tx *catalog.Tx) error {
 		if err := h.done(tx, j.ID, j.Args, result, userError(runErr)); err != nil {
 			return err
 		}
-		return end(tx, j.ID, p, result, runErr)
+		return end(tx, j, p, result, runErr)
 	})
 	if err == nil {
-		r.logEnd(j, runErr)
+		r.logEnd(*j, runErr)
 		return nil
 	}
 	r.cfg.Log.Error("job outcome not applied", "job", j.ID, "error", err)
 	err = fmt.Errorf("the outcome could not be recorded: %w", err)
-	return r.cfg.Catalog.Update(ctx, func(tx *catalog.Tx) error { return end(tx, j.ID, p, nil, err) })
+	return r.cfg.Catalog.Update(ctx, func(tx *catalog.Tx) error { return end(tx, j, p, nil, err) })
 }
 
 // end writes the final state of a row.
-func end(tx *catalog.Tx, id string, p *progress, result json.RawMessage, runErr error) error {
+func end(tx *catalog.Tx, j *Job, p *progress, result json.RawMessage, runErr error) error {
 	state, failure := Completed, (*Failure)(nil)
 	switch {
 	case errors.Is(runErr, ErrCanceled):
@@ -185,8 +219,9 @@ func end(tx *catalog.Tx, id string, p *progress, result json.RawMessage, runErr 
 	if result == nil {
 		result = json.RawMessage("null")
 	}
+	j.State = state
 	_, err := tx.Exec(`UPDATE job SET state = ?, cancellable = 0, result = ?, report = ?, failure = ?, ended = ? WHERE id = ?`,
-		state, string(result), string(holdfast.Marshal(report)), string(holdfast.Marshal(failure)), catalog.Micros(tx.Now()), id)
+		state, string(result), string(holdfast.Marshal(report)), string(holdfast.Marshal(failure)), catalog.Micros(tx.Now()), j.ID)
 	return err
 }
 

@@ -103,7 +103,7 @@ func Explain(err error, what string) error {
 			return holdfast.Errorf(e.kind, what, "%s", message).WithHint(e.hint).WithCause(err)
 		}
 	}
-	return holdfast.Errorf(holdfast.Internal, what, "Work on %s failed.", what).WithCause(err)
+	return holdfast.Errorf(holdfast.Internal, what, "Work on %s failed: %v.", what, err).WithHint("The server's log has more.").WithCause(err)
 }
 
 // explanations is tried in order: the more exact first. detail adds the words
@@ -119,7 +119,7 @@ var explanations = []struct {
 	{repository.ErrBusy, holdfast.Conflict, false, "Another backup of this VM is running.", "Wait for it to end, or cancel it."},
 	{repository.ErrNoPoint, holdfast.NotFound, false, "The recovery point does not exist.", "List the points there are: `holdfast point list`."},
 	{repository.ErrNotRepository, holdfast.NotFound, false, "There is no Holdfast repository there.", "Check the vault's repository URL and that its storage is mounted."},
-	{objstore.ErrFull, holdfast.Full, true, "The vault's storage is full", "Free or add space; nothing of the points that exist is lost."},
+	{objstore.ErrFull, holdfast.Full, true, "The vault's storage is full", "Add space, or delete points and run `holdfast repository collect`; nothing of the points that exist is lost."},
 	{objstore.ErrPermission, holdfast.Denied, true, "The vault's storage refuses access", "Give the server's user read and write access to it."},
 	{objstore.ErrInvalid, holdfast.Invalid, true, "The vault's place is not one that can be used", "See `holdfast store check --help` for the forms of a place."},
 	{objstore.ErrNotExist, holdfast.NotFound, true, "The vault's place is not there", "Check its URL and that its storage is mounted."},
@@ -131,14 +131,17 @@ var explanations = []struct {
 	{hypervisor.ErrInvalid, holdfast.Invalid, true, "libvirt refuses it", ""},
 	{hypervisor.ErrExists, holdfast.Conflict, false, "It exists already.", "Choose another name."},
 	{hypervisor.ErrBusy, holdfast.Conflict, true, "The VM has another backup or block job running", "Wait for it to end, or end it with `virsh domjobabort`."},
+	{hypervisor.ErrNotRunning, holdfast.Conflict, false, "The VM was stopped meanwhile.", "Try again."},
 	{hypervisor.ErrNoAgent, holdfast.Unreachable, false, "The guest agent does not answer.", "Install and start qemu-guest-agent in the guest."},
 	{snapshot.ErrUnsupportedFormat, holdfast.Unsupported, true, "The VM has a disk that cannot be backed up", "Convert it (`qemu-img convert`) or exclude its LUN."},
 	{snapshot.ErrScratchFull, holdfast.Full, true, "The backup was ended to spare the guest", "Give the site a larger scratch directory, or back up when the guest writes less."},
+	{snapshot.ErrEnded, holdfast.Conflict, false, "The VM was stopped, or its backup job was ended by somebody else, while its disks were read.", "Back it up again."},
 	{snapshot.ErrStarted, holdfast.Conflict, false, "The VM was started while its disks were read.", "Back it up again."},
 	{image.ErrFormat, holdfast.Unsupported, true, "The disk's format is not one that is read", ""},
 	{context.Canceled, holdfast.Canceled, false, "The job was cancelled.", ""},
 	{context.DeadlineExceeded, holdfast.Unreachable, false, "It took too long to answer.", "Try again; see the server's log for what did not answer."},
 	{syscall.ENOSPC, holdfast.Full, true, "The disk is full", "Free space on the target and start the job again."},
+	{syscall.EROFS, holdfast.Denied, true, "The file system can only be read", "Choose a place that can be written to."},
 	{fs.ErrPermission, holdfast.Denied, true, "Access to a file was refused", "Give the server's user access to it."},
 	{fs.ErrExist, holdfast.Conflict, true, "A file of that name exists already", "Choose another name prefix or directory; nothing was overwritten."},
 	{fs.ErrNotExist, holdfast.Invalid, true, "A file or directory is not there and cannot be made", "Check the path."},

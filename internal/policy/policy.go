@@ -117,7 +117,7 @@ func Parse(properties json.RawMessage) (Policy, error) {
 func wrongType(err error) error {
 	var t *json.UnmarshalTypeError
 	if errors.As(err, &t) {
-		return invalid(t.Field, "is a %s, which is not what it must be", t.Value)
+		return invalid(t.Field, "is of the wrong type (%s)", t.Value)
 	}
 	var at *time.ParseError
 	if errors.As(err, &at) {

@@ -170,7 +170,7 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 	switch {
 	case err == nil: // MGT-02
 		return holdfast.Errorf(holdfast.Conflict, "properties.targetVirtualMachineId", "A VM named %q is there already.", args.VMName).
-			WithHint("Choose another name, or replace the disks of the existing VM.")
+			WithHint("Choose another name: replacing the disks of an existing VM is not there yet.")
 	case holdfast.KindOf(err) != holdfast.NotFound:
 		return err
 	}

@@ -39,7 +39,11 @@ func End(ctx context.Context, host hypervisor.Host, uuid, scratchDir string) err
 	// A guest that cannot be thawed keeps its mark for the next try; its job
 	// is ended all the same.
 	thawed, thawErr := thawLeft(ctx, host, d, dead)
-	if err := endJob(ctx, host, d, scratchDir); err != nil || thawErr != nil {
+	err = endJob(ctx, host, d, scratchDir)
+	if err == nil && len(dead) > 0 {
+		err = resumeSpared(ctx, host, uuid)
+	}
+	if err != nil || thawErr != nil {
 		return errors.Join(thawErr, err)
 	}
 	var over []*workdir
@@ -57,10 +61,7 @@ func endJob(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, scra
 	if err != nil || job == nil || !ours(scratchDir, job) {
 		return err
 	}
-	if err := host.EndBackup(ctx, d.UUID); err != nil {
-		return err
-	}
-	return resumeSpared(ctx, host, d.UUID)
+	return host.EndBackup(ctx, d.UUID)
 }
 
 // KeepOnly removes our checkpoints and bitmaps of a domain but keep's, the name

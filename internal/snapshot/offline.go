@@ -91,7 +91,7 @@ func (t *taken) decideOffline(p *planned, c chain) {
 const serveTimeout = 30 * time.Second
 
 // serve starts a qemu-nbd that serves one image read-only and opens it. It ends
-// with its last client, so also when this process dies.
+// with its last client, and is killed when this process dies before it had one.
 func (t *taken) serve(ctx context.Context, p planned) error {
 	socket := filepath.Join(t.dir.path, p.disk.Target)
 	escape := strings.NewReplacer(",", ",,")
@@ -102,6 +102,7 @@ func (t *taken) serve(ctx context.Context, p planned) error {
 	args = append(args, "--image-opts", fmt.Sprintf("driver=%s,force-share=on,read-only=on,file.filename=%s",
 		p.disk.Format, escape.Replace(p.disk.Path)))
 	cmd := exec.CommandContext(t.life, "qemu-nbd", args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	if err := cmd.Start(); err != nil {
@@ -164,7 +165,7 @@ func awaitSocket(ctx context.Context, socket string, ended <-chan error) error {
 
 // Check says whether everything that was read is of the one moment. It must be
 // asked after the last byte was read and before the point is committed.
-// ErrStarted, ErrScratchFull, or that the job has gone.
+// ErrStarted, ErrScratchFull, ErrEnded.
 func (s *Snapshot) Check(ctx context.Context) error {
 	t := s.take
 	if err := context.Cause(t.life); err != nil {
@@ -176,7 +177,7 @@ func (s *Snapshot) Check(ctx context.Context) error {
 			return err
 		}
 		if job == nil || job.Socket != t.dir.socket() {
-			return errors.New("the backup job was ended by somebody else or by the virtual machine's stop")
+			return ErrEnded
 		}
 		return nil
 	}

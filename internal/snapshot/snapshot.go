@@ -39,6 +39,8 @@ var (
 	// ErrScratchFull: the scratch space reached its cap or its disk is full;
 	// the job was ended to spare the guest.
 	ErrScratchFull = errors.New("scratch space is full")
+	// ErrEnded: libvirt's backup job is gone before its end.
+	ErrEnded = errors.New("the backup job was ended by somebody else or by the virtual machine's stop")
 )
 
 // FormatError names the disk that cannot be backed up.

@@ -25,6 +25,7 @@ import (
 	"holdfast/internal/clock"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
+	"holdfast/internal/objstore"
 	"holdfast/internal/repository"
 	"holdfast/internal/snapshot"
 )
@@ -48,26 +49,34 @@ type Mover struct {
 	Log      *slog.Logger
 }
 
-// Undo gives the host back what a run that died had taken: the guest is thawed
-// and runs, libvirt's job and our scratch are gone. It needs no repository.
-func (m Mover) Undo(ctx context.Context, a holdfast.BackupArgs) error {
+// Undo gives the host back what an earlier run had taken: the guest is thawed
+// and runs, libvirt's job and our scratch are gone. It needs no repository for
+// that; done says that the repository has the point.
+func (m Mover) Undo(ctx context.Context, a holdfast.BackupArgs) (done bool, err error) {
 	host, err := m.Hosts(ctx, a.Site)
 	if err != nil {
-		return mover.Explain(err, "site "+a.Site.Name)
+		return false, mover.Explain(err, "site "+a.Site.Name)
 	}
 	defer host.Close()
-	return mover.Explain(snapshot.End(ctx, host, a.VM.UUID, a.Site.ScratchDir), "VM "+a.VM.Name)
+	if err := snapshot.End(ctx, host, a.VM.UUID, a.Site.ScratchDir); err != nil {
+		return false, mover.Explain(err, "VM "+a.VM.Name)
+	}
+	repo, err := m.Repositories(ctx, a.Repository)
+	if err != nil {
+		return false, nil // Run says it, if it comes to that
+	}
+	_, err = repo.Point(ctx, a.PointID)
+	return err == nil, nil
 }
+
+// Forget does nothing: a point is whole, or not there.
+func (Mover) Forget(context.Context, holdfast.BackupArgs) error { return nil }
 
 // Run makes the point that a asks for, or answers with it when an earlier run
 // had committed it.
 func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast.Progress) (holdfast.BackupResult, error) {
 	progress.Task(taskSnapshot)
 	progress.Cancellable(true)
-	// Whatever is wrong with the vault, the host first.
-	if err := m.Undo(ctx, a); err != nil {
-		return holdfast.BackupResult{}, err
-	}
 	repo, err := m.Repositories(ctx, a.Repository)
 	if err != nil {
 		return holdfast.BackupResult{}, mover.Explain(err, "the vault's repository")
@@ -143,18 +152,29 @@ func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
 	r.tellScripts(snap.Scripts)
 	r.progress.Task(taskTransfer)
 	r.progress.Cancellable(false)
-	if err := r.transfer(ctx, w, snap, &man); err != nil {
-		return man, err
+	err = errors.Join(r.transfer(ctx, w, snap, &man), snap.Check(ctx))
+	if err == nil {
+		_, err = w.Commit(ctx, repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)})
 	}
-	if err := snap.Check(ctx); err != nil {
-		return man, err
-	}
-	if _, err := w.Commit(ctx, repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)}); err != nil {
+	if err != nil {
+		r.makeRoom(ctx, w, err)
 		return man, err
 	}
 	committed = true
 	r.tell(man)
 	return man, nil
+}
+
+// makeRoom gives a vault that a backup has filled its space back: what the
+// failed one had stored would else stay until a later collection.
+func (r *run) makeRoom(ctx context.Context, w *repository.Writer, err error) {
+	if !errors.Is(err, objstore.ErrFull) {
+		return
+	}
+	w.Abort()
+	if _, err := r.repo.Collect(ctx, repository.CollectOptions{}); err != nil {
+		r.Log.Warn("freeing what a failed backup had stored", "vm", r.args.VM.Name, "err", err)
+	}
 }
 
 // snapshot freezes, marks and thaws.
@@ -166,10 +186,10 @@ func (r *run) snapshot(ctx context.Context) (*snapshot.Snapshot, error) {
 	req := snapshot.Request{
 		Host: r.host, URI: r.args.Site.URI, UUID: r.args.VM.UUID,
 		ScratchDir: r.args.Site.ScratchDir, ScratchCap: r.args.Site.ScratchLimit,
-		Want:       wanted[r.args.Want],
-		Exclude:    excluded(mover.DiskFacts(d), r.args.ExcludeLUNs),
-		Watchdog:   r.Watchdog,
-		Log:        r.Log,
+		Want:     wanted[r.args.Want],
+		Exclude:  excluded(mover.DiskFacts(d), r.args.ExcludeLUNs),
+		Watchdog: r.Watchdog,
+		Log:      r.Log,
 	}
 	if r.last != nil {
 		req.Last = r.last.Checkpoint
@@ -217,7 +237,7 @@ func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) mover.Manifest
 	}
 	if r.args.Want == holdfast.ApplicationConsistent && man.Consistency != r.args.Want ||
 		r.args.Want == holdfast.FileSystemConsistent && man.Consistency == holdfast.CrashConsistent {
-		man.Warnings = append(man.Warnings, fmt.Sprintf("%s was asked for and %s was reached: %s.", r.args.Want, man.Consistency, man.Reason))
+		man.Warnings = append(man.Warnings, fmt.Sprintf("The point is %s, though %s was asked for.", man.Consistency, r.args.Want))
 	}
 	return man
 }

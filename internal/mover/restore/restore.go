@@ -55,50 +55,59 @@ func (m Mover) Run(ctx context.Context, a holdfast.RestoreArgs, progress holdfas
 	progress.Task(taskDisks)
 	progress.Cancellable(true)
 	r := &run{args: a, progress: progress}
-	err := r.open(ctx, m)
+	err := r.openPlace(ctx, m)
 	if r.host != nil {
 		defer r.host.Close()
 	}
-	if err != nil {
-		return holdfast.RestoreResult{}, mover.Explain(err, "point "+a.PointID)
+	var res holdfast.RestoreResult
+	if err == nil {
+		res, err = r.restore(ctx, m)
 	}
-	res, err := r.restore(ctx)
 	return res, mover.Explain(err, "point "+a.PointID)
 }
 
-// Undo removes the files that a run that died had made, unless a VM was made of
-// them.
-func (m Mover) Undo(ctx context.Context, a holdfast.RestoreArgs) error {
+// Undo removes the files that an earlier run had made, unless it had made a VM
+// of them: then the work is done.
+func (m Mover) Undo(ctx context.Context, a holdfast.RestoreArgs) (done bool, err error) {
+	err = m.atPlace(ctx, a, func(r *run) error {
+		vm, err := r.made(ctx)
+		if err != nil || vm != nil {
+			done = vm != nil
+			return err
+		}
+		return r.staging.remove()
+	})
+	return done, err
+}
+
+// Forget removes what says which files the restore has made.
+func (m Mover) Forget(ctx context.Context, a holdfast.RestoreArgs) error {
+	return m.atPlace(ctx, a, func(r *run) error { return r.staging.keep() })
+}
+
+// atPlace does something at the place that the restore writes to.
+func (m Mover) atPlace(ctx context.Context, a holdfast.RestoreArgs, do func(*run) error) error {
 	r := &run{args: a}
 	err := r.openPlace(ctx, m)
 	if r.host != nil {
 		defer r.host.Close()
 	}
 	if err == nil {
-		err = r.undo(ctx)
+		err = do(r)
 	}
 	return mover.Explain(err, "point "+a.PointID)
 }
 
-func (r *run) undo(ctx context.Context) error {
-	if vm, err := r.made(ctx); err != nil || vm != nil {
-		return err
-	}
-	return r.staging.remove()
-}
-
-// open finds the point, its manifest, the host and the place to write to.
-func (r *run) open(ctx context.Context, m Mover) (err error) {
+// openPoint finds the point and its manifest.
+func (r *run) openPoint(ctx context.Context, m Mover) (err error) {
 	if r.repo, err = m.Repositories(ctx, r.args.Repository); err != nil {
 		return err
 	}
 	if r.point, err = r.repo.Point(ctx, r.args.PointID); err != nil {
 		return err
 	}
-	if r.manifest, err = mover.ReadManifest(r.point); err != nil {
-		return err
-	}
-	return r.openPlace(ctx, m)
+	r.manifest, err = mover.ReadManifest(r.point)
+	return err
 }
 
 // openPlace finds the host and the place to write to.
@@ -122,11 +131,14 @@ func (r *run) openPlace(ctx context.Context, m Mover) (err error) {
 	return nil
 }
 
-func (r *run) restore(ctx context.Context) (res holdfast.RestoreResult, err error) {
+func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult, err error) {
 	if r.args.Mode == holdfast.CreateVM {
 		if done, err := r.alreadyMade(ctx); done != nil || err != nil {
 			return holdfast.RestoreResult{VM: done}, err
 		}
+	}
+	if err := r.openPoint(ctx, m); err != nil {
+		return res, err
 	}
 	disks, err := r.chosen()
 	if err != nil {
@@ -136,12 +148,10 @@ func (r *run) restore(ctx context.Context) (res holdfast.RestoreResult, err erro
 		return res, err
 	}
 	defer func() {
-		end := r.staging.keep
 		if err != nil {
-			end = r.staging.remove
-		}
-		if left := end(); left != nil {
-			r.progress.Warn(left.Error())
+			if left := r.staging.remove(); left != nil {
+				r.progress.Warn(left.Error())
+			}
 		}
 		if r.args.Pool != "" {
 			// The pool shows the new files; that it doesn't is no failure.
@@ -273,12 +283,17 @@ func (r *run) alreadyMade(ctx context.Context) (*holdfast.VMRef, error) {
 		return nil, err
 	}
 	if vm != nil {
-		return vm, errors.Join(r.staging.keep(), r.start(ctx, vm))
+		// It is there, and its user may have it already: that it does not start
+		// does not take it back.
+		if err := r.start(ctx, vm); err != nil {
+			r.progress.Warn(fmt.Sprintf("The VM %s is there, and could not be started: %v.", vm.Name, err))
+		}
+		return vm, nil
 	}
 	_, err = r.host.DomainNamed(ctx, r.args.VMName)
 	if err == nil {
 		return nil, holdfast.Errorf(holdfast.Conflict, "targetVirtualMachineId", "A VM named %q exists already.", r.args.VMName).
-			WithHint("Choose another name; to bring an existing VM back to this point, replace its disks.")
+			WithHint("Choose another name.")
 	}
 	if !errors.Is(err, hypervisor.ErrNoDomain) {
 		return nil, err

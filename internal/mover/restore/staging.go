@@ -74,17 +74,16 @@ func (s staging) final(name string) string { return filepath.Join(s.dir, name) }
 
 // publish gives a whole file its name.
 func (s staging) publish(name string) error {
-	err := os.Link(s.path(name), s.final(name))
-	if errors.Is(err, fs.ErrExist) {
-		return s.free(name) // somebody made it meanwhile
-	}
-	if err != nil {
+	if err := os.Link(s.path(name), s.final(name)); err != nil {
+		if taken := s.free(name); taken != nil {
+			return taken // somebody made it meanwhile
+		}
 		return err
 	}
 	return syncDir(s.dir)
 }
 
-// keep ends the restore: what is published stays.
+// keep ends the restore: what is published stays, and is the restore's no more.
 func (s staging) keep() error {
 	if err := os.RemoveAll(s.private); err != nil {
 		return fmt.Errorf("left behind: %w", err)

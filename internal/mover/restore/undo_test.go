@@ -40,10 +40,18 @@ func TestUndo(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			dir, _ := begun(t)
 			m := Mover{Hosts: func(context.Context, holdfast.SiteRef) (hypervisor.Host, error) { return defined{xml: c.xml}, nil }}
-			if err := m.Undo(t.Context(), holdfast.RestoreArgs{RestoreID: "r1", Directory: dir, Mode: c.mode}); err != nil {
-				t.Fatal(err)
+			args := holdfast.RestoreArgs{RestoreID: "r1", Directory: dir, Mode: c.mode}
+			done, err := m.Undo(t.Context(), args)
+			if err != nil || done != (c.left != nil) {
+				t.Fatalf("done %v, %v", done, err)
 			}
 			want(t, dir, c.left...)
+			if err := m.Forget(t.Context(), args); err != nil {
+				t.Fatal(err)
+			}
+			if done {
+				want(t, dir, "a")
+			}
 		})
 	}
 }
@@ -53,7 +61,7 @@ func TestUndoWithoutAnythingDone(t *testing.T) {
 	m := Mover{Hosts: func(context.Context, holdfast.SiteRef) (hypervisor.Host, error) {
 		return defined{xml: "<domain/>"}, nil
 	}}
-	if err := m.Undo(t.Context(), holdfast.RestoreArgs{RestoreID: "r1", Directory: dir, Mode: holdfast.CreateVM}); err != nil {
+	if _, err := m.Undo(t.Context(), holdfast.RestoreArgs{RestoreID: "r1", Directory: dir, Mode: holdfast.CreateVM}); err != nil {
 		t.Fatal(err)
 	}
 	if entries, err := os.ReadDir(dir); err != nil || len(entries) != 0 {
