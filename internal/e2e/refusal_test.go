@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"strings"
+	"syscall"
 	"testing"
 
 	"holdfast/internal/guestlab"
@@ -171,4 +172,39 @@ func (s *story) largestPack() (path string, content []byte) {
 		s.t.Fatal("the vault has no pack")
 	}
 	return path, content
+}
+
+// TestVaultFull backs up more than its vault has room for: it fails and says so,
+// takes nothing of the room for good, and goes well once there is enough.
+func TestVaultFull(t *testing.T) {
+	g := guestlab.New(t, guestlab.Options{Name: "full", Disks: []guestlab.Disk{{Size: 96 << 20}}, Off: true})
+	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
+	small := guestlab.Dir(t)
+	mount := func(options string) {
+		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "none", small).CombinedOutput(); err != nil {
+			t.Fatalf("mount a small file system: %v: %s", err, out)
+		}
+	}
+	mount("size=64m")
+	t.Cleanup(func() { _ = exec.Command("umount", small).Run() })
+	if out, err := exec.Command("sh", "-c", "head -c 90000000 /dev/urandom > "+s.dir+"/noise && qemu-img convert -O qcow2 "+s.dir+"/noise "+g.Disks[1]).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
+	s.run("vault", "create", "safe", "--repository", small)
+	s.run("protect", "start", g.Name)
+
+	s.refuses([]string{"full"}, "backup", g.Name)
+	if got := s.points(); len(got) != 0 {
+		t.Errorf("a failed backup left points: %v", got)
+	}
+	var used syscall.Statfs_t
+	if err := syscall.Statfs(small, &used); err != nil {
+		t.Fatal(err)
+	}
+	if n := int64(used.Blocks-used.Bfree) * used.Bsize; n > 8<<20 {
+		t.Errorf("a failed backup left %d bytes in the vault", n)
+	}
+	mount("remount,size=256m")
+	s.backup()
 }
