@@ -56,7 +56,10 @@ func (m Mover) Run(ctx context.Context, a holdfast.MachineArgs, p holdfast.Progr
 }
 
 // Undo does nothing: every action can be done again.
-func (Mover) Undo(context.Context, holdfast.MachineArgs) error { return nil }
+func (Mover) Undo(context.Context, holdfast.MachineArgs) (bool, error) { return false, nil }
+
+// Forget does nothing: nothing is kept for Undo.
+func (Mover) Forget(context.Context, holdfast.MachineArgs) error { return nil }
 
 func (m Mover) act(ctx context.Context, host hypervisor.Host, a holdfast.MachineArgs, p holdfast.Progress) error {
 	switch a.Action {
