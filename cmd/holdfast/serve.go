@@ -22,6 +22,7 @@ import (
 	"holdfast/internal/hypervisor/libvirt"
 	"holdfast/internal/mover"
 	"holdfast/internal/mover/backup"
+	"holdfast/internal/mover/deletion"
 	"holdfast/internal/mover/discover"
 	"holdfast/internal/mover/machine"
 	"holdfast/internal/mover/provision"
@@ -102,6 +103,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Provisioner: provision.Mover{Opener: opener},
 		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Clock: clock.System, Log: log},
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
+		Delete:      deletion.Mover{Repositories: opener.Repository},
 	})
 	if err != nil {
 		return err

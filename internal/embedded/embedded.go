@@ -48,6 +48,9 @@ type Config struct {
 	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine     job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	// Ticks are the moments at which the schedules are looked at; nil is each
+	// minute.
+	Ticks <-chan time.Time
 }
 
 // Times that a stop may take.
@@ -66,6 +69,8 @@ type Server struct {
 	http    *http.Server
 	listen  net.Listener
 	tls     *authority
+
+	unschedule func() // ends the scheduler and waits for it
 
 	done chan struct{} // closed when the listener has ended
 	err  error         // why, before done is closed
@@ -88,6 +93,7 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		}
 	}
 	go s.serve()
+	s.schedule()
 	cfg.Log.Info("ready", "endpoint", s.Endpoint(), "data", cfg.DataDir, "admin", s.AdminEnv())
 	return s, nil
 }
@@ -239,6 +245,9 @@ func (s *Server) close() error {
 		<-s.done
 	} else if s.listen != nil {
 		errs = append(errs, s.listen.Close())
+	}
+	if s.unschedule != nil {
+		s.unschedule()
 	}
 	if s.jobs != nil {
 		ctx, cancel := context.WithTimeout(context.Background(), stopTime)

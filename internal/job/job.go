@@ -102,7 +102,7 @@ type Filter struct {
 // states and operations are the words that a filter may give in any case.
 var (
 	states     = []string{string(InProgress), string(Cancelling), string(Completed), string(CompletedWithWarnings), string(Failed), string(Cancelled)}
-	operations = []string{"Backup", "Restore", "ConfigureBackup", "DisableBackup", "DeleteBackupData", "Undelete"}
+	operations = []string{"Backup", "Restore", "ConfigureBackup", "DisableBackup", "DeleteBackupData", "DeleteRecoveryPoints", "Undelete"}
 )
 
 // canonical gives a word in the case it is kept in.
@@ -165,6 +165,13 @@ func Record(tx *catalog.Tx, s Spec) (Job, error) {
 	j := newJob(tx, "", s, nil)
 	j.State, j.Cancellable, j.Ended = Completed, false, tx.Now()
 	return j, insert(tx, j)
+}
+
+// RecordFailed keeps a job that could not even begin.
+func RecordFailed(tx *catalog.Tx, s Spec, err error) error {
+	j := newJob(tx, "", s, nil)
+	j.State, j.Cancellable, j.Ended, j.Failure = Failed, false, tx.Now(), failureOf(err)
+	return insert(tx, j)
 }
 
 func newJob(tx *catalog.Tx, kind string, s Spec, args any) Job {

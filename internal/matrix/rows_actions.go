@@ -37,7 +37,7 @@ var actions = []Row{
 		Must:   "Under a delete lock pruning is refused and recorded, backup fails at the limit with an error that names the lock, and removing the lock heals it.",
 	},
 	{
-		ID: "ACT-04", Subject: "policy is changed", Verdict: Behaviour, Open: "issue 6",
+		ID: "ACT-04", Subject: "policy is changed", Verdict: Behaviour, In: []string{"service", "policy"},
 		Stance: "The next run follows the new policy; longer retention re-marks the points that exist, shorter prunes them at the next clean-up.",
 		Must:   "Exactly that, shown on a chain of points with an injected clock.",
 	},
@@ -67,12 +67,12 @@ var actions = []Row{
 		Must:   "Two a day are taken, a third is refused.",
 	},
 	{
-		ID: "ACT-10", Subject: "monthly and yearly schedules", Verdict: NotSupported, In: []string{"policy"}, Open: "issue 6",
+		ID: "ACT-10", Subject: "monthly and yearly schedules", Verdict: NotSupported, In: []string{"policy"},
 		Stance: "VM backups are scheduled daily or weekly only; monthly and yearly are retentions of those.",
 		Must:   "Other schedule kinds are refused; monthly and yearly retention works in absolute and relative form.",
 	},
 	{
-		ID: "ACT-11", Subject: "daylight saving", Verdict: NotSupported, Lift: true, Open: "issue 6",
+		ID: "ACT-11", Subject: "daylight saving", Verdict: NotSupported, Lift: true, In: []string{"policy"}, Open: "issue 6",
 		Stance: "Schedules don't follow daylight saving; the policy is changed by hand.",
 		Must:   "Runs stay at their fixed offset across the change; extended limits can follow the wall clock.",
 	},

@@ -29,7 +29,7 @@ var retention = []Row{
 		Must:   "Database logs every 15 minutes and other sources every hour to the server's disk tier; faster is refused.",
 	},
 	{
-		ID: "FRQ-06", Subject: "retention tags", Verdict: Supported, Open: "issue 6",
+		ID: "FRQ-06", Subject: "retention tags", Verdict: Supported, In: []string{"policy", "service"},
 		Stance: "Retention is daily, weekly, monthly and yearly.",
 		Must:   "All four on one policy; a point stays while any of them holds it.",
 	},

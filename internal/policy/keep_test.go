@@ -54,6 +54,7 @@ func TestExpiriesStandIn(t *testing.T) {
 // TestExpiriesAgainstOracle walks all days for random towers and random gaps.
 func TestExpiriesAgainstOracle(t *testing.T) {
 	t.Parallel()
+	matrix.Covers(t, "ACT-10", "FRQ-06")
 	random := rand.New(rand.NewPCG(3, 4))
 	for range 200 {
 		p := Policy{Retention: Retention{

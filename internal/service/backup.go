@@ -47,21 +47,7 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 		if err != nil {
 			return Job{}, err
 		}
-		v, err := findVault(tx, i.Vault)
-		if err != nil {
-			return Job{}, err
-		}
-		site, err := siteAt(tx, v.sub(), "location", v.Location)
-		if err != nil {
-			return Job{}, err
-		}
-		spec := i.spec(ctx, "Backup")
-		spec.Exclusive = backupOf(i)
-		return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
-			Site: site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(now),
-			Want: holdfast.FileSystemConsistent, ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
-			ReadRate: site.ReadRate,
-		})
+		return s.enqueueBackup(ctx, tx, i, vm, expires)
 	})
 }
 
@@ -113,23 +99,33 @@ func (s *Service) backupDone(tx *catalog.Tx, jobID string, a holdfast.BackupArgs
 	i.LastBackupTime, i.LastBackupStatus = j.Created, "Failed"
 	if runErr == nil {
 		i.LastBackupStatus, i.LastPoint = "Completed", r.Time
-		p := Point{Item: i.ID, Name: r.PointID, Result: r, Expires: a.Expires, Excluded: a.ExcludeLUNs}
-		row := catalog.Resource{ID: PointID(i.ID, p.Name), Type: TypePoint, Parent: i.ID, Created: r.Time}
-		if _, err := catalog.Write(tx, row, p); err != nil {
+		p := Point{Item: i.ID, Name: r.PointID, Result: r, Expires: a.Expires, Scheduled: a.Expires.IsZero(), Excluded: a.ExcludeLUNs}
+		if err := putPoint(tx, p); err != nil {
+			return err
+		}
+		if _, err := remark(tx, map[string]scheduled{}, i); err != nil {
 			return err
 		}
 	}
 	return putItem(tx, i)
 }
 
+func putPoint(tx *catalog.Tx, p Point) error {
+	_, err := catalog.Write(tx, catalog.Resource{ID: PointID(p.Item, p.Name), Type: TypePoint, Parent: p.Item, Created: p.Result.Time}, p)
+	return err
+}
+
 // Point is a recovery point of an item. Its time is its creation.
 type Point struct {
 	Stamp
-	Item     string                `json:"item"` // ARM id
-	Name     string                `json:"name"`
-	Result   holdfast.BackupResult `json:"result"`
-	Expires  time.Time             `json:"expires,omitzero"`
-	Excluded []int                 `json:"excluded,omitempty"` // LUNs left out
+	Item   string                `json:"item"` // ARM id
+	Name   string                `json:"name"`
+	Result holdfast.BackupResult `json:"result"`
+	// Expires is until when it is kept; zero is until its item is deleted.
+	Expires time.Time `json:"expires,omitzero"`
+	// Scheduled says that the policy made the point and says how long it is kept.
+	Scheduled bool  `json:"scheduled,omitempty"`
+	Excluded  []int `json:"excluded,omitempty"` // LUNs left out
 }
 
 // PointID is the ARM id of a point.

@@ -29,6 +29,10 @@ type Item struct {
 	// DeleteAfter is until when a soft-deleted item is kept; zero is not deleted.
 	DeleteAfter time.Time `json:"deleteAfter,omitzero"`
 
+	// Scheduled is the run of the policy's schedule that was served last; at
+	// first, and when the item gets a policy, that moment.
+	Scheduled time.Time `json:"scheduled,omitzero"`
+
 	LastBackupStatus string    `json:"lastBackupStatus,omitempty"` // Completed or Failed
 	LastBackupTime   time.Time `json:"lastBackupTime,omitzero"`
 	LastPoint        time.Time `json:"lastPoint,omitzero"`
@@ -181,7 +185,7 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 			return Job{}, err
 		}
 		i := Item{Stamp: Stamp{ID: ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID,
-			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion}
+			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion, Scheduled: tx.Now()}
 		if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
 			return Job{}, err
 		}
@@ -260,6 +264,9 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 		}
 		if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
 			return Job{}, err
+		}
+		if i.Policy != p.Name {
+			i.Scheduled = tx.Now()
 		}
 		i.Held, i.Policy = Active, p.Name
 		if vmErr == nil {

@@ -76,6 +76,7 @@ func New(d Deps) *Service {
 	job.Register(d.Jobs, kindMachine, d.Machine, machineDone)
 	if d.Delete != nil {
 		job.Register(d.Jobs, kindDelete, d.Delete, s.deleteDone)
+		job.Register(d.Jobs, kindPrune, d.Delete, s.pruneDone)
 	}
 	return s
 }

@@ -1,0 +1,69 @@
+// Package deletion deletes points from a vault's repository and frees what only
+// they needed.
+//
+// It promises that points which are already gone are no failure, so that a job
+// can be run again; that nothing that another point needs is freed; and that
+// what a lock of the store still holds stays until a later collection. It does
+// not decide which points may go: whoever asks has done so.
+package deletion
+
+import (
+	"context"
+	"slices"
+
+	"holdfast"
+	"holdfast/internal/mover"
+	"holdfast/internal/repository"
+)
+
+// The sub-tasks of a deletion.
+const (
+	taskDelete  = "Delete recovery points"
+	taskCollect = "Free storage"
+)
+
+// Mover deletes points.
+type Mover struct {
+	Repositories mover.Repositories
+}
+
+// Undo does nothing: what a run that died left, the next collection takes up.
+func (Mover) Undo(context.Context, holdfast.DeletePointsArgs) (bool, error) { return false, nil }
+
+// Forget does nothing: nothing is kept for Undo.
+func (Mover) Forget(context.Context, holdfast.DeletePointsArgs) error { return nil }
+
+// Run deletes the points that are there.
+func (m Mover) Run(ctx context.Context, a holdfast.DeletePointsArgs, progress holdfast.Progress) (holdfast.DeletePointsResult, error) {
+	res, err := m.run(ctx, a, progress)
+	return res, mover.Explain(err, "the vault's repository")
+}
+
+func (m Mover) run(ctx context.Context, a holdfast.DeletePointsArgs, progress holdfast.Progress) (res holdfast.DeletePointsResult, err error) {
+	progress.Task(taskDelete)
+	progress.Cancellable(false)
+	repo, err := m.Repositories(ctx, a.Repository)
+	if err != nil {
+		return res, err
+	}
+	points, err := repo.Points(ctx, "")
+	if err != nil {
+		return res, err
+	}
+	var there []string
+	for _, p := range points {
+		if slices.Contains(a.PointIDs, p.ID) {
+			there = append(there, p.ID)
+		}
+	}
+	if len(there) > 0 {
+		if err := repo.DeletePoints(ctx, there...); err != nil {
+			return res, err
+		}
+	}
+	res.Deleted = len(there)
+	progress.Task(taskCollect)
+	stats, err := repo.Collect(ctx, repository.CollectOptions{Progress: func(_ string, done, total int64) { progress.Bytes(done, total) }})
+	res.Freed = stats.Freed
+	return res, err
+}

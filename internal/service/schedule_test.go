@@ -1,0 +1,319 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/job"
+	"holdfast/internal/matrix"
+)
+
+// year is a server with one protected VM, a clock that the test turns, and
+// movers that succeed at once.
+type year struct {
+	*Service
+	t    *testing.T
+	item string
+
+	mu      sync.Mutex
+	now     time.Time
+	away    error // of the inventory
+	points  []string
+	deleted []string
+	fail    error         // of backups
+	hold    chan struct{} // if set, backups wait for it
+}
+
+func (y *year) clock() time.Time {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return y.now
+}
+
+func (y *year) pass(d time.Duration) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.now = y.now.Add(d)
+}
+
+func (y *year) Discover(context.Context, holdfast.SiteRef) (holdfast.DiscoverResult, error) {
+	return holdfast.DiscoverResult{}, nil
+}
+
+func (y *year) VM(context.Context, holdfast.SiteRef, string) (holdfast.VMFact, error) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return holdfast.VMFact{VMRef: holdfast.VMRef{UUID: "u", Name: "web"}, Disks: []holdfast.DiskFact{{LUN: -1}}}, y.away
+}
+
+func (y *year) Check(context.Context, holdfast.SiteRef, string) ([]holdfast.Finding, error) {
+	return nil, nil
+}
+
+func (y *year) Provision(context.Context, holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
+	return holdfast.ProvisionResult{RepositoryID: "r"}, nil
+}
+
+func (y *year) backup(ctx context.Context, a holdfast.BackupArgs, _ holdfast.Progress) (holdfast.BackupResult, error) {
+	y.mu.Lock()
+	hold := y.hold
+	y.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	if y.fail != nil {
+		return holdfast.BackupResult{}, y.fail
+	}
+	y.points = append(y.points, a.PointID)
+	return holdfast.BackupResult{PointID: a.PointID, Time: y.now, Consistency: holdfast.FileSystemConsistent}, nil
+}
+
+func (y *year) remove(_ context.Context, a holdfast.DeletePointsArgs, _ holdfast.Progress) (holdfast.DeletePointsResult, error) {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.deleted = append(y.deleted, a.PointIDs...)
+	return holdfast.DeletePointsResult{Deleted: len(a.PointIDs)}, nil
+}
+
+// newYear begins on New Year's Day of 2026, with a policy of daily backups at
+// two, kept for five days.
+func newYear(t *testing.T) *year {
+	t.Helper()
+	y := &year{t: t, now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+	cat, err := catalog.Open(t.Context(), filepath.Join(t.TempDir(), "catalog.db"), y.clock)
+	if err != nil {
+		t.Fatal(err)
+	}
+	runner := job.NewRunner(job.Config{Catalog: cat, Clock: y.clock, Log: slog.New(slog.DiscardHandler)})
+	y.Service = New(Deps{Catalog: cat, Jobs: runner, Inventory: y, Provisioner: y, Clock: y.clock, DataDir: t.TempDir(), ScratchDir: t.TempDir(),
+		Backup:  job.Func[holdfast.BackupArgs, holdfast.BackupResult](y.backup),
+		Restore: job.Func[holdfast.RestoreArgs, holdfast.RestoreResult](nil),
+		Delete:  job.Func[holdfast.DeletePointsArgs, holdfast.DeletePointsResult](y.remove),
+		Machine: job.Func[holdfast.MachineArgs, holdfast.MachineResult](nil),
+	})
+	if err := runner.Start(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := errors.Join(runner.Stop(context.Background()), cat.Close()); err != nil {
+			t.Error(err)
+		}
+	})
+	sub, err := y.Found(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := y.PutSite(t.Context(), sub.SubscriptionID, "home", Site{URI: "qemu:///system", Group: "lab"}); err != nil {
+		t.Fatal(err)
+	}
+	v, _, err := y.PutVault(t.Context(), sub.SubscriptionID, "lab", "safe", VaultInput{Location: "home", SKU: map[string]any{"name": "Standard"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	y.policy(v.ID, 5)
+	y.item = ItemID(v.ID, "lab", "web")
+	if _, err := y.PutItem(t.Context(), v.ID, "IaasVMContainer;"+itemName("lab", "web"), "VM;"+itemName("lab", "web"),
+		Protect{Source: inGroup(sub.SubscriptionID, "lab", TypeVM, "web"), PolicyID: policyID(v.ID, "daily")}); err != nil {
+		t.Fatal(err)
+	}
+	return y
+}
+
+// policy writes the policy: daily at two, kept for so many days.
+func (y *year) policy(vault string, days int) {
+	y.t.Helper()
+	text := `{"backupManagementType":"AzureIaasVM","schedulePolicy":{"schedulePolicyType":"SimpleSchedulePolicy","scheduleRunFrequency":"Daily","scheduleRunTimes":["2026-01-01T02:00:00Z"]},` +
+		`"retentionPolicy":{"retentionPolicyType":"LongTermRetentionPolicy","dailySchedule":{"retentionTimes":["2026-01-01T02:00:00Z"],"retentionDuration":{"count":` + string(holdfast.Marshal(days)) + `,"durationType":"Days"}}},"timeZone":"UTC"}`
+	if _, err := y.PutPolicy(y.t.Context(), vault, "daily", []byte(text)); err != nil {
+		y.t.Fatal(err)
+	}
+}
+
+// tick is what the server does each minute, and waits for what that began.
+func (y *year) tick() {
+	y.t.Helper()
+	for _, do := range []func(context.Context) error{y.RunDue, y.CleanUp} {
+		if err := do(y.t.Context()); err != nil {
+			y.t.Fatal(err)
+		}
+		y.settle()
+	}
+}
+
+func (y *year) settle() {
+	y.t.Helper()
+	jobs, err := read(y.t.Context(), y.Service, func(tx *catalog.Tx) ([]Job, error) { return job.List(tx, job.Filter{}) })
+	for _, j := range jobs {
+		if err == nil && !j.Final() {
+			_, err = y.Jobs.Wait(y.t.Context(), j.ID)
+		}
+	}
+	if err != nil {
+		y.t.Fatal(err)
+	}
+}
+
+// listed are the names of the item's points, oldest first.
+func (y *year) listed() (names []string) {
+	y.t.Helper()
+	points, err := y.Points(y.t.Context(), y.item, PointFilter{})
+	if err != nil {
+		y.t.Fatal(err)
+	}
+	for _, p := range slices.Backward(points) {
+		names = append(names, p.Name)
+	}
+	return names
+}
+
+func (y *year) made() int {
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	return len(y.points)
+}
+
+// TestSchedule lets days pass: each run once, whatever happens in between.
+func TestSchedule(t *testing.T) {
+	t.Parallel()
+	y := newYear(t)
+	want := func(what string, n int) {
+		t.Helper()
+		if got := y.made(); got != n {
+			t.Errorf("%s: %d backups, want %d", what, got, n)
+		}
+	}
+	y.tick()
+	want("on the first day after its hour", 0)
+	y.pass(14 * time.Hour) // 2 January, 2:00
+	y.tick()
+	y.tick()
+	want("at two", 1)
+	for range 24 * 60 / 10 {
+		y.pass(10 * time.Minute)
+		if err := y.RunDue(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	y.settle()
+	want("a day later", 2)
+	y.pass(10 * 24 * time.Hour)
+	y.tick()
+	y.tick()
+	want("after ten days away", 3)
+
+	y.hold = make(chan struct{})
+	if _, err := y.BackupNow(t.Context(), y.item, time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	y.pass(24 * time.Hour)
+	if err := y.RunDue(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	close(y.hold)
+	y.settle()
+	want("while another backup runs", 4)
+	y.tick()
+	want("when that has ended", 5)
+
+	y.away = errors.New("libvirt is down")
+	y.pass(24 * time.Hour)
+	y.tick()
+	i, err := y.Item(t.Context(), y.item)
+	if err != nil || i.LastBackupStatus != "Failed" {
+		t.Errorf("without its machine: %+v, %v", i, err)
+	}
+	want("without its machine", 5)
+	y.away = nil
+	y.tick()
+	want("a failed run is not repeated", 5)
+	y.pass(24 * time.Hour)
+	y.tick()
+	want("the day after", 6)
+}
+
+// TestRetention keeps five days of points, then more, then fewer.
+func TestRetention(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "ACT-04")
+	y := newYear(t)
+	vault, _, _ := strings.Cut(y.item, "/backupFabrics")
+	day := func() { y.pass(24 * time.Hour); y.tick() }
+	kept := func(what string, n int) {
+		t.Helper()
+		if got := y.listed(); len(got) != n || !slices.Equal(got, y.points[len(y.points)-n:]) {
+			t.Errorf("%s: %d points are kept, want the last %d of %d", what, len(got), n, len(y.points))
+		}
+		if len(y.deleted) != len(y.points)-n {
+			t.Errorf("%s: %d points were deleted of %d", what, len(y.deleted), len(y.points))
+		}
+	}
+	for range 10 {
+		day()
+	}
+	kept("ten days", 5)
+	y.policy(vault, 8)
+	for range 2 {
+		day()
+	}
+	kept("longer retention, two days on", 7)
+	for range 4 {
+		day()
+	}
+	kept("longer retention, six days on", 8)
+	y.policy(vault, 3)
+	kept("shorter, before the clean-up", 8)
+	y.tick()
+	kept("shorter", 3)
+
+	y.fail = errors.New("no backup succeeds")
+	for range 30 {
+		day()
+	}
+	if got := y.listed(); len(got) != 3 {
+		t.Errorf("after a month without a backup %d points are left, want 3: nothing goes by the clock alone", len(got))
+	}
+}
+
+func TestMayGo(t *testing.T) {
+	t.Parallel()
+	now := time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
+	for _, c := range []struct {
+		name    string
+		newest  int   // hours before now that the newest point was made
+		expires []int // hours from now; 0 is never
+		want    []string
+	}{
+		{"none", 0, nil, nil},
+		{"the only one", 1, []int{-1}, nil},
+		{"expired before the newest was made", 1, []int{-2, 9}, []string{"a"}},
+		{"in that moment", 1, []int{-1, 9}, []string{"a"}},
+		{"expired since", 2, []int{-1, 9}, nil},
+		{"not expired", 1, []int{1, 9}, nil},
+		{"kept for ever", 1, []int{0, 9}, nil},
+		{"in between", 1, []int{9, -2, 9}, []string{"b"}},
+		{"all expired", 1, []int{-3, -2, -1}, []string{"a", "b"}},
+	} {
+		var points []Point
+		for i, hours := range c.expires {
+			p := Point{Name: string(rune('a' + i)), Result: holdfast.BackupResult{Time: now.Add(-time.Duration(c.newest) * time.Hour)}}
+			if hours != 0 {
+				p.Expires = now.Add(time.Duration(hours) * time.Hour)
+			}
+			points = append(points, p)
+		}
+		if got := mayGo(points, now); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %v may go, want %v", c.name, got, c.want)
+		}
+	}
+}
