@@ -7,6 +7,7 @@ import (
 	"io"
 	"iter"
 	"sort"
+	"sync"
 
 	"holdfast/internal/repository/chunk"
 	"holdfast/internal/repository/pack"
@@ -119,6 +120,10 @@ func (s *Reader) Memory() int64 {
 	return int64(len(s.filter)) + int64(len(s.firsts))*8 + int64(len(s.packs))*packRow
 }
 
+type pageBuffer [pageSize + seal.Overhead]byte
+
+var pageBuffers = sync.Pool{New: func() any { return new(pageBuffer) }}
+
 // Lookup calls found with each place of id until found answers true; it
 // answers whether found did.
 func (s *Reader) Lookup(id chunk.ID, found func(pack.ID, uint32) bool) (bool, error) {
@@ -127,12 +132,20 @@ func (s *Reader) Lookup(id chunk.ID, found func(pack.ID, uint32) bool) (bool, er
 	// first prefix is not below key (equal ids may straddle pages).
 	p := sort.Search(len(s.firsts), func(i int) bool { return s.firsts[i] >= key })
 	p = max(p-1, 0)
-	var page [pageSize + seal.Overhead]byte
+	var buf *pageBuffer // most lookups end at the filter and need none
+	defer func() {
+		if buf != nil {
+			pageBuffers.Put(buf)
+		}
+	}()
 	for ; p < len(s.firsts) && s.firsts[p] <= key; p++ {
 		if !s.mayHold(p, &id) {
 			continue
 		}
-		plain, err := s.page(uint32(p), page[:])
+		if buf == nil {
+			buf = pageBuffers.Get().(*pageBuffer)
+		}
+		plain, err := s.page(uint32(p), buf[:])
 		if err != nil {
 			return false, err
 		}

@@ -208,6 +208,9 @@ func (l *Log) Trim(ctx context.Context) error {
 		} else if !errors.Is(err, seal.ErrDamaged) {
 			return err
 		}
+		if len(whole) == 2 {
+			break
+		}
 	}
 	if len(whole) < 2 {
 		return nil
