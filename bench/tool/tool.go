@@ -7,9 +7,7 @@
 package tool
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 
 	"holdfast/bench/measure"
 )
@@ -56,19 +54,18 @@ func Peers() []Tool {
 	return []Tool{restic(), borg("borg", "lz4"), borg("borg/zstd", "zstd,3"), qemuImg(), nbdcopy()}
 }
 
-// Holdfast is our own binary at path.
+// Holdfast is our own binary at path. It is opened by a key file, as a server
+// opens it that backs up by itself.
 func Holdfast(path string) Tool {
 	url := func(p Place) string { return "file://" + p.Store }
+	key := func(p Place) string { return "--key-file=" + filepath.Join(p.Cache, "key") }
 	return Tool{
 		Name:    "holdfast",
 		Version: []string{path, "version"},
-		Env: func(p Place) []string {
-			secret, _ := os.ReadFile(p.Secret)
-			return []string{"HOLDFAST_PASSPHRASE=" + strings.TrimSpace(string(secret)), "XDG_CACHE_HOME=" + p.Cache}
-		},
-		Init: func(p Place) []string { return []string{path, "repository", "init", url(p)} },
+		Env:     func(p Place) []string { return []string{"XDG_CACHE_HOME=" + p.Cache} },
+		Init:    func(p Place) []string { return []string{path, "repository", "init", url(p), key(p)} },
 		Backup: func(p Place, point, base, dirty string) []string {
-			args := []string{path, "repository", "import", p.Image, "--format", "raw", "--repo", url(p), "--name", point}
+			args := []string{path, "repository", "import", p.Image, "--format", "raw", "--repo", url(p), key(p), "--name", point}
 			if base != "" {
 				args = append(args, "--base", base)
 			}
@@ -79,9 +76,9 @@ func Holdfast(path string) Tool {
 		},
 		Incremental: true,
 		Scans:       true,
-		Verify:      func(p Place) []string { return []string{path, "repository", "verify", url(p)} },
+		Verify:      func(p Place) []string { return []string{path, "repository", "verify", url(p), key(p)} },
 		Restore: func(p Place, point, folder string) []string {
-			return []string{path, "repository", "export", point, "--repo", url(p), "--to", filepath.Join(folder, "disk.raw")}
+			return []string{path, "repository", "export", point, "--repo", url(p), key(p), "--to", filepath.Join(folder, "disk.raw")}
 		},
 	}
 }

@@ -6,6 +6,7 @@ package main
 
 import (
 	"os"
+	"runtime"
 
 	"github.com/spf13/cobra"
 
@@ -14,7 +15,13 @@ import (
 	"holdfast/internal/cli/store"
 )
 
-func main() { os.Exit(cli.Run(cli.Root(commands()...), os.Args[1:])) }
+func main() {
+	// A goroutine that compresses in C holds one of Go's processors until it is
+	// through; two more let those that read, seal and store go on meanwhile
+	// (docs/design/measurements.md).
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2)
+	os.Exit(cli.Run(cli.Root(commands()...), os.Args[1:]))
+}
 
 // commands are those that do not speak to a server.
 func commands() []*cobra.Command {

@@ -30,7 +30,7 @@ func (b *buffers) put(p []byte) {
 const frameBytes = frameChunks * chunk.Size
 
 var (
-	plainBuffers   = buffers{size: frameBytes}                // a frame's chunks
+	readBuffers    = buffers{size: 2 * frameBytes}            // a frame's chunks and as much that was read
 	packedBuffers  = buffers{size: frameBytes + frameBytes/8} // and compressed
 	scratchBuffers = buffers{size: 2*frameBytes + frameBytes/4}
 	chunkPackBufs  = buffers{size: chunkPackSize}

@@ -20,8 +20,7 @@ const frameChunks = 16
 type leafWorker struct {
 	j       *diskJob
 	codec   *seal.Codec
-	read    []byte // what was read from the source
-	frame   []byte // new chunks
+	frame   []byte // new chunks, one for each of ids; behind them what was just read
 	packed  []byte // frame, compressed
 	scratch []byte // for the proof that a frame opens
 	ids     []chunk.ID
@@ -36,7 +35,7 @@ type waiting struct {
 }
 
 func (j *diskJob) worker(ctx context.Context) error {
-	w := &leafWorker{j: j, codec: seal.NewCodec(), read: plainBuffers.get(), frame: plainBuffers.get()[:0],
+	w := &leafWorker{j: j, codec: seal.NewCodec(), frame: readBuffers.get(),
 		packed: packedBuffers.get(), scratch: scratchBuffers.get()}
 	defer w.close()
 	for {
@@ -65,8 +64,7 @@ func (j *diskJob) worker(ctx context.Context) error {
 
 func (w *leafWorker) close() {
 	w.codec.Close()
-	plainBuffers.put(w.read)
-	plainBuffers.put(w.frame)
+	readBuffers.put(w.frame)
 	packedBuffers.put(w.packed)
 	scratchBuffers.put(w.scratch)
 }
@@ -141,13 +139,14 @@ func (w *leafWorker) lose(l *leafPlan, which func(int) bool) {
 	}
 }
 
-// data reads n chunks from slot first on and gives each its ref.
+// data reads n chunks from slot first on, behind the frame's so that most need
+// no copying, and gives each its ref.
 func (w *leafWorker) data(ctx context.Context, l *leafPlan, base *tree.Node, first, n int) error {
 	if w.taken != nil {
 		return w.dataTaken(ctx, l, base, first, n)
 	}
 	off := l.index*tree.Span(1) + int64(first)*chunk.Size
-	buf := w.read[:n*chunk.Size]
+	buf := w.frame[len(w.ids)*chunk.Size:][:n*chunk.Size]
 	if err := w.readSource(ctx, buf, off); err != nil {
 		return err
 	}
@@ -193,7 +192,8 @@ func (w *leafWorker) readSource(ctx context.Context, buf []byte, off int64) erro
 	return nil
 }
 
-// keep refers to a chunk that the repository has, or puts it into the frame.
+// keep refers to a chunk that the repository has, or puts it into the frame. If c
+// lies in the frame's buffer, it lies at its new place or behind it.
 func (w *leafWorker) keep(id chunk.ID, c []byte, kid *tree.Ref) error {
 	for i, have := range w.ids {
 		if have == id {
@@ -212,8 +212,10 @@ func (w *leafWorker) keep(id chunk.ID, c []byte, kid *tree.Ref) error {
 		return nil
 	}
 	w.waiting = append(w.waiting, waiting{kid, len(w.ids)})
+	if at := w.frame[len(w.ids)*chunk.Size:][:chunk.Size]; &at[0] != &c[0] {
+		copy(at, c)
+	}
 	w.ids = append(w.ids, id)
-	w.frame = append(w.frame, c...)
 	w.j.stats.fresh.Add(chunk.Size)
 	if len(w.ids) == frameChunks {
 		return w.seal()
@@ -227,7 +229,7 @@ func (w *leafWorker) seal() error {
 		return nil
 	}
 	w.codec.Effort = w.j.w.chunks.effort()
-	payload := w.codec.Payload(w.frame, w.packed)
+	payload := w.codec.Payload(w.frame[:len(w.ids)*chunk.Size], w.packed)
 	w.j.w.s.r.compressed.Add(1)
 	at, err := w.j.w.chunks.add(payload, w.ids, w.codec, w.scratch)
 	if err != nil {
@@ -240,6 +242,6 @@ func (w *leafWorker) seal() error {
 	for i, id := range w.ids {
 		w.j.w.note(id, at, uint32(i))
 	}
-	w.ids, w.waiting, w.frame = w.ids[:0], w.waiting[:0], w.frame[:0]
+	w.ids, w.waiting = w.ids[:0], w.waiting[:0]
 	return nil
 }

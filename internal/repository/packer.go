@@ -3,6 +3,8 @@ package repository
 import (
 	"context"
 	"sync"
+	"sync/atomic"
+	"time"
 
 	"holdfast/internal/repository/chunk"
 	"holdfast/internal/repository/pack"
@@ -28,10 +30,13 @@ type packer struct {
 	stored func(*pack.Builder, int64) // after a pack is durable
 	bufs   *buffers
 	free   chan struct{} // a token for each buffer that may be in use
+	idle   chan []byte   // buffers that were used and are not now
 
 	mu      sync.Mutex
 	cur     *pack.Builder
 	buf     []byte
+	began   time.Time // of the present pack
+	behind  atomic.Bool
 	uploads sync.WaitGroup
 
 	failOnce sync.Once
@@ -44,7 +49,8 @@ func newPacker(ctx context.Context, s *session, kind pack.Kind, stored func(*pac
 	if kind == pack.Nodes {
 		bufs, n = &nodePackBufs, nodePacks
 	}
-	return &packer{ctx: ctx, s: s, kind: kind, stored: stored, bufs: bufs, free: make(chan struct{}, n), failed: make(chan struct{})}
+	return &packer{ctx: ctx, s: s, kind: kind, stored: stored, bufs: bufs,
+		free: make(chan struct{}, n), idle: make(chan []byte, n), failed: make(chan struct{})}
 }
 
 // fail keeps the first failure of a background store.
@@ -68,11 +74,10 @@ func (p *packer) add(payload seal.Payload, ids []chunk.ID, c *seal.Codec, scratc
 	return tree.Ref{ID: ids[0], Pack: id, Ordinal: place.First()}, nil
 }
 
-// effort is how hard to compress now: as long as the store takes packs as fast
-// as they are made, speed counts; when packs queue for it, there is time to make
-// them smaller.
+// effort is how hard to compress now: speed counts, unless the store is what
+// everything waits for; then there is time to make packs smaller.
 func (p *packer) effort() seal.Effort {
-	if len(p.free) == cap(p.free) {
+	if p.behind.Load() {
 		return seal.Small
 	}
 	return seal.Fast
@@ -110,8 +115,10 @@ func (p *packer) next(room int) (tree.Ref, error) {
 	return tree.Ref{Pack: p.cur.ID(), Ordinal: uint32(p.cur.Blobs())}, nil
 }
 
-// start waits for a buffer and begins a pack.
+// start waits for a buffer and begins a pack. The store is behind if that took
+// an eighth of the time that the last pack took altogether.
 func (p *packer) start() error {
+	asked := time.Now()
 	select {
 	case <-p.failed:
 		return p.err
@@ -119,13 +126,27 @@ func (p *packer) start() error {
 		return context.Cause(p.ctx)
 	case p.free <- struct{}{}:
 	}
-	buf := p.bufs.get()[:0]
-	b, err := pack.NewBuilder(p.s.r.keys, p.kind, p.s.packID(), buf)
+	now := time.Now()
+	p.behind.Store(!p.began.IsZero() && now.Sub(asked) > now.Sub(p.began)/8)
+	p.began = now
+	buf := p.buffer()
+	b, err := pack.NewBuilder(p.s.r.keys, p.kind, p.s.packID(), buf[:0])
 	if err != nil {
 		return err
 	}
 	p.cur, p.buf = b, buf
 	return nil
+}
+
+// buffer is one of this packer's own if there is one: a pool, which keeps what
+// it holds apart for each processor, would make more of them.
+func (p *packer) buffer() []byte {
+	select {
+	case buf := <-p.idle:
+		return buf
+	default:
+		return p.bufs.get()
+	}
 }
 
 // rotate stores the present pack in the background.
@@ -143,18 +164,22 @@ func (p *packer) rotate() {
 			p.fail(err) // the buffer is given up: a failed put may still read it
 		} else {
 			p.stored(b, int64(len(raw)))
-			p.bufs.put(buf)
+			p.idle <- buf
 		}
 		<-p.free
 	}()
 }
 
-// flush stores the present pack and waits until all are durable.
+// flush stores the present pack, waits until all are durable and gives the
+// buffers back.
 func (p *packer) flush() error {
 	p.mu.Lock()
 	p.rotate()
 	p.mu.Unlock()
 	p.uploads.Wait()
+	for len(p.idle) > 0 {
+		p.bufs.put(<-p.idle)
+	}
 	select {
 	case <-p.failed:
 		return p.err

@@ -79,7 +79,7 @@ type Options struct {
 	// large ones in temporary files only.
 	CacheDir string
 	// Workers is how many frames are made or opened at once; 0 means one for
-	// each processor.
+	// each processor that Go runs on, and 16 at most.
 	Workers int
 	// LeaseTimeout is how long a foreign session may go without a beat before
 	// it is taken for dead, on the watcher's own clock; 0 means 10 minutes.
@@ -92,7 +92,7 @@ type Options struct {
 
 func (o Options) withDefaults() Options {
 	if o.Workers <= 0 {
-		o.Workers = runtime.GOMAXPROCS(0)
+		o.Workers = min(runtime.GOMAXPROCS(0), 16)
 	}
 	if o.LeaseTimeout <= 0 {
 		o.LeaseTimeout = 10 * time.Minute

@@ -212,7 +212,7 @@ func (w *leafWorker) dataTaken(ctx context.Context, l *leafPlan, base *tree.Node
 		if done {
 			continue
 		}
-		c := w.read[:chunk.Size]
+		c := w.frame[len(w.ids)*chunk.Size:][:chunk.Size]
 		if err := w.readSource(ctx, c, index*chunk.Size); err != nil {
 			return err
 		}
