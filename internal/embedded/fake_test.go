@@ -33,7 +33,7 @@ type world struct {
 	begun    chan string       // movers say that they began
 	restores []holdfast.RestoreArgs
 	backups  []holdfast.BackupArgs
-	fail     error // of movers
+	fail     error            // of movers
 	clock    clock.Clock      // nil is the machine's
 	ticks    <-chan time.Time // nil is each minute
 	findings []holdfast.Finding
