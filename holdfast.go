@@ -58,6 +58,9 @@ type DiskFact struct {
 	Format string `json:"format"`         // qcow2, raw, …
 	Bus    string `json:"bus"`
 	Size   int64  `json:"size"` // bytes, virtual
+	// Temporary: marked <transient/>, so that its content goes with the power.
+	// It is in no point and comes back empty (matrix STO-13). Never the OS disk.
+	Temporary bool `json:"temporary,omitempty"`
 }
 
 // VMFact is one VM as its site sees it.

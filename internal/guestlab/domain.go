@@ -100,8 +100,12 @@ func (g *Guest) disk(name string, d Disk, fresh bool, next map[string]int) strin
 	prefix := prefixes[d.Bus]
 	target := prefix + letters(next[prefix])
 	next[prefix]++
-	return fmt.Sprintf(`<disk type='file' device='disk'><driver name='qemu' type='%s' discard='unmap'/><source file='%s'/><target dev='%s' bus='%s'/><serial>%s</serial></disk>`,
-		d.Format, path, target, d.Bus, name)
+	transient := ""
+	if d.Transient {
+		transient = "<transient/>"
+	}
+	return fmt.Sprintf(`<disk type='file' device='disk'><driver name='qemu' type='%s' discard='unmap'/><source file='%s'/><target dev='%s' bus='%s'/>%s<serial>%s</serial></disk>`,
+		d.Format, path, target, d.Bus, transient, name)
 }
 
 // run runs a program that must succeed.

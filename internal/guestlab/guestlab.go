@@ -41,6 +41,8 @@ type Disk struct {
 	Size   int64  // bytes; default 64 MiB
 	Bus    string // virtio (default), scsi, sata
 	Path   string // an existing image instead of a new one
+	// Transient marks it as one whose content goes with the guest's power.
+	Transient bool
 }
 
 // Options of a guest. The zero value is a guest with its system disk only.
@@ -51,8 +53,11 @@ type Options struct {
 	UEFI   bool   // OVMF with NVRAM; the kernel is loaded by QEMU
 	TPM    bool   // swtpm 2.0
 	Off    bool   // define it only
-	// NoAgent leaves out the agent's channel; the boot is not waited for.
+	// NoAgent leaves out the agent's channel.
 	NoAgent bool
+	// Paused starts it and boots nothing: its disks are there, and it costs
+	// no processor time.
+	Paused bool
 }
 
 // Guest is one domain of a lab.
@@ -141,7 +146,10 @@ func New(t testing.TB, o Options) *Guest {
 	}
 	g.UUID, g.Agent = uuid, guest.Of(host, uuid)
 	t.Cleanup(g.remove)
-	if !o.Off {
+	switch {
+	case o.Paused:
+		g.run("virsh", "-q", "-c", URI, "start", "--paused", name)
+	case !o.Off:
 		g.Start()
 	}
 	return g

@@ -49,7 +49,7 @@ var compute = []Row{
 		Must:   "A zone is a host group: the restore goes there, and fails clearly when its hosts are down.",
 	},
 	{
-		ID: "CMP-10", Subject: "generation 2", Verdict: Supported, Open: "issue 4",
+		ID: "CMP-10", Subject: "generation 2", Verdict: Supported, In: []string{"snapshot", "mover/restore"},
 		Stance: "Backed up and restored as generation 2.",
 		Must:   "A UEFI domain is saved with its NVRAM, and TPM state where there is one, and boots again.",
 	},
@@ -117,12 +117,12 @@ var storage = []Row{
 		Must:   "The vault deduplicates across the VMs of one key; files of deduplicated NTFS are refused with that reason.",
 	},
 	{
-		ID: "STO-08", Subject: "a disk is added", Verdict: Supported, Open: "issue 4",
+		ID: "STO-08", Subject: "a disk is added", Verdict: Supported, In: []string{"snapshot"},
 		Stance: "Supported on a protected VM.",
 		Must:   "The next backup takes it: that disk in full, the others incrementally.",
 	},
 	{
-		ID: "STO-09", Subject: "a disk is resized", Verdict: Supported, Open: "issue 4",
+		ID: "STO-09", Subject: "a disk is resized", Verdict: Supported, In: []string{"snapshot"},
 		Stance: "Supported on a protected VM.",
 		Must:   "A grown disk stays incremental and right.",
 	},
@@ -142,7 +142,7 @@ var storage = []Row{
 		Must:   "Not supported unless left out.",
 	},
 	{
-		ID: "STO-13", Subject: "temporary disks", Verdict: NotSupported, Open: "issue 4",
+		ID: "STO-13", Subject: "temporary disks", Verdict: NotSupported, In: []string{"mover", "mover/backup", "mover/restore"},
 		Stance: "Not backed up.",
 		Must:   "A disk marked temporary is left out and comes back empty.",
 	},

@@ -19,6 +19,9 @@ var tests = map[string][]string{
 	"ACT-11": {
 		"policy.TestNext",
 	},
+	"CMP-10": {
+		"e2e.TestGeneration2",
+	},
 	"FRQ-02": {
 		"policy.TestRules",
 	},
@@ -28,6 +31,9 @@ var tests = map[string][]string{
 	},
 	"FRQ-07": {
 		"policy.TestRules",
+	},
+	"LNX-01": {
+		"snapshot.TestLeftovers",
 	},
 	"MGT-02": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",
@@ -59,6 +65,15 @@ var tests = map[string][]string{
 	},
 	"STO-04": {
 		"e2e.TestMachineDiesAndComesBack",
+	},
+	"STO-08": {
+		"snapshot.TestAxis",
+	},
+	"STO-09": {
+		"snapshot.TestAxis",
+	},
+	"STO-13": {
+		"e2e.TestTemporaryDisk",
 	},
 	"ZIP-02": {
 		"repository.TestNothingInTheClear",

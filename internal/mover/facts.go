@@ -67,7 +67,7 @@ func DiskFacts(d hypervisor.Domain) []holdfast.DiskFact {
 		}
 		f := holdfast.DiskFact{Target: k.Target, Path: k.Path, Pool: k.Pool, Format: k.Format, Bus: k.Bus, Size: k.Size, LUN: -1}
 		if i != osDisk {
-			f.LUN, lun = lun, lun+1
+			f.LUN, lun, f.Temporary = lun, lun+1, k.Transient
 		}
 		facts = append(facts, f)
 	}

@@ -10,7 +10,9 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
+	"holdfast/internal/disk"
 	"holdfast/internal/guestlab"
 	"holdfast/internal/snapshot"
 )
@@ -45,7 +47,7 @@ func TestManyDisks(t *testing.T) {
 		}
 		disks = append(disks, guestlab.Disk{Path: path, Bus: "scsi"})
 	}
-	l := newLab(t, guestlab.Options{Name: "many", NoAgent: true, Disks: disks})
+	l := newLab(t, guestlab.Options{Name: "many", Paused: true, Disks: disks})
 	for point, incremental := range []bool{false, true} {
 		r := l.request()
 		r.Exclude = nil
@@ -72,6 +74,45 @@ func TestManyDisks(t *testing.T) {
 	}
 }
 
+// TestTerabyte: the first byte of a disk of 1 TiB with little on it comes soon,
+// and so does the end of its map.
+func TestTerabyte(t *testing.T) {
+	const size, bound = 1 << 40, 10 * time.Second
+	path := filepath.Join(guestlab.Dir(t), "large.qcow2")
+	for _, args := range [][]string{{"qemu-img", "create", "-q", "-f", "qcow2", path, "1T"},
+		{"qemu-io", "-f", "qcow2", "-c", "write -P 1 0 64k", "-c", fmt.Sprintf("write -P 2 %d 64k", size-65536), path}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+	}
+	l := newLab(t, guestlab.Options{Name: "large", Paused: true, Disks: []guestlab.Disk{{Path: path}}})
+	began := time.Now()
+	s := l.take()
+	defer s.Release(t.Context(), false)
+	var first time.Duration
+	var data []disk.Extent
+	for e, err := range find(t, s, "vdb").Source.Extents(t.Context()) {
+		if err != nil {
+			t.Fatal(err)
+		}
+		if e.Kind != disk.Data {
+			continue
+		}
+		data = append(data, e)
+		var b [1]byte
+		if _, err := find(t, s, "vdb").Source.ReadAt(b[:], e.End()-1); err != nil || int(b[0]) != len(data) {
+			t.Errorf("extent %+v: byte %d, %v", e, b[0], err)
+		}
+		if first == 0 {
+			first = time.Since(began)
+		}
+	}
+	t.Logf("first byte after %v, end of the map after %v", first, time.Since(began))
+	if len(data) != 2 || first > bound || time.Since(began) > bound {
+		t.Errorf("%d extents; first byte after %v, end of the map after %v; want 2 within %v", len(data), first, time.Since(began), bound)
+	}
+}
+
 // TestFirmware keeps what a UEFI machine with a TPM has outside its disks.
 func TestFirmware(t *testing.T) {
 	for _, need := range []string{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/bin/swtpm"} {
@@ -79,7 +120,7 @@ func TestFirmware(t *testing.T) {
 			t.Skipf("no UEFI or TPM on this machine: %v", err)
 		}
 	}
-	l := newLab(t, guestlab.Options{Name: "uefi", UEFI: true, TPM: true, NoAgent: true, Disks: []guestlab.Disk{{}}})
+	l := newLab(t, guestlab.Options{Name: "uefi", UEFI: true, TPM: true, Paused: true, NoAgent: true, Disks: []guestlab.Disk{{}}})
 	s := l.take()
 	defer s.Release(t.Context(), false)
 	d := s.Domain
@@ -93,7 +134,7 @@ func TestFirmware(t *testing.T) {
 	if len(s.TPM) == 0 || len(s.TPM[0].Data) == 0 {
 		t.Errorf("TPM: %d files", len(s.TPM))
 	}
-	if s.Consistency != snapshot.Crash || !strings.Contains(s.Reason, "no channel") {
+	if s.Consistency != snapshot.Crash || !strings.Contains(s.Reason, "paused") {
 		t.Errorf("%s: %s", s.Consistency, s.Reason)
 	}
 }

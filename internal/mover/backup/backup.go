@@ -213,7 +213,7 @@ var proved = map[snapshot.Consistency]holdfast.Consistency{
 
 func excluded(disks []holdfast.DiskFact, luns []int) (targets []string) {
 	for _, d := range disks {
-		if slices.Contains(luns, d.LUN) {
+		if d.Temporary || slices.Contains(luns, d.LUN) {
 			targets = append(targets, d.Target)
 		}
 	}

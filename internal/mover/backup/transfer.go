@@ -110,6 +110,11 @@ func (r *run) tellScripts(runs []snapshot.ScriptRun) {
 func (r *run) tell(man mover.Manifest) {
 	r.progress.Property("Consistency", fmt.Sprintf("%s (%s)", man.Consistency, man.Reason))
 	r.progress.Property("Frozen for", man.FrozenFor.Round(time.Millisecond).String())
+	for _, f := range man.VM.Disks {
+		if f.Temporary {
+			r.progress.Property("Disk "+f.Target, "temporary: left out")
+		}
+	}
 	var read, fresh, stored int64
 	for _, d := range man.Disks {
 		how := "incremental"

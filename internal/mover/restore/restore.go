@@ -208,10 +208,35 @@ func (r *run) names(disks []mover.ManifestDisk) []string {
 	for _, d := range disks {
 		names = append(names, r.name(d.Fact.Target))
 	}
+	for _, f := range r.temporary() {
+		names = append(names, r.name(f.Target))
+	}
 	if n := r.nvramName(); n != "" {
 		names = append(names, n)
 	}
 	return names
+}
+
+// temporary are the disks of the VM that no point holds and that come back empty.
+func (r *run) temporary() []holdfast.DiskFact {
+	if r.args.Mode != holdfast.CreateVM {
+		return nil
+	}
+	return slices.DeleteFunc(slices.Clone(r.manifest.VM.Disks), func(f holdfast.DiskFact) bool { return !f.Temporary })
+}
+
+// empty makes the image of a temporary disk.
+func (r *run) empty(ctx context.Context, f holdfast.DiskFact) error {
+	target, err := image.CreateTarget(ctx, r.staging.path(r.name(f.Target)), r.args.Format, f.Size)
+	if err != nil {
+		return err
+	}
+	defer target.Close() // without Commit nothing stays
+	if err := target.Commit(); err != nil {
+		return err
+	}
+	r.progress.Property("Disk "+f.Target, "temporary: it comes back empty")
+	return r.staging.publish(r.name(f.Target))
 }
 
 // disks writes the images.
@@ -310,6 +335,12 @@ func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdf
 	}
 	for _, d := range res.Disks {
 		n.Disks[d.Target], n.Formats[d.Target] = d.Path, d.Format
+	}
+	for _, f := range r.temporary() {
+		if err := r.empty(ctx, f); err != nil {
+			return nil, fmt.Errorf("disk %s: %w", f.Target, err)
+		}
+		n.Disks[f.Target], n.Formats[f.Target] = r.staging.final(r.name(f.Target)), r.args.Format
 	}
 	if name := r.nvramName(); name != "" {
 		if err := r.writeNVRAM(name); err != nil {

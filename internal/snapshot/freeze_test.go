@@ -1,0 +1,70 @@
+package snapshot
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"holdfast/internal/guest"
+	"holdfast/internal/hypervisor"
+)
+
+// answering is a host whose guest agent gives these answers, by command.
+type answering struct {
+	hypervisor.Host
+	answers map[string]any
+}
+
+func (h answering) Agent(_ context.Context, _ string, command json.RawMessage, _ time.Duration) (json.RawMessage, error) {
+	var c struct {
+		Execute string `json:"execute"`
+	}
+	if err := json.Unmarshal(command, &c); err != nil {
+		return nil, err
+	}
+	if err, failed := h.answers[c.Execute].(error); failed {
+		return nil, fmt.Errorf("%w: %w", hypervisor.ErrAgentFailed, err)
+	}
+	return json.Marshal(h.answers[c.Execute])
+}
+
+type nowhere struct{}
+
+func (nowhere) Write(p []byte) (int, error) { return len(p), nil }
+func (nowhere) Close() error                { return nil }
+
+// TestWhatAFreezeProves goes through the answers of agents, those of Windows too,
+// which no machine here can give: what a point is then called, and why.
+func TestWhatAFreezeProves(t *testing.T) {
+	t.Parallel()
+	vss := errors.New("couldn't hold writes: fsfreeze is limited up to 10 seconds")
+	for _, c := range []struct {
+		what                 string
+		windows, quiet       bool
+		freeze, thaw, status any
+		want                 Consistency
+		reason               string
+	}{
+		{"Linux", false, false, 2, 2, "thawed", FileSystem, "2 file systems frozen"},
+		{"Linux with its scripts", false, true, 2, 2, "thawed", Application, "pre-script"},
+		{"Linux refuses", false, false, errors.New("no permission"), 0, "thawed", Crash, "did not freeze: guest agent"},
+		{"Linux has nothing to freeze", false, false, 0, 0, "thawed", Crash, "froze none"},
+		{"Linux stays frozen", false, false, 2, 0, "frozen", Crash, "could not be thawed"},
+		{"Windows", true, false, 3, 3, "thawed", Application, "VSS"},
+		{"Windows let go before the instant was over", true, false, 3, vss, "thawed", Crash, "thawed before the snapshot was complete"},
+		{"Windows does not freeze", true, false, vss, 0, "thawed", Crash, "10 seconds"},
+	} {
+		host := answering{answers: map[string]any{"guest-fsfreeze-freeze": c.freeze, "guest-fsfreeze-thaw": c.thaw, "guest-fsfreeze-status": c.status}}
+		f := &freezer{t: &taken{r: Request{FreezeDeadline: defaultDeadline}, dir: &workdir{path: t.TempDir()}},
+			agent: guest.Of(host, "u"), dog: &watchdog{orders: nowhere{}}, windows: c.windows, quiet: c.quiet}
+		f.freeze(t.Context())
+		got, reason, _ := f.thaw(t.Context())
+		if got != c.want || !strings.Contains(reason, c.reason) || (f.stuck != nil) != (c.status == "frozen") {
+			t.Errorf("%s: %s, %q; stuck %v", c.what, got, reason, f.stuck)
+		}
+	}
+}
