@@ -109,10 +109,11 @@ func (s *Server) patchGroup(r *request) (answer, error) {
 }
 
 func (s *Server) deleteGroup(r *request) (answer, error) {
-	if err := s.Service.DeleteGroup(r.Context(), r.sub(), r.group()); err != nil {
+	j, err := s.Service.DeleteGroup(r.Context(), r.sub(), r.group(), r.may)
+	if err != nil {
 		return answer{}, err
 	}
-	return status(http.StatusOK, nil), nil
+	return r.following(http.StatusAccepted, nil, j), nil
 }
 
 func (s *Server) sites(r *request) (answer, error) {

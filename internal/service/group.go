@@ -5,8 +5,8 @@ import (
 	"strings"
 
 	"holdfast"
-
 	"holdfast/internal/catalog"
+	"holdfast/internal/job"
 )
 
 // Group is a resource group.
@@ -76,39 +76,54 @@ func (s *Service) Groups(ctx context.Context, sub string) ([]Group, error) {
 	})
 }
 
-// DeleteGroup removes an empty resource group. One that still holds vaults, or
-// where a site's machines appear, is refused.
-func (s *Service) DeleteGroup(ctx context.Context, sub, name string) error {
-	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
-		var none struct{}
+// DeleteGroup removes a resource group with all that is in it. It is refused
+// whole when something in it may not go: a vault that protects something, or the
+// machines of a site, which are libvirt's. may says whether the caller may delete
+// a resource of the group. The job that it returns is already done.
+func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(action, id string) bool) (Job, error) {
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		g, err := findGroup(tx, sub, name)
 		if err != nil {
-			return none, err
+			return Job{}, err
 		}
-		sites, err := sitesIn(tx, sub)
+		if err := groupHasNoSite(tx, sub, name); err != nil {
+			return Job{}, err
+		}
+		vaults, err := list(tx, catalog.Query{Type: TypeVault, Parent: g.ID}, decodeVault)
 		if err != nil {
-			return none, err
+			return Job{}, err
 		}
-		for _, site := range sites {
-			if sameName(site.Group, name) {
-				return none, holdfast.Errorf(holdfast.Conflict, name, "The resource group %q holds the machines of the site %q.", name, site.Name).
-					WithHint("Delete the site first.")
+		for _, v := range vaults {
+			if !may(TypeVault+"/delete", v.ID) {
+				return Job{}, holdfast.Errorf(holdfast.Forbidden, v.ID, "The resource group %q holds %s, which the caller may not delete.", name, v.ID)
+			}
+			if err := deleteVault(tx, v); err != nil {
+				return Job{}, err
 			}
 		}
-		held, err := tx.List(catalog.Query{Type: TypeVault, Parent: g.ID})
-		if err != nil {
-			return none, err
-		}
-		if len(held) > 0 {
-			return none, holdfast.Errorf(holdfast.Conflict, name, "The resource group %q still holds %s.", name, held[0].ID).WithHint("Delete the vault first.")
-		}
 		if err := tx.DeleteUnder(g.ID); err != nil {
-			return none, err
+			return Job{}, err
 		}
-		_, err = tx.Delete(g.ID)
-		return none, err
+		if _, err := tx.Delete(g.ID); err != nil {
+			return Job{}, err
+		}
+		return job.Record(tx, job.Spec{Operation: "DeleteGroup", Scope: g.ID, Subject: g.ID, Entity: g.Name, Principal: caller(ctx)})
 	})
-	return err
+}
+
+// groupHasNoSite refuses to take away the group where a site's machines appear.
+func groupHasNoSite(tx *catalog.Tx, sub, name string) error {
+	sites, err := sitesIn(tx, sub)
+	if err != nil {
+		return err
+	}
+	for _, site := range sites {
+		if sameName(site.Group, name) {
+			return holdfast.Errorf(holdfast.Conflict, name, "The resource group %q holds the machines of the site %q, which are not deleted with it.", name, site.Name).
+				WithHint("Delete the site first; its machines stay as they are.")
+		}
+	}
+	return nil
 }
 
 func findGroup(tx *catalog.Tx, sub, name string) (Group, error) {

@@ -233,25 +233,28 @@ func (s *Service) Usage(ctx context.Context, vault string) (items, policies int,
 // it is: bytes are deleted by nobody's accident.
 func (s *Service) DeleteVault(ctx context.Context, sub, group, name string) error {
 	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
-		var none struct{}
 		v, err := findVault(tx, inGroup(sub, group, TypeVault, name))
 		if err != nil {
-			return none, err
+			return struct{}{}, err
 		}
-		n, err := tx.Count(catalog.Query{Type: TypeItem, Parent: v.ID})
-		if err != nil {
-			return none, err
-		}
-		if n > 0 { // az looks for the words "existing resources within the vault" (arm-contract, 5)
-			return none, holdfast.Errorf(holdfast.Invalid, name, "The vault %q cannot be deleted as there are existing resources within the vault: %d protected items.", name, n).
-				WithHint("Stop their protection and delete their data first.")
-		}
-		if err := tx.DeleteUnder(v.ID); err != nil {
-			return none, err
-		}
-		_, err = tx.Delete(v.ID)
-		return none, err
+		return struct{}{}, deleteVault(tx, v)
 	})
+	return err
+}
+
+func deleteVault(tx *catalog.Tx, v Vault) error {
+	n, err := tx.Count(catalog.Query{Type: TypeItem, Parent: v.ID})
+	if err != nil {
+		return err
+	}
+	if n > 0 { // az looks for the words "existing resources within the vault" (arm-contract, 5)
+		return holdfast.Errorf(holdfast.Invalid, v.Name, "The vault %q cannot be deleted as there are existing resources within the vault: %d protected items.", v.Name, n).
+			WithHint("Stop their protection and delete their data first.")
+	}
+	if err := tx.DeleteUnder(v.ID); err != nil {
+		return err
+	}
+	_, err = tx.Delete(v.ID)
 	return err
 }
 
