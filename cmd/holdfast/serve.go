@@ -46,6 +46,9 @@ admin.env in the data directory (readable by its owner only) says how to sign
 in. The keys of the vaults are in DIR/keys: keep a copy elsewhere, without them
 nothing can be restored.
 
+The catalog may be in a PostgreSQL database (--catalog); everything else stays in
+DIR. Give the password in PGPASSWORD or ~/.pgpass, where other users don't see it.
+
 A token of an outside OIDC issuer (--oidc-issuer) is accepted when its subject is
 that of a principal: holdfast principal create NAME --subject SUBJECT.
 
@@ -58,6 +61,7 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 	c.Flags().StringVar(&o.data, "data", "", "`DIR` for everything that the server keeps (required)")
 	c.Flags().StringVar(&o.listen, "listen", "127.0.0.1:8443", "`HOST:PORT` to listen on; port 0 takes a free one")
 	c.Flags().StringVar(&o.scratch, "scratch", "", "`DIR` for what running backups need; QEMU must reach it (default: below "+libvirtDir+", else DIR/scratch)")
+	c.Flags().StringVar(&o.catalog, "catalog", "", "`URL` (postgres://USER@HOST/DATABASE) of the catalog (default: an SQLite file in DIR)")
 	c.Flags().StringVar(&o.cert, "tls-cert", "", "`FILE` (PEM) of a certificate chain to show to who asks for a name in it; SIGHUP reads it again")
 	c.Flags().StringVar(&o.key, "tls-key", "", "`FILE` (PEM) of that certificate's private key")
 	c.Flags().StringVar(&o.outside.Issuer, "oidc-issuer", "", "`URL` of an outside OIDC issuer whose tokens are accepted, too")
@@ -73,6 +77,7 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 // serveOptions are the flags of serve.
 type serveOptions struct {
 	data, listen, scratch string
+	catalog               string
 	cert, key             string
 	outside               authn.Outside
 }
@@ -96,7 +101,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		OpenStore: openStore,
 	}
 	s, err := embedded.Start(ctx, embedded.Config{
-		DataDir: data, Listen: o.listen, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Log: log,
+		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Log: log,
 		Inventory:   discover.Mover{Hosts: connect},
 		Machines:    machine.Mover{Hosts: connect},
 		Machine:     machine.Mover{Hosts: connect},

@@ -13,7 +13,13 @@ import (
 // and checks it. A server may be running on it meanwhile. The copy has the
 // hashes of secrets and the signing keys of tokens: it is readable by its owner
 // only. It has no vault's key.
+//
+// Of a PostgreSQL catalog, which path then is the URL of, the copy is an SQLite
+// file, too: Load puts it back, here or there.
 func Backup(ctx context.Context, path, to string) (err error) {
+	if IsURL(path) {
+		return backupPostgres(ctx, path, to)
+	}
 	if _, err := os.Stat(path); err != nil {
 		return fmt.Errorf("back up catalog: %w", err)
 	}

@@ -27,32 +27,48 @@ import (
 //go:embed migrations/*.sql
 var migrations embed.FS
 
-// Catalog is an open catalog. It is safe for concurrent use.
+// Catalog is an open catalog: SQLite in a file of this machine, or PostgreSQL. It
+// is safe for concurrent use.
 type Catalog struct {
-	// write has one connection: SQLite takes one writer at a time, and a queue
-	// in this process is fairer than its busy timeout.
 	write *sql.DB
 	read  *sql.DB
 	now   clock.Clock
+	pg    *postgres // nil on SQLite
 }
 
-// Open opens the SQLite catalog at path, made if absent, and brings its schema
-// up to date. Only one process may have it open.
-func Open(ctx context.Context, path string, now clock.Clock) (*Catalog, error) {
-	abs, err := filepath.Abs(path)
+// Open opens a catalog and brings its schema up to date: a postgres:// URL, or
+// the path of an SQLite file, which is made if absent. Only one process may have
+// it open; of a PostgreSQL catalog a second one is refused.
+func Open(ctx context.Context, place string, now clock.Clock) (*Catalog, error) {
+	open := openSQLite
+	if IsURL(place) {
+		open = openPostgres
+	}
+	c, err := open(ctx, place)
 	if err != nil {
 		return nil, fmt.Errorf("open catalog: %w", err)
 	}
-	c := &Catalog{now: now}
+	c.now = now
+	if err := c.migrate(ctx); err != nil {
+		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", shown(place), err), c.Close())
+	}
+	return c, nil
+}
+
+// openSQLite opens a file. One connection writes: SQLite takes one writer at a
+// time, and a queue in this process is fairer than its busy timeout.
+func openSQLite(_ context.Context, path string) (*Catalog, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	c := &Catalog{}
 	if c.write, err = sql.Open("sqlite", dsn(abs, "immediate")); err != nil {
-		return nil, fmt.Errorf("open catalog: %w", err)
+		return nil, err
 	}
 	c.write.SetMaxOpenConns(1)
-	if err := c.migrate(ctx); err != nil {
-		return nil, errors.Join(fmt.Errorf("open catalog %s: %w", path, err), c.write.Close())
-	}
 	if c.read, err = sql.Open("sqlite", dsn(abs, "deferred")+"&_pragma=query_only(1)"); err != nil {
-		return nil, errors.Join(fmt.Errorf("open catalog: %w", err), c.write.Close())
+		return nil, errors.Join(err, c.write.Close())
 	}
 	c.read.SetMaxOpenConns(8)
 	return c, nil
@@ -67,15 +83,28 @@ func dsn(path, lock string) string {
 }
 
 // Close closes the catalog.
-func (c *Catalog) Close() error { return errors.Join(c.read.Close(), c.write.Close()) }
+func (c *Catalog) Close() error {
+	err := c.write.Close()
+	if c.read != c.write {
+		err = errors.Join(err, c.read.Close())
+	}
+	if c.pg != nil {
+		c.pg.close()
+	}
+	return err
+}
 
-// DB is the pool that writes; the job queue keeps its tables through it. It
-// has one connection: using it inside Update would wait for itself.
+// DB is the pool that writes; on SQLite the job queue keeps its tables through
+// it. There it has one connection: using it inside Update would wait for itself.
 func (c *Catalog) DB() *sql.DB { return c.write }
 
 // migrate runs the migrations that have not run, each in its own transaction.
 func (c *Catalog) migrate(ctx context.Context) error {
-	if _, err := c.write.ExecContext(ctx, `CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY)`); err != nil {
+	err := c.Update(ctx, func(tx *Tx) error {
+		_, err := tx.Exec(`CREATE TABLE IF NOT EXISTS migration (name TEXT PRIMARY KEY)`)
+		return err
+	})
+	if err != nil {
 		return err
 	}
 	names, err := fs.Glob(migrations, "migrations/*.sql") // sorted: the order is in the names
@@ -99,7 +128,7 @@ func (tx *Tx) migrate(name string) error {
 	if err != nil {
 		return err
 	}
-	if _, err := tx.Exec(string(text)); err != nil {
+	if _, err := tx.Exec(tx.schema(string(text))); err != nil {
 		return err
 	}
 	_, err = tx.Exec(`INSERT INTO migration (name) VALUES (?)`, name)

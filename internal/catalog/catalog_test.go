@@ -7,12 +7,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 	"testing"
 	"time"
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/catalog/catalogtest"
 	"holdfast/internal/clock"
 )
 
@@ -24,6 +26,15 @@ func open(t *testing.T, path string, now clock.Clock) *catalog.Catalog {
 	}
 	t.Cleanup(func() { c.Close() })
 	return c
+}
+
+func TestMain(m *testing.M) { os.Exit(catalogtest.Main(m)) }
+
+// onBoth runs a test on either database; place is for Open.
+func onBoth(t *testing.T, test func(t *testing.T, place string)) {
+	t.Helper()
+	t.Run("SQLite", func(t *testing.T) { t.Parallel(); test(t, filepath.Join(t.TempDir(), "catalog.db")) })
+	t.Run("PostgreSQL", func(t *testing.T) { t.Parallel(); test(t, catalogtest.Postgres(t)) })
 }
 
 type thing struct{ N int }
@@ -41,11 +52,11 @@ func put(t *testing.T, c *catalog.Catalog, id, typ, parent string, n int) catalo
 	return r
 }
 
-func TestResource(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "catalog.db")
+func TestResource(t *testing.T) { onBoth(t, checkResource) }
+
+func checkResource(t *testing.T, place string) {
 	now := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
-	c := open(t, path, func() time.Time { return now })
+	c := open(t, place, func() time.Time { return now })
 
 	first := put(t, c, "/subs/S/Groups/G", "Groups", "/subs/S", 1)
 	now = now.Add(time.Hour)
@@ -86,9 +97,10 @@ func TestResource(t *testing.T) {
 	}
 }
 
-func TestUpdateIsUndoneWhole(t *testing.T) {
-	t.Parallel()
-	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), clock.System)
+func TestUpdateIsUndoneWhole(t *testing.T) { onBoth(t, checkUpdateIsUndoneWhole) }
+
+func checkUpdateIsUndoneWhole(t *testing.T, place string) {
+	c := open(t, place, clock.System)
 	boom := errors.New("boom")
 	err := c.Update(t.Context(), func(tx *catalog.Tx) error {
 		tx.AfterCommit(func() { t.Error("AfterCommit ran after an undo") })
@@ -106,10 +118,10 @@ func TestUpdateIsUndoneWhole(t *testing.T) {
 	}
 }
 
-func TestReopen(t *testing.T) {
-	t.Parallel()
-	path := filepath.Join(t.TempDir(), "catalog.db")
-	c, err := catalog.Open(t.Context(), path, clock.System)
+func TestReopen(t *testing.T) { onBoth(t, checkReopen) }
+
+func checkReopen(t *testing.T, place string) {
+	c, err := catalog.Open(t.Context(), place, clock.System)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,7 +129,7 @@ func TestReopen(t *testing.T) {
 	if err := c.Close(); err != nil {
 		t.Fatal(err)
 	}
-	c = open(t, path, clock.System)
+	c = open(t, place, clock.System)
 	err = c.View(t.Context(), func(tx *catalog.Tx) error {
 		v, _, err := catalog.Read[thing](tx, "/A")
 		if v.N != 7 {
@@ -130,9 +142,10 @@ func TestReopen(t *testing.T) {
 	}
 }
 
-func TestWritersQueue(t *testing.T) {
-	t.Parallel()
-	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), clock.System)
+func TestWritersQueue(t *testing.T) { onBoth(t, checkWritersQueue) }
+
+func checkWritersQueue(t *testing.T, place string) {
+	c := open(t, place, clock.System)
 	put(t, c, "/n", "t", "/", 0)
 	var wg sync.WaitGroup
 	errs := make(chan error, 20)
@@ -164,10 +177,11 @@ func TestWritersQueue(t *testing.T) {
 	})
 }
 
-func TestNewestFirst(t *testing.T) {
-	t.Parallel()
+func TestNewestFirst(t *testing.T) { onBoth(t, checkNewestFirst) }
+
+func checkNewestFirst(t *testing.T, place string) {
 	now := time.Date(2026, 1, 1, 0, 0, 0, 0, time.UTC)
-	c := open(t, filepath.Join(t.TempDir(), "catalog.db"), func() time.Time { return now })
+	c := open(t, place, func() time.Time { return now })
 	for i := range 5 {
 		put(t, c, fmt.Sprintf("/i/p/%d", i), "p", "/i", i)
 		now = now.Add(time.Hour)
@@ -207,5 +221,88 @@ func TestBackup(t *testing.T) {
 	}
 	if err := catalog.Backup(t.Context(), filepath.Join(dir, "none"), to+"2"); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("backup of nothing: %v", err)
+	}
+}
+
+// TestOrderAndCount: ids are ordered byte by byte on both, and bodies are counted
+// by a member.
+func TestOrderAndCount(t *testing.T) { onBoth(t, checkOrderAndCount) }
+
+func checkOrderAndCount(t *testing.T, place string) {
+	c := open(t, place, clock.System)
+	ids := []string{"/g/a", "/g/a(1)", "/g/a-b", "/g/a.c", "/g/a/vaults/v", "/g/a_d", "/g/b"} // as bytes
+	for i, id := range ids {
+		put(t, c, id, "t", "/g", i%2)
+	}
+	err := c.View(t.Context(), func(tx *catalog.Tx) error {
+		all, err := tx.List(catalog.Query{Type: "t"})
+		for i, r := range all {
+			if r.ID != ids[i] {
+				t.Errorf("place %d: %s, want %s", i, r.ID, ids[i])
+			}
+		}
+		under, err2 := tx.List(catalog.Query{Under: "/g/a"})
+		if len(under) != 2 {
+			t.Errorf("under /g/a: %v", under)
+		}
+		after, err3 := tx.List(catalog.Query{Type: "t", After: "/g/a-b", Limit: 2})
+		if len(after) != 2 || after[0].ID != "/g/a.c" {
+			t.Errorf("after /g/a-b: %v", after)
+		}
+		counts, err4 := tx.CountBy(catalog.Query{Type: "t"}, "N")
+		if counts["0"] != 4 || counts["1"] != 3 {
+			t.Errorf("counts: %v", counts)
+		}
+		return errors.Join(err, err2, err3, err4)
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+func TestSecondServerOnPostgresIsRefused(t *testing.T) {
+	t.Parallel()
+	place := catalogtest.Postgres(t)
+	c := open(t, place, clock.System)
+	if _, err := catalog.Open(t.Context(), place, clock.System); err == nil || !strings.Contains(err.Error(), "another holdfast") {
+		t.Errorf("a second server: %v", err)
+	}
+	if err := c.Close(); err != nil {
+		t.Fatal(err)
+	}
+	open(t, place, clock.System)
+	for _, bad := range []string{"postgres://user:geheim@127.0.0.1:1/x", "postgres://user:geheim@[::1"} {
+		if _, err := catalog.Open(t.Context(), bad, clock.System); err == nil || strings.Contains(err.Error(), "geheim") {
+			t.Errorf("%s: %v; want an error without the password", bad, err)
+		}
+	}
+}
+
+// TestCopyBetweenDatabases: what PostgreSQL has goes to a file while a server is
+// on it, and from there into an empty database, and never into another.
+func TestCopyBetweenDatabases(t *testing.T) {
+	t.Parallel()
+	from, to, file := catalogtest.Postgres(t), catalogtest.Postgres(t), filepath.Join(t.TempDir(), "copy.db")
+	c := open(t, from, clock.System)
+	was := put(t, c, "/A/b", "t", "/", 7)
+	if err := catalog.Backup(t.Context(), from, file); err != nil {
+		t.Fatal(err)
+	}
+	if info, err := os.Stat(file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("the copy's mode: %v, %v", info, err)
+	}
+	if err := catalog.Load(t.Context(), file, to); err != nil {
+		t.Fatal(err)
+	}
+	if err := catalog.Load(t.Context(), file, to); !errors.Is(err, catalog.ErrNotEmpty) {
+		t.Errorf("loaded twice: %v", err)
+	}
+	for _, place := range []string{file, to} {
+		_ = open(t, place, clock.System).View(t.Context(), func(tx *catalog.Tx) error {
+			if r, err := tx.Get("/a/B"); err != nil || r.ID != was.ID || r.ETag != was.ETag || !r.Created.Equal(was.Created) || string(r.Body) != string(was.Body) {
+				t.Errorf("%s has %+v, %v; want %+v", place, r, err, was)
+			}
+			return nil
+		})
 	}
 }

@@ -112,7 +112,7 @@ func (tx *Tx) CountBy(q Query, member string) (map[string]int, error) {
 		n    int
 	}
 	pairs, err := Collect(tx, func(scan func(...any) error) (p pair, err error) { err = scan(&p.word, &p.n); return p, err },
-		`SELECT coalesce(json_extract(body, ?), ''), count(*) FROM resource`+where+` GROUP BY 1`, append([]any{"$." + member}, args...)...)
+		`SELECT coalesce(`+tx.member()+`, ''), count(*) FROM resource`+where+` GROUP BY 1`, append([]any{member}, args...)...)
 	counts := map[string]int{}
 	for _, p := range pairs {
 		counts[p.word] = p.n

@@ -5,25 +5,41 @@ import (
 	"database/sql"
 	"errors"
 	"time"
+
+	"github.com/jackc/pgx/v5"
 )
 
 // Tx is one transaction, valid inside the function it is given to and only on
 // that function's goroutine.
 type Tx struct {
 	ctx   context.Context
-	sql   *sql.Tx
+	sql   querier
+	pgx   pgx.Tx // the same transaction, on PostgreSQL
 	now   time.Time
 	after []func()
+}
+
+// querier is what database/sql's transactions and connections have in common.
+type querier interface {
+	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
+	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
+	QueryRowContext(ctx context.Context, query string, args ...any) *sql.Row
 }
 
 // Update runs f in a transaction that may write. Writers run one at a time. An
 // error of f undoes everything; nil means the change is durable.
 func (c *Catalog) Update(ctx context.Context, f func(*Tx) error) error {
+	if c.pg != nil {
+		return c.runPostgres(ctx, writing, f)
+	}
 	return c.run(ctx, c.write, nil, f)
 }
 
 // View runs f in a transaction that sees one moment and cannot write.
 func (c *Catalog) View(ctx context.Context, f func(*Tx) error) error {
+	if c.pg != nil {
+		return c.runPostgres(ctx, reading, f)
+	}
 	return c.run(ctx, c.read, &sql.TxOptions{ReadOnly: true}, f)
 }
 
@@ -40,10 +56,14 @@ func (c *Catalog) run(ctx context.Context, db *sql.DB, opt *sql.TxOptions, f fun
 	if err := t.Commit(); err != nil {
 		return err
 	}
+	tx.committed()
+	return nil
+}
+
+func (tx *Tx) committed() {
 	for _, f := range tx.after {
 		f()
 	}
-	return nil
 }
 
 // Now is the transaction's time: everything in it happens at once.
@@ -52,25 +72,28 @@ func (tx *Tx) Now() time.Time { return tx.now }
 // Context is the context the transaction runs under.
 func (tx *Tx) Context() context.Context { return tx.ctx }
 
-// SQL is the transaction below, for the job queue.
-func (tx *Tx) SQL() *sql.Tx { return tx.sql }
+// SQL is the transaction below on SQLite, for the job queue; nil on PostgreSQL.
+func (tx *Tx) SQL() *sql.Tx { t, _ := tx.sql.(*sql.Tx); return t }
+
+// PGX is the transaction below on PostgreSQL, for the job queue; nil on SQLite.
+func (tx *Tx) PGX() pgx.Tx { return tx.pgx }
 
 // AfterCommit runs f once the transaction is durable; never when it is undone.
 func (tx *Tx) AfterCommit(f func()) { tx.after = append(tx.after, f) }
 
 // Exec runs a statement with ? placeholders.
 func (tx *Tx) Exec(query string, args ...any) (sql.Result, error) {
-	return tx.sql.ExecContext(tx.ctx, query, args...)
+	return tx.sql.ExecContext(tx.ctx, tx.words(query), args...)
 }
 
 // Query runs a query with ? placeholders.
 func (tx *Tx) Query(query string, args ...any) (*sql.Rows, error) {
-	return tx.sql.QueryContext(tx.ctx, query, args...)
+	return tx.sql.QueryContext(tx.ctx, tx.words(query), args...)
 }
 
 // QueryRow runs a query of at most one row.
 func (tx *Tx) QueryRow(query string, args ...any) *sql.Row {
-	return tx.sql.QueryRowContext(tx.ctx, query, args...)
+	return tx.sql.QueryRowContext(tx.ctx, tx.words(query), args...)
 }
 
 // Collect reads every row of a query with scan.

@@ -31,6 +31,7 @@ import (
 type Config struct {
 	DataDir string // made if absent
 	Listen  string // HOST:PORT; port 0 takes a free one
+	Catalog string // postgres:// URL; "" is an SQLite file in DataDir
 	// ScratchDir holds what a running backup needs, a directory for each site;
 	// QEMU reaches it. "" is DataDir/scratch.
 	ScratchDir string
@@ -130,6 +131,10 @@ func (s *Server) openListener(ctx context.Context) (err error) {
 }
 
 func (s *Server) openCatalog(ctx context.Context) (err error) {
+	if s.cfg.Catalog != "" {
+		s.catalog, err = catalog.Open(ctx, s.cfg.Catalog, s.cfg.Clock)
+		return err
+	}
 	path := filepath.Join(s.cfg.DataDir, "catalog.db")
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_RDWR, 0o600) // SQLite gives its journal the same mode
 	if err != nil {

@@ -15,6 +15,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/catalog/catalogtest"
 	"holdfast/internal/clock"
 	"holdfast/internal/job"
 )
@@ -110,6 +111,63 @@ func (b *bench) left(t *testing.T, id string) bool {
 		t.Fatal(err)
 	}
 	return err == nil
+}
+
+func TestMain(m *testing.M) { os.Exit(catalogtest.Main(m)) }
+
+// TestPostgres: rows and tickets are one on PostgreSQL, too: what is undone does
+// not run, two of one key do not run at once, a stop leaves the job to the next
+// process, and a job that came without its ticket (from a copy) is run.
+func TestPostgres(t *testing.T) {
+	t.Parallel()
+	place := catalogtest.Postgres(t)
+	begun := make(chan struct{}, 9)
+	b := start(t, place, func(ctx context.Context, a args, _ holdfast.Progress) (result, error) {
+		begun <- struct{}{}
+		if a.N == 1 {
+			<-ctx.Done()
+			return result{}, context.Cause(ctx)
+		}
+		return result{2 * a.N}, nil
+	}, nil)
+	if j := b.wait(t, b.enqueue(t, 21).ID); j.State != job.Completed || !b.left(t, j.ID) {
+		t.Errorf("a job: %+v", j)
+	}
+	<-begun
+	boom := errors.New("boom")
+	err := b.cat.Update(t.Context(), func(tx *catalog.Tx) error {
+		_, err := job.Enqueue(b.Runner, tx, "double", job.Spec{}, args{99})
+		return errors.Join(err, boom)
+	})
+	if !errors.Is(err, boom) {
+		t.Fatal(err)
+	}
+	held, err := b.tryEnqueue(1, "vm-1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	if _, err := b.tryEnqueue(1, "VM-1"); holdfast.KindOf(err) != holdfast.Conflict {
+		t.Errorf("a second job of the same VM: %v", err)
+	}
+	b.stop(t)
+	cat, err := catalog.Open(t.Context(), place, clock.System)
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = cat.Update(t.Context(), func(tx *catalog.Tx) error { _, err := tx.Exec(`DELETE FROM river_job`); return err })
+	if err := errors.Join(err, cat.Close()); err != nil {
+		t.Fatal(err)
+	}
+	b = start(t, place, func(_ context.Context, a args, _ holdfast.Progress) (result, error) {
+		if a.N != 1 {
+			t.Errorf("job %d runs: it was undone or has ended", a.N)
+		}
+		return result{2}, nil
+	}, nil)
+	if j := b.wait(t, held.ID); j.State != job.Completed || j.Attempts != 1 {
+		t.Errorf("after a restart: %+v", j)
+	}
 }
 
 func db(t *testing.T) string { return filepath.Join(t.TempDir(), "catalog.db") }

@@ -2,17 +2,12 @@ package job
 
 import (
 	"context"
-	"database/sql"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"sync"
 	"time"
-
-	"github.com/riverqueue/river"
-	"github.com/riverqueue/river/riverdriver/riversqlite"
-	"github.com/riverqueue/river/rivermigrate"
 
 	"holdfast"
 	"holdfast/internal/catalog"
@@ -46,7 +41,7 @@ type Config struct {
 type Runner struct {
 	cfg   Config
 	kinds map[string]handler
-	river *river.Client[*sql.Tx]
+	river queue
 	began time.Time // Start
 
 	mu    sync.Mutex
@@ -180,34 +175,20 @@ func Register[A, R any](r *Runner, kind string, work Work[A, R], done func(tx *c
 // available again, and begins to work. The caller holds the data directory's
 // lock: no other process works on this catalog.
 func (r *Runner) Start(ctx context.Context) error {
-	driver := riversqlite.New(r.cfg.Catalog.DB())
-	migrator, err := rivermigrate.New(driver, &rivermigrate.Config{Logger: quiet(r.cfg.Log)})
+	queue, err := newQueue(ctx, r)
 	if err != nil {
-		return fmt.Errorf("start jobs: %w", err)
-	}
-	if _, err := migrator.Migrate(ctx, rivermigrate.DirectionUp, nil); err != nil {
 		return fmt.Errorf("start jobs: %w", err)
 	}
 	if err := r.rescue(ctx); err != nil {
 		return fmt.Errorf("start jobs: %w", err)
 	}
-	queues := map[string]river.QueueConfig{}
-	for kind := range r.kinds {
-		queues[kind] = river.QueueConfig{MaxWorkers: r.cfg.Workers}
-	}
-	workers := river.NewWorkers()
-	river.AddWorker(workers, &worker{r: r})
 	r.began = r.cfg.Clock()
-	// The client outlives ctx: Stop ends it.
-	r.river, err = river.NewClient(driver, &river.Config{
-		Queues: queues, Workers: workers, Logger: quiet(r.cfg.Log),
-		JobTimeout: -1,
-		// A new job is announced; a second is for the one whose news was lost.
-		FetchPollInterval: time.Second, FetchCooldown: 50 * time.Millisecond,
-	})
-	if err != nil {
+	r.river = queue
+	if err := r.adopt(ctx); err != nil {
+		r.river = nil
 		return fmt.Errorf("start jobs: %w", err)
 	}
+	// The queue outlives ctx: Stop ends it.
 	return r.river.Start(context.WithoutCancel(ctx))
 }
 
@@ -251,8 +232,7 @@ func Enqueue[A any](r *Runner, tx *catalog.Tx, kind string, s Spec, args A) (Job
 	if err := insert(tx, j); err != nil {
 		return Job{}, err
 	}
-	_, err := r.river.InsertTx(tx.Context(), tx.SQL(), ticket{JobID: j.ID}, &river.InsertOpts{Queue: kind, MaxAttempts: 1000})
-	return j, err
+	return j, r.river.insert(tx, kind, j.ID)
 }
 
 // Cancel asks a job to stop. It is refused when the job has ended
