@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -80,6 +82,17 @@ func (l *lab) restartLibvirtd() {
 		raw, err := os.ReadFile(libvirtdPID)
 		if err != nil {
 			l.t.Fatal(err)
+		}
+		// The daemon outlives this process, and must not hold what it was given
+		// by whoever started it: a lock, most often.
+		given, err := os.ReadDir("/proc/self/fd")
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		for _, f := range given {
+			if n, err := strconv.Atoi(f.Name()); err == nil && n > 2 {
+				syscall.CloseOnExec(n)
+			}
 		}
 		pid := strings.TrimSpace(string(raw))
 		l.host("sh", "-c", "kill "+pid+" && tail --pid="+pid+" -f /dev/null && libvirtd -d -p "+libvirtdPID)
