@@ -82,6 +82,13 @@ func (c *checker) found(f Finding) {
 	for _, h := range f.Points {
 		c.rep.Lost = c.rep.Lost || len(h.Ranges) > 0 || h.Attributes
 	}
+	// What several points miss of one object, or why, is one finding.
+	for i := range c.rep.Findings {
+		if have := &c.rep.Findings[i]; have.Artifact == f.Artifact && len(f.Points) > 0 && !have.Unread {
+			have.Points = append(have.Points, f.Points...)
+			return
+		}
+	}
 	c.rep.Findings = append(c.rep.Findings, f)
 }
 

@@ -46,7 +46,7 @@ verify reads the content too. Exit code 5: a point has lost something.`,
 
 // tell says in plain words what a check found.
 func tell(w io.Writer, rep repository.Report) {
-	fmt.Fprintf(w, "%d points in %d series; %d packs, %s, %d chunks and nodes.\n", rep.Points, rep.Series, rep.Packs, human(rep.Bytes), rep.Blobs)
+	fmt.Fprintf(w, "%s in %d series; %s, %s, %d chunks and nodes.\n", plural(rep.Points, "point"), rep.Series, plural(rep.Packs, "pack"), human(rep.Bytes), rep.Blobs)
 	for _, f := range rep.Findings {
 		fmt.Fprintf(w, "- %s: %s", f.Artifact, f.Problem)
 		switch {
@@ -115,10 +115,10 @@ noted, so that the next backup stores it again. Exit code 5: something is damage
 					return e
 				}
 				if err != nil {
-					return exitError{fmt.Errorf("%d objects are damaged", len(st.Damage)), exitFailed}
+					return exitError{fmt.Errorf("damage in %s", plural(len(st.Damage), "object")), exitFailed}
 				}
 				if len(st.Unread) > 0 {
-					return exitError{fmt.Errorf("%d packs could not be read", len(st.Unread)), 1}
+					return exitError{fmt.Errorf("%s could not be read", plural(len(st.Unread), "pack")), 1}
 				}
 				return nil
 			})
@@ -132,7 +132,7 @@ noted, so that the next backup stores it again. Exit code 5: something is damage
 }
 
 func tellVerify(w io.Writer, st repository.VerifyStats) {
-	fmt.Fprintf(w, "%d packs, %s, %d chunks and nodes proved", st.Packs, human(st.Bytes), st.Blobs)
+	fmt.Fprintf(w, "%s, %s, %d chunks and nodes proved", plural(st.Packs, "pack"), human(st.Bytes), st.Blobs)
 	if st.Skipped > 0 {
 		fmt.Fprintf(w, "; %d packs were proved before", st.Skipped)
 	}
@@ -166,13 +166,13 @@ func collectCommand() *cobra.Command {
 					return err
 				}
 				return f.print(c, st, func(w io.Writer) {
-					fmt.Fprintf(w, "freed %s in %d packs; moved %s; %d chunks and nodes are needed, %d are not.\n", human(st.Freed), st.Deleted,
+					fmt.Fprintf(w, "freed %s in %s; moved %s; %d chunks and nodes are needed, %d are not.\n", human(st.Freed), plural(st.Deleted, "pack"),
 						human(st.Moved), st.Live, st.Dead)
 					for _, s := range st.Waiting {
 						fmt.Fprintf(w, "session %s began before and is at work: what it may need is freed by the next collection.\n", s)
 					}
 					if st.Held > 0 {
-						fmt.Fprintf(w, "%d packs are held by the store's retention.\n", st.Held)
+						fmt.Fprintf(w, "The store's retention still holds %s; a later collect takes them.\n", plural(st.Held, "pack"))
 					}
 				})
 			})

@@ -5,9 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/time/rate"
 
 	"holdfast/internal/disk/image"
 	"holdfast/internal/disk/raw"
@@ -38,7 +40,7 @@ off, and brings an old copy up to date.`,
 	f.add(c)
 	c.Flags().StringVar(&f.repo, "repo", "", "`URL` of the repository")
 	c.Flags().StringVar(&f.to, "to", "", "`FILE` to be made, or - for standard output")
-	c.Flags().StringVar(&f.format, "format", image.Raw, "raw or qcow2")
+	c.Flags().StringVar(&f.format, "format", "", "raw or qcow2 (default: qcow2 for a FILE named so, else raw)")
 	c.Flags().StringVar(&f.diskName, "disk", "", "`NAME` of the disk (default: the only one)")
 	c.Flags().StringVar(&f.rate, "write-rate", "", "write at most `BYTES` a second, such as 100MB")
 	c.Flags().BoolVar(&f.resume, "resume", false, "FILE exists: write only what differs")
@@ -58,9 +60,15 @@ type exported struct {
 
 func (f *exportFlags) run(c *cobra.Command, r *repository.Repository, id string) error {
 	ctx, begun := c.Context(), time.Now()
-	rate, err := bytesFlag("write-rate", f.rate)
+	writeRate, err := bytesFlag("write-rate", f.rate)
 	if err != nil {
 		return err
+	}
+	if f.format == "" {
+		f.format = image.Raw
+		if filepath.Ext(f.to) == ".qcow2" && !f.resume {
+			f.format = image.Qcow2
+		}
 	}
 	p, d, err := findDisk(ctx, r, id, f.diskName)
 	if err != nil {
@@ -69,9 +77,13 @@ func (f *exportFlags) run(c *cobra.Command, r *repository.Repository, id string)
 	m := f.newMeter(c, "export")
 	defer m.end()
 	if f.to == "-" {
-		return f.stream(ctx, c.OutOrStdout(), r, p, d, m)
+		limit := rate.Inf
+		if writeRate > 0 {
+			limit = rate.Limit(writeRate)
+		}
+		return f.stream(ctx, c.OutOrStdout(), rate.NewLimiter(limit, streamBlock), r, p, d, m)
 	}
-	opt := repository.RestoreOptions{Compare: f.resume, SkipDamaged: f.skip, WriteRate: rate, Progress: m.bytes}
+	opt := repository.RestoreOptions{Compare: f.resume, SkipDamaged: f.skip, WriteRate: writeRate, Progress: m.bytes}
 	stats, err := f.toFile(ctx, r, p, d, opt)
 	if err != nil {
 		return err
@@ -140,7 +152,7 @@ func findDisk(ctx context.Context, r *repository.Repository, id, name string) (r
 const streamBlock = 4 << 20
 
 // stream writes the disk from front to back, reading some blocks ahead.
-func (f *exportFlags) stream(ctx context.Context, w io.Writer, r *repository.Repository, p repository.Point, d *repository.Disk, m *meter) error {
+func (f *exportFlags) stream(ctx context.Context, w io.Writer, limit *rate.Limiter, r *repository.Repository, p repository.Point, d *repository.Disk, m *meter) error {
 	if f.format != image.Raw {
 		return exitError{errors.New("only raw goes to standard output"), exitUsage}
 	}
@@ -176,6 +188,9 @@ func (f *exportFlags) stream(ctx context.Context, w io.Writer, r *repository.Rep
 		x := <-one
 		if x.err != nil {
 			return x.err
+		}
+		if err := limit.WaitN(ctx, len(x.b)); err != nil {
+			return err
 		}
 		if _, err := w.Write(x.b); err != nil {
 			return fmt.Errorf("write: %w", err)

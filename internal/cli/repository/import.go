@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/dustin/go-humanize"
+	"github.com/dustin/go-humanize/english"
 	"github.com/spf13/cobra"
 
 	"holdfast/internal/disk"
@@ -178,6 +179,10 @@ func bytesFlag(name, text string) (int64, error) {
 	return int64(n), nil
 }
 
+// plural is a number of things.
+func plural(n int, thing string) string { return english.Plural(n, thing, "") }
+
+// human is a number of bytes.
 func human(n int64) string { return humanize.IBytes(uint64(max(n, 0))) }
 
 // makeKeyFile makes the key file of a new repository if it isn't there.

@@ -104,7 +104,7 @@ func diffCommand() *cobra.Command {
 					for _, x := range ranges {
 						fmt.Fprintf(w, "%d\t%d\n", x.Offset, x.Length)
 					}
-					fmt.Fprintf(c.ErrOrStderr(), "%d ranges, %s differ\n", len(ranges), human(total))
+					fmt.Fprintf(c.ErrOrStderr(), "%s, %s differ\n", plural(len(ranges), "range"), human(total))
 				})
 			})
 		},
