@@ -116,7 +116,7 @@ func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
 		{"no such point", "POST", "~I/recoveryPoints/1/restore", restore(`"recoveryType":"RestoreDisks"`), 404, "ResourceNotFound", "recovery point"},
 		{"no mode", "POST", point, restore(`"region":"site1"`), 400, "InvalidParameter", "recoveryType"},
 		{"other region", "POST", point, restore(`"recoveryType":"RestoreDisks","region":"mars"`), 409, "OperationNotAllowed", "cannot be restored to mars"},
-		{"name taken", "POST", point, restore(`"recoveryType":"AlternateLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/db"`), 409, "Conflict", "replace the disks"},
+		{"name taken", "POST", point, restore(`"recoveryType":"AlternateLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/db"`), 409, "Conflict", "Choose another name"},
 		{"unknown network", "POST", point, restore(toVM + `,"virtualNetworkId":"~G/providers/Microsoft.Network/virtualNetworks/none"`), 404, "ResourceNotFound", `network "none"`},
 		{"some disks of a VM", "POST", point, restore(toVM + `,"restoreDiskLunList":[0]`), 400, "InvalidParameter", "chosen with RestoreDisks"},
 		{"unknown LUN", "POST", point, restore(`"recoveryType":"RestoreDisks","restoreDiskLunList":[7]`), 400, "InvalidParameter", "LUN 7"},
