@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -135,7 +136,7 @@ func (r *Repository) newRestore(ctx context.Context, p Point, name string, opt R
 func (j *restoreJob) plan(ctx context.Context) error {
 	t := j.r.readTree(j.f, j.disk)
 	leaves := tree.Shape{Size: j.disk.Size}.Leaves()
-	task := taskBuilder{ctx: ctx, j: j}
+	task := taskBuilder{ctx: ctx, j: j, tasks: map[pack.ID][]piece{}}
 	for leaf := int64(0); leaf < leaves; {
 		n, err := t.skipZero(ctx, leaf)
 		if err != nil {
@@ -170,11 +171,17 @@ func (j *restoreJob) plan(ctx context.Context) error {
 	return task.flush()
 }
 
+// openTasks is how many packs pieces are gathered of at once: a disk that was
+// changed day by day takes its chunks from many packs in turn, and a frame is to
+// be opened once for all that is wanted of it.
+const openTasks = 64
+
 // taskBuilder gathers pieces that lie near each other in one pack.
 type taskBuilder struct {
-	ctx  context.Context
-	j    *restoreJob
-	task []piece
+	ctx   context.Context
+	j     *restoreJob
+	tasks map[pack.ID][]piece
+	order []pack.ID // of the tasks, oldest first
 }
 
 func (b *taskBuilder) add(ref tree.Ref, off int64) error {
@@ -190,27 +197,42 @@ func (b *taskBuilder) add(ref tree.Ref, off int64) error {
 			ref = at
 		}
 	}
-	if len(b.task) > 0 && (b.task[0].ref.Pack != ref.Pack || len(b.task) == taskPieces) {
-		if err := b.flush(); err != nil {
-			return err
+	task, open := b.tasks[ref.Pack]
+	if !open {
+		if len(b.order) == openTasks {
+			if err := b.send(b.order[0]); err != nil {
+				return err
+			}
 		}
+		b.order = append(b.order, ref.Pack)
 	}
-	b.task = append(b.task, piece{ref, off})
+	b.tasks[ref.Pack] = append(task, piece{ref, off})
+	if len(b.tasks[ref.Pack]) == taskPieces {
+		return b.send(ref.Pack)
+	}
 	return nil
 }
 
-func (b *taskBuilder) flush() error {
-	if len(b.task) == 0 {
-		return nil
-	}
-	task := b.task
-	b.task = make([]piece, 0, taskPieces)
+// send hands out what was gathered of a pack.
+func (b *taskBuilder) send(id pack.ID) error {
+	task := b.tasks[id]
+	delete(b.tasks, id)
+	b.order = slices.DeleteFunc(b.order, func(o pack.ID) bool { return o == id })
 	select {
 	case b.j.work <- task:
 		return nil
 	case <-b.ctx.Done():
 		return context.Cause(b.ctx)
 	}
+}
+
+func (b *taskBuilder) flush() error {
+	for len(b.order) > 0 {
+		if err := b.send(b.order[0]); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // lost deals with a range that every copy of is damaged.
