@@ -42,6 +42,9 @@ type details struct {
 // earlier run, whose figures are replaced as they are measured anew.
 func openBook(o options, chain *image.Chain) (*book, error) {
 	b := &book{dir: o.out, seen: map[[2]string]bool{}}
+	if err := os.MkdirAll(o.out, 0o755); err != nil {
+		return nil, err
+	}
 	raw, err := os.ReadFile(filepath.Join(o.out, "details.json"))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
@@ -124,6 +127,7 @@ func join(_ context.Context, o options, chain *image.Chain) error {
 			return fmt.Errorf("%s is of another image", path)
 		}
 		maps.Copy(b.page.Versions, other.Versions)
+		clear(b.seen) // what this run measured replaces what was there
 		for _, s := range other.Samples {
 			if err := b.add(s); err != nil {
 				return err
