@@ -28,6 +28,7 @@ const writerScript = `use Fcntl;
 sub now { my $t = "\0" x 16; syscall(228, 1, $t); my ($s, $n) = unpack("qq", $t); $s * 1000000 + int($n / 1000) }
 sysopen(my $disk, "/dev/vdb", O_WRONLY|O_SYNC) or die $!;
 open(my $log, ">", "/run/took") or die $!;
+select((select($log), $| = 1)[0]); # each line at once
 my $x = $ARGV[0];
 until (-e "/run/stop") {
 	$x = ($x * 1103515245 + 12345) % 2147483648;
@@ -172,10 +173,10 @@ type Latency struct {
 // guest that went on alone would be another measure: every run is alike.
 func (b *Busy) During(ctx context.Context, seed int, do func() error) (Latency, error) {
 	script := base64.StdEncoding.EncodeToString([]byte(writerScript))
-	if _, err := b.sh(ctx, fmt.Sprintf("rm -f /run/stop; echo %s | base64 -d >/run/writer.pl; setsid perl /run/writer.pl %d >/run/writer.log 2>&1 </dev/null & sleep 1", script, seed)); err != nil {
+	if _, err := b.sh(ctx, fmt.Sprintf("rm -f /run/stop /run/took; echo %s | base64 -d >/run/writer.pl; setsid perl /run/writer.pl %d >/run/writer.log 2>&1 </dev/null & for i in $(seq 300); do [ -s /run/took ] && exit; sleep 0.1; done; cat /run/writer.log >&2; exit 1", script, seed)); err != nil {
 		return Latency{}, err
 	}
-	if _, err := b.sh(ctx, ": >/run/took.old; wc -l </run/took >/run/took.before"); err != nil {
+	if _, err := b.sh(ctx, "wc -l </run/took >/run/took.before"); err != nil {
 		return Latency{}, err
 	}
 	err := do()
