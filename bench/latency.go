@@ -73,7 +73,7 @@ func (r *latencyRun) round(ctx context.Context, i int) error {
 	}{
 		{alone, func() error { return sleep(ctx, 10*time.Second) }},
 		{report.Ours, func() error { _, err := measure.Run(ctx, r.own("backup", point(0), "", "")); return err }},
-		{peerName, func() error { _, err := measure.Run(ctx, r.theirs("full")); return err }},
+		{peerName, func() error { _, err := measure.Run(ctx, r.theirs("copy")); return err }}, // a full one refuses our checkpoint
 	} {
 		began := time.Now()
 		l, err := r.busy.During(ctx, 1+i, one.do)
