@@ -209,6 +209,9 @@ type Domain struct {
 
 	// QEMUUser and QEMUGroup are what its QEMU process runs as; -1 unknown or off.
 	QEMUUser, QEMUGroup int
+	// RuntimeDir is QEMU's own directory while it runs: it may make sockets
+	// there however it is confined. "" when off or not known.
+	RuntimeDir string
 
 	// AgentChannel says that a guest agent channel is defined; AgentConnected
 	// that the guest has opened it.

@@ -58,14 +58,16 @@ func older(version string, than [2]int) bool {
 	return err1 == nil && err2 == nil && (major < than[0] || major == than[0] && minor < than[1])
 }
 
-// aboutConfinement says whether QEMU, confined, may make its socket in the
-// scratch directory. The scratch files are no question: libvirt labels them and
-// adds them to the machine's profile by itself.
-func aboutConfinement(by, uuid, scratchDir string) []Finding {
-	switch by {
-	case "apparmor":
-		return aboutAppArmor("/etc/apparmor.d", uuid, scratchDir)
-	case "selinux":
+// aboutConfinement says whether QEMU, confined, may make its socket where a
+// backup asks for it; a machine that is off needs none. The scratch files are no
+// question: libvirt labels them and adds them to the machine's profile by itself.
+func aboutConfinement(by string, d hypervisor.Domain, scratchDir string) []Finding {
+	socket := socketOf(scratchDir, filepath.Join(scratchDir, dirPrefix(d.UUID)+"1234567890"), d)
+	switch {
+	case !d.State.Active():
+	case by == "apparmor":
+		return aboutAppArmor("/etc/apparmor.d", d.UUID, socket)
+	case by == "selinux" && filepath.Dir(socket) != d.RuntimeDir:
 		return aboutSELinux(fileType(scratchDir), scratchDir)
 	}
 	return nil
@@ -76,7 +78,7 @@ func aboutConfinement(by, uuid, scratchDir string) []Finding {
 var appArmorFiles = []string{"abstractions/libvirt-qemu", "abstractions/libvirt-qemu.d/*", "local/abstractions/libvirt-qemu",
 	"libvirt/TEMPLATE.qemu", "libvirt/libvirt-UUID", "libvirt/libvirt-UUID.files"}
 
-func aboutAppArmor(etc, uuid, scratchDir string) []Finding {
+func aboutAppArmor(etc, uuid, socket string) []Finding {
 	var rules strings.Builder
 	for _, pattern := range appArmorFiles {
 		paths, _ := filepath.Glob(filepath.Join(etc, strings.ReplaceAll(pattern, "UUID", uuid)))
@@ -87,12 +89,12 @@ func aboutAppArmor(etc, uuid, scratchDir string) []Finding {
 			}
 		}
 	}
-	socket := (&workdir{path: filepath.Join(scratchDir, dirPrefix(uuid)+"1234567890")}).socket()
+	dir := filepath.Dir(socket)
 	if appArmorAllows(rules.String(), socket) {
-		return []Finding{{Good, "host", "AppArmor lets QEMU make its socket in the scratch directory", ""}}
+		return []Finding{{Good, "host", "AppArmor lets QEMU make its socket in " + dir, ""}}
 	}
-	return []Finding{{Blocks, "host", fmt.Sprintf("AppArmor confines QEMU and no rule in %s lets it make its socket in %s (a refusal is in the kernel's log: dmesg | grep DENIED)", etc, scratchDir),
-		fmt.Sprintf("echo '%s/** rwk,' >> %s/local/abstractions/libvirt-qemu && systemctl reload apparmor", scratchDir, etc)}}
+	return []Finding{{Blocks, "host", fmt.Sprintf("AppArmor confines QEMU and no rule in %s lets it make its socket in %s (a refusal is in the kernel's log: dmesg | grep DENIED)", etc, dir),
+		fmt.Sprintf("echo '%s/** rwk,' >> %s/local/abstractions/libvirt-qemu && systemctl reload apparmor", filepath.Dir(dir), etc)}}
 }
 
 // appArmorRule is a rule about a path (apparmor.d(5), file rules): not the ones

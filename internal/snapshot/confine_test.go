@@ -80,7 +80,7 @@ func TestConfinement(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	found := aboutAppArmor(etc, "u", "/scratch")
+	found := aboutAppArmor(etc, "u", "/scratch/holdfast-1/nbd")
 	if len(found) != 1 || found[0].Severity != Blocks || !strings.Contains(found[0].Fix, "'/scratch/** rwk,'") {
 		t.Fatalf("stock rules: %+v", found)
 	}
@@ -88,7 +88,7 @@ func TestConfinement(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(etc, "local/abstractions/libvirt-qemu"), []byte("/scratch/** rwk,\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
-	if found := aboutAppArmor(etc, "u", "/scratch"); len(found) != 1 || found[0].Severity != Good {
+	if found := aboutAppArmor(etc, "u", "/scratch/holdfast-1/nbd"); len(found) != 1 || found[0].Severity != Good {
 		t.Errorf("with the rule: %+v", found)
 	}
 	if found := aboutSELinux("var_lib_t", "/scratch"); found[0].Severity != Lessens || !strings.Contains(found[0].Fix, "semanage") {
@@ -97,7 +97,21 @@ func TestConfinement(t *testing.T) {
 	if found := aboutSELinux("qemu_var_run_t", "/scratch"); found[0].Severity != Good {
 		t.Errorf("SELinux: %+v", found)
 	}
-	if found := aboutConfinement("", "u", "/scratch"); found != nil {
+	// In QEMU's own directory libvirt's own rule is enough (virt-aa-helper.c).
+	if err := os.MkdirAll(filepath.Join(etc, "libvirt"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(etc, "libvirt/libvirt-u.files"), []byte(`  "/var/lib/libvirt/qemu/domain-7-web/*" rw,`+"\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	running := hypervisor.Domain{UUID: "u", State: hypervisor.Running, RuntimeDir: "/var/lib/libvirt/qemu/domain-7-web"}
+	if found := aboutAppArmor(etc, "u", socketOf("/else", "/else/holdfast-1", running)); len(found) != 1 || found[0].Severity != Good {
+		t.Errorf("in QEMU's own directory: %+v", found)
+	}
+	if found := aboutConfinement("selinux", running, "/scratch"); found != nil {
+		t.Errorf("SELinux, in QEMU's own directory: %+v", found)
+	}
+	if found := aboutConfinement("", running, "/scratch"); found != nil {
 		t.Errorf("no confinement: %+v", found)
 	}
 }

@@ -176,7 +176,7 @@ func (s *Snapshot) Check(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if job == nil || job.Socket != t.dir.socket() {
+		if job == nil || job.Socket != t.dir.socket {
 			return ErrEnded
 		}
 		return nil

@@ -54,7 +54,7 @@ func Preflight(ctx context.Context, host hypervisor.Host, uuid, scratchDir strin
 	all := aboutVersions(info)
 	all = append(all, aboutTools()...)
 	all = append(all, aboutScratch(d, scratchDir)...)
-	all = append(all, aboutConfinement(confined, d.UUID, scratchDir)...)
+	all = append(all, aboutConfinement(confined, d, scratchDir)...)
 	if job != nil && !ours(scratchDir, job) {
 		all = append(all, Finding{Blocks, "vm", "another tool's backup job runs on it", "wait for it, or end it: virsh domjobabort " + d.Name})
 	}

@@ -18,11 +18,12 @@ import (
 )
 
 // workdir is the directory of one snapshot: ScratchDir/holdfast-HASH-RANDOM
-// with the scratch files, the NBD socket and a lock that lives as long as the
-// process that made it.
+// with the scratch files and a lock that lives as long as the process that made
+// it. socket is where QEMU serves NBD, "" for one that a dead process left.
 type workdir struct {
-	path string
-	lock *os.File
+	path   string
+	socket string
+	lock   *os.File
 }
 
 const (
@@ -40,10 +41,30 @@ func dirPrefix(uuid string) string {
 	return prefix + hex.EncodeToString(sum[:6]) + "-"
 }
 
-// ours says that a job serves from one of our working directories.
+// ours says that a job serves from a socket of ours.
 func ours(scratchDir string, job *hypervisor.BackupJob) bool {
-	dir := filepath.Dir(job.Socket)
-	return job.Socket != "" && filepath.Dir(dir) == filepath.Clean(scratchDir) && strings.HasPrefix(filepath.Base(dir), prefix)
+	dir, name := filepath.Split(job.Socket)
+	dir = filepath.Clean(dir)
+	return strings.HasPrefix(name, socketPrefix(scratchDir)) ||
+		job.Socket != "" && filepath.Dir(dir) == filepath.Clean(scratchDir) && strings.HasPrefix(filepath.Base(dir), prefix)
+}
+
+// socketPrefix starts the names of the sockets that we have QEMU make in its
+// own directory. It tells them from those of a server with another scratch
+// directory.
+func socketPrefix(scratchDir string) string {
+	sum := sha256.Sum256([]byte(filepath.Clean(scratchDir)))
+	return prefix + hex.EncodeToString(sum[:4]) + "-"
+}
+
+// socketOf is where QEMU serves the snapshot that has the working directory at
+// path: in its own directory, where AppArmor and SELinux let it, else there.
+func socketOf(scratchDir, path string, d hypervisor.Domain) string {
+	own := filepath.Join(d.RuntimeDir, socketPrefix(scratchDir)+strings.TrimPrefix(filepath.Base(path), dirPrefix(d.UUID)))
+	if d.RuntimeDir == "" || len(own) > maxSocket {
+		return filepath.Join(path, "nbd")
+	}
+	return own
 }
 
 // makeWorkdir makes the directory for QEMU to write to and nobody else to read.
@@ -60,7 +81,7 @@ func makeWorkdir(scratchDir string, d hypervisor.Domain) (*workdir, error) {
 	if err != nil {
 		return nil, fmt.Errorf("scratch directory: %w", err)
 	}
-	w := &workdir{path: path}
+	w := &workdir{path: path, socket: socketOf(scratchDir, path, d)}
 	if w.lock, err = lock(filepath.Join(path, lockFile)); err != nil {
 		return nil, errors.Join(err, w.remove())
 	}
@@ -84,9 +105,6 @@ func lock(path string) (*os.File, error) {
 	}
 	return f, nil
 }
-
-// socket is where QEMU serves NBD.
-func (w *workdir) socket() string { return filepath.Join(w.path, "nbd") }
 
 // frozen notes that the guest may stand still because of this snapshot.
 func (w *workdir) frozen() error {
@@ -115,6 +133,9 @@ func (w *workdir) mayBeFrozen() bool { return exists(filepath.Join(w.path, freez
 
 // remove takes the directory away.
 func (w *workdir) remove() error {
+	if w.socket != "" {
+		os.Remove(w.socket) // QEMU does when it stops to serve; it may have died
+	}
 	err := os.RemoveAll(w.path)
 	if w.lock != nil {
 		w.lock.Close()

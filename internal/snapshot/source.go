@@ -16,7 +16,7 @@ const connections = 2
 // openOnline connects to each disk of the running job.
 func (t *taken) openOnline() error {
 	for _, p := range t.plan {
-		if err := t.open(p, t.dir.socket(), p.disk.Target, "backup-"+p.disk.Target); err != nil {
+		if err := t.open(p, t.dir.socket, p.disk.Target, "backup-"+p.disk.Target); err != nil {
 			return err
 		}
 	}

@@ -221,7 +221,7 @@ func (t *taken) tryInstant(ctx context.Context, f *freezer) error {
 
 // backup describes the job to libvirt.
 func (t *taken) backup() hypervisor.Backup {
-	b := hypervisor.Backup{Socket: t.dir.socket(), Checkpoint: t.name, Omit: t.omit}
+	b := hypervisor.Backup{Socket: t.dir.socket, Checkpoint: t.name, Omit: t.omit}
 	for _, p := range t.plan {
 		d := hypervisor.BackupDisk{Target: p.disk.Target, Scratch: p.scratch, Bitmap: p.track}
 		if p.incremental {

@@ -2,6 +2,7 @@ package libvirt
 
 import (
 	"errors"
+	"fmt"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -31,10 +32,25 @@ func domainFacts(l *rpc.Libvirt, d rpc.Domain, pools []hypervisor.Pool) (hypervi
 	if n, err := l.DomainIsPersistent(d); err == nil {
 		f.Persistent = n == 1
 	}
+	if f.State.Active() {
+		f.RuntimeDir = runtimeDir(d.ID)
+	}
 	for i := range f.Disks {
 		completeDisk(l, d, &f.Disks[i], pools)
 	}
 	return f, nil
+}
+
+// runtimeDir is the directory that libvirt makes for the sockets of a running
+// domain: domain-ID-NAME, with the name cut to 20 characters. The AppArmor
+// profile that libvirt writes for the domain has it (virt-aa-helper.c, libvirt
+// 9.0: "/var/lib/libvirt/qemu/domain-%d-%.*s/*" rw).
+func runtimeDir(id int32) string {
+	found, err := filepath.Glob(fmt.Sprintf("/var/lib/libvirt/qemu/domain-%d-*", id))
+	if err != nil || len(found) != 1 {
+		return ""
+	}
+	return found[0]
 }
 
 // completeDisk adds what only libvirt can say of a disk: its path when it is a
