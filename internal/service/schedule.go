@@ -19,14 +19,17 @@ import (
 // were missed while the server was away. An item whose backup is still running
 // waits for the next call.
 func (s *Service) RunDue(ctx context.Context) error {
-	due, err := read(ctx, s, s.due)
-	var failed error
+	due, failed := read(ctx, s, s.due)
 	for _, d := range due {
-		if err := s.runScheduled(ctx, d); err != nil && ctx.Err() == nil {
+		err := d.broken
+		if err == nil {
+			err = s.runScheduled(ctx, d)
+		}
+		if err != nil && ctx.Err() == nil {
 			failed = errors.Join(failed, fmt.Errorf("scheduled backup of %s: %w", d.item.VM, err))
 		}
 	}
-	return errors.Join(err, failed)
+	return failed
 }
 
 // dueRun is an item that is to be backed up now.
@@ -34,6 +37,7 @@ type dueRun struct {
 	item   Item
 	policy string
 	at     time.Time // when the schedule had it
+	broken error     // its policy cannot be read
 }
 
 func (s *Service) due(tx *catalog.Tx) ([]dueRun, error) {
@@ -49,8 +53,9 @@ func (s *Service) due(tx *catalog.Tx) ([]dueRun, error) {
 			continue
 		}
 		p, err := scheduleOf(tx, schedules, i)
-		if err != nil {
-			return nil, err
+		if err != nil { // the others go on
+			due = append(due, dueRun{item: i, broken: err})
+			continue
 		}
 		// A schedule that was changed counts from its change (ACT-04).
 		since := i.Scheduled
@@ -58,7 +63,7 @@ func (s *Service) due(tx *catalog.Tx) ([]dueRun, error) {
 			since = p.changed
 		}
 		if at, ok := p.Missed(since, now); ok {
-			due = append(due, dueRun{i, i.Policy, at})
+			due = append(due, dueRun{item: i, policy: i.Policy, at: at})
 		}
 	}
 	return due, nil

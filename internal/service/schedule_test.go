@@ -242,6 +242,30 @@ func TestSchedule(t *testing.T) {
 	want("the day after", 6)
 }
 
+// A policy that cannot be read stops its own items and nobody else's.
+func TestScheduleOfABrokenPolicy(t *testing.T) {
+	t.Parallel()
+	y := newYear(t)
+	vault, _, _ := strings.Cut(y.item, "/backupFabrics")
+	_, err := write(t.Context(), y.Service, func(tx *catalog.Tx) (any, error) {
+		if err := putPolicy(tx, vault, "broken", []byte(`{"timeZone":"Nowhere"}`)); err != nil {
+			return nil, err
+		}
+		return nil, putItem(tx, Item{Stamp: Stamp{ID: ItemID(vault, "lab", "a-first")}, Vault: vault, VM: "a-first", Policy: "broken"})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	y.pass(24 * time.Hour)
+	if err := y.RunDue(t.Context()); err == nil || !strings.Contains(err.Error(), "a-first") {
+		t.Errorf("a broken policy: %v", err)
+	}
+	y.settle()
+	if y.made() != 1 {
+		t.Errorf("%d backups of the other item, want 1", y.made())
+	}
+}
+
 // TestRetention keeps five days of points, then more, then fewer.
 func TestRetention(t *testing.T) {
 	t.Parallel()
