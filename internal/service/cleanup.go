@@ -59,6 +59,12 @@ func (s *Service) cleanVault(ctx context.Context, v Vault) error {
 		return nil
 	}
 	_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		// Nobody asked for this deletion: it waits for restores, one of which may
+		// read a point that it would delete (docs/design/locking.md).
+		running, err := job.List(tx, job.Filter{Scope: v.ID, Operation: "Restore", State: job.InProgress, Limit: 1})
+		if err != nil || len(running) > 0 {
+			return Job{}, err
+		}
 		spec := job.Spec{Operation: "DeleteRecoveryPoints", Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: caller(ctx), Exclusive: "prune:" + v.ID}
 		return job.Enqueue(s.Jobs, tx, kindPrune, spec, args)
 	})

@@ -309,6 +309,49 @@ func TestRetention(t *testing.T) {
 	}
 }
 
+// TestCleanUpWaitsForRestores lets a restore run while points expire.
+func TestCleanUpWaitsForRestores(t *testing.T) {
+	t.Parallel()
+	y := newYear(t)
+	vault, _, _ := strings.Cut(y.item, "/backupFabrics")
+	for range 5 {
+		y.pass(24 * time.Hour)
+		y.tick()
+	}
+	var id string
+	if err := y.Catalog.Update(t.Context(), func(tx *catalog.Tx) error {
+		j, err := job.Record(tx, job.Spec{Operation: "Restore", Scope: vault})
+		if err != nil {
+			return err
+		}
+		id = j.ID
+		_, err = tx.Exec(`UPDATE job SET state = ?, ended = 0 WHERE id = ?`, job.InProgress, id)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	y.policy(vault, 2)
+	if err := y.CleanUp(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	begun, err := read(t.Context(), y.Service, func(tx *catalog.Tx) ([]Job, error) {
+		return job.List(tx, job.Filter{Operation: "DeleteRecoveryPoints"})
+	})
+	if err != nil || len(begun) > 0 {
+		t.Errorf("while a restore runs a deletion was begun: %v, %v", begun, err)
+	}
+	if err := y.Catalog.Update(t.Context(), func(tx *catalog.Tx) error {
+		_, err := tx.Exec(`UPDATE job SET state = ?, ended = 1 WHERE id = ?`, job.Completed, id)
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	y.tick()
+	if got := y.listed(); len(got) != 2 {
+		t.Errorf("after the restore %d points are left, want 2", len(got))
+	}
+}
+
 func TestMayGo(t *testing.T) {
 	t.Parallel()
 	now := time.Date(2026, 1, 10, 0, 0, 0, 0, time.UTC)
