@@ -81,6 +81,9 @@ type VMFact struct {
 	// Tags are those of the ARM resource. They are kept in the VM's own metadata
 	// on its host, and come back with it.
 	Tags map[string]string `json:"tags,omitempty"`
+	// Kept are members of the ARM resource that libvirt has no word for, kept
+	// like the tags; under "disks" those of each disk, by its Target.
+	Kept map[string]any `json:"kept,omitempty"`
 }
 
 // NICFact is one network interface of a VM.

@@ -57,6 +57,17 @@ func (w *world) SetTags(_ context.Context, _ holdfast.SiteRef, vm holdfast.VMRef
 	return nil
 }
 
+func (w *world) SetKept(_ context.Context, _ holdfast.SiteRef, vm holdfast.VMRef, kept map[string]any) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for i := range w.vms {
+		if w.vms[i].UUID == vm.UUID {
+			w.vms[i].Kept = kept
+		}
+	}
+	return nil
+}
+
 func (w *world) Disks(_ context.Context, site holdfast.SiteRef) ([]holdfast.VolumeFact, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -26,6 +26,7 @@ func Facts(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, ask b
 		Disks:       DiskFacts(d),
 		Transient:   !d.Persistent,
 		Tags:        Tags(d.Metadata),
+		Kept:        Kept(d.Metadata),
 	}
 	for _, n := range d.NICs {
 		nic := holdfast.NICFact{MAC: n.MAC, Kind: n.Kind, Model: n.Model}

@@ -17,6 +17,8 @@ import (
 type Machines interface {
 	// SetTags replaces the tags of a machine.
 	SetTags(ctx context.Context, site holdfast.SiteRef, vm holdfast.VMRef, tags map[string]string) error
+	// SetKept replaces the members of a machine that libvirt has no word for.
+	SetKept(ctx context.Context, site holdfast.SiteRef, vm holdfast.VMRef, kept map[string]any) error
 	// Disks lists the disk images of the site, by path.
 	Disks(ctx context.Context, site holdfast.SiteRef) ([]holdfast.VolumeFact, error)
 	// CreateDisk makes an empty disk of v's Name, Pool, Format and Size.
@@ -115,6 +117,9 @@ type VMUpdate struct {
 	Tags  map[string]string
 	Size  string // must be what it is; "" is not checked
 	Disks []WantedDisk
+	// Kept are members that libvirt has no word for, KeptOfOSDisk those of the
+	// OS disk: JSON merge patches of what the machine has.
+	Kept, KeptOfOSDisk map[string]any
 }
 
 // WantedDisk is one data disk that a machine is to have.
@@ -124,6 +129,7 @@ type WantedDisk struct {
 	LUN    *int
 	Detach bool
 	Create string // createOption
+	Kept   map[string]any
 }
 
 // UpdateVM changes a machine's tags at once and its data disks in a job; the
@@ -145,6 +151,9 @@ func (s *Service) UpdateVM(ctx context.Context, sub, group, name string, in VMUp
 			return vm, nil, err
 		}
 		vm.Tags = in.Tags
+	}
+	if vm.Kept, err = s.keep(ctx, site, vm, in); err != nil {
+		return vm, nil, err
 	}
 	if len(attach)+len(detach) == 0 {
 		return vm, nil, nil

@@ -23,19 +23,20 @@ func VM(vm service.VM, view bool) *sdk.VirtualMachine {
 	if vm.UEFI {
 		generation = sdk.HyperVGenerationTypeV2
 	}
-	p := &sdk.VirtualMachineProperties{
-		VMID:              &vm.UUID,
-		ProvisioningState: to.Ptr("Succeeded"),
-		HardwareProfile:   &sdk.HardwareProfile{VMSize: to.Ptr(sdk.VirtualMachineSizeTypes(Size(vm.VMFact)))},
-		StorageProfile:    storage(vm),
-		OSProfile:         &sdk.OSProfile{ComputerName: &vm.Name},
-		NetworkProfile:    &sdk.NetworkProfile{NetworkInterfaces: []*sdk.NetworkInterfaceReference{}}, // empty, or az asks Microsoft.Network for each
-	}
+	wire := withKept(vm)
+	p := wire.Properties
+	p.VMID, p.ProvisioningState = &vm.UUID, to.Ptr("Succeeded")
+	p.HardwareProfile = &sdk.HardwareProfile{VMSize: to.Ptr(sdk.VirtualMachineSizeTypes(Size(vm.VMFact)))}
+	p.StorageProfile = storage(vm, p.StorageProfile.ImageReference)
+	p.OSProfile = &sdk.OSProfile{ComputerName: &vm.Name}
+	p.NetworkProfile = &sdk.NetworkProfile{NetworkInterfaces: []*sdk.NetworkInterfaceReference{}} // empty, or az asks Microsoft.Network for each
 	if view {
 		p.InstanceView = InstanceView(vm)
 		p.InstanceView.HyperVGeneration = &generation
 	}
-	return &sdk.VirtualMachine{ID: &vm.ID, Name: &vm.Name, Type: to.Ptr(service.TypeVM), Location: to.Ptr(service.Location(vm.Location)), Tags: tags(vm.Tags), Properties: p}
+	wire.ID, wire.Name, wire.Type = &vm.ID, &vm.Name, to.Ptr(service.TypeVM)
+	wire.Location, wire.Tags = to.Ptr(service.Location(vm.Location)), tags(vm.Tags)
+	return wire
 }
 
 func tags(of map[string]string) map[string]*string {
@@ -59,23 +60,49 @@ func gib(bytes int64) string {
 	return fmt.Sprintf("%.1f GiB", float64(bytes)/GiB)
 }
 
-func storage(vm service.VM) *sdk.StorageProfile {
+func storage(vm service.VM, image *sdk.ImageReference) *sdk.StorageProfile {
 	osType := sdk.OperatingSystemTypesLinux
 	if vm.OSType == "Windows" {
 		osType = sdk.OperatingSystemTypesWindows
 	}
-	s := &sdk.StorageProfile{DataDisks: []*sdk.DataDisk{}}
+	s := &sdk.StorageProfile{DataDisks: []*sdk.DataDisk{}, ImageReference: image}
 	for _, d := range vm.Disks {
-		managed := &sdk.ManagedDiskParameters{ID: to.Ptr(service.DiskID(vm.Site(), d.Pool, d.Path))}
-		size := to.Ptr(int32((d.Size + 1<<30 - 1) >> 30))
 		if d.LUN < 0 {
-			s.OSDisk = &sdk.OSDisk{Name: to.Ptr(d.Target), OSType: &osType, DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}, ManagedDisk: managed}
+			s.OSDisk = osDisk(vm, d)
+			s.OSDisk.OSType = &osType
 			continue
 		}
-		s.DataDisks = append(s.DataDisks, &sdk.DataDisk{Name: to.Ptr(d.Target), Lun: to.Ptr(int32(d.LUN)), DiskSizeGB: size, CreateOption: to.Ptr(sdk.DiskCreateOptionTypesAttach), Vhd: &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}, ManagedDisk: managed})
+		s.DataDisks = append(s.DataDisks, dataDisk(vm, d))
 	}
 	return s
 }
+
+func osDisk(vm service.VM, d holdfast.DiskFact) *sdk.OSDisk {
+	k := &sdk.OSDisk{}
+	read(vm.KeptOfDisk(d.Target), k)
+	k.Name, k.CreateOption, k.DiskSizeGB = to.Ptr(d.Target), to.Ptr(sdk.DiskCreateOptionTypesAttach), gigabytes(d.Size)
+	k.Vhd, k.ManagedDisk = &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}, managed(vm, d, k.ManagedDisk)
+	return k
+}
+
+func dataDisk(vm service.VM, d holdfast.DiskFact) *sdk.DataDisk {
+	k := &sdk.DataDisk{}
+	read(vm.KeptOfDisk(d.Target), k)
+	k.Name, k.CreateOption, k.DiskSizeGB = to.Ptr(d.Target), to.Ptr(sdk.DiskCreateOptionTypesAttach), gigabytes(d.Size)
+	k.Vhd, k.ManagedDisk, k.Lun = &sdk.VirtualHardDisk{URI: to.Ptr(d.Path)}, managed(vm, d, k.ManagedDisk), to.Ptr(int32(d.LUN))
+	return k
+}
+
+// managed says which disk it is, beside what is kept of it.
+func managed(vm service.VM, d holdfast.DiskFact, kept *sdk.ManagedDiskParameters) *sdk.ManagedDiskParameters {
+	if kept == nil {
+		kept = &sdk.ManagedDiskParameters{}
+	}
+	kept.ID = to.Ptr(service.DiskID(vm.Site(), d.Pool, d.Path))
+	return kept
+}
+
+func gigabytes(bytes int64) *int32 { return to.Ptr(int32((bytes + 1<<30 - 1) >> 30)) }
 
 // InstanceView says how a machine is now.
 func InstanceView(vm service.VM) *sdk.VirtualMachineInstanceView {

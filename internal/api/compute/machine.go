@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"encoding/json"
 	"strings"
 
 	"holdfast/internal/api/resources"
@@ -16,30 +17,51 @@ type updateBody struct {
 			VMSize string `json:"vmSize"`
 		} `json:"hardwareProfile"`
 		StorageProfile struct {
-			DataDisks []struct {
-				LUN          *int   `json:"lun"`
-				Name         string `json:"name"`
-				CreateOption string `json:"createOption"`
-				ToBeDetached bool   `json:"toBeDetached"`
-				ManagedDisk  struct {
-					ID string `json:"id"`
-				} `json:"managedDisk"`
-			} `json:"dataDisks"`
+			OSDisk    json.RawMessage   `json:"osDisk"`
+			DataDisks []json.RawMessage `json:"dataDisks"`
 		} `json:"storageProfile"`
 	} `json:"properties"`
+}
+
+// diskBody is one data disk of it.
+type diskBody struct {
+	LUN          *int   `json:"lun"`
+	Name         string `json:"name"`
+	CreateOption string `json:"createOption"`
+	ToBeDetached bool   `json:"toBeDetached"`
+	ManagedDisk  struct {
+		ID string `json:"id"`
+	} `json:"managedDisk"`
 }
 
 // DecodeUpdate reads PUT and PATCH on a machine.
 func DecodeUpdate(body []byte) (service.VMUpdate, error) {
 	in, err := resources.Decode[updateBody](body)
+	if err != nil {
+		return service.VMUpdate{}, err
+	}
 	u := service.VMUpdate{Tags: in.Tags, Size: in.Properties.HardwareProfile.VMSize}
+	if u.Kept, err = kept(body); err != nil {
+		return u, err
+	}
+	if u.KeptOfOSDisk, err = keptDisk(in.Properties.StorageProfile.OSDisk); err != nil {
+		return u, err
+	}
 	if disks := in.Properties.StorageProfile.DataDisks; disks != nil {
 		u.Disks = []service.WantedDisk{}
-		for _, d := range disks {
-			u.Disks = append(u.Disks, service.WantedDisk{ID: d.ManagedDisk.ID, Name: d.Name, LUN: d.LUN, Detach: d.ToBeDetached, Create: d.CreateOption})
+		for _, raw := range disks {
+			d, err := resources.Decode[diskBody](raw)
+			if err != nil {
+				return u, err
+			}
+			keep, err := keptDisk(raw)
+			if err != nil {
+				return u, err
+			}
+			u.Disks = append(u.Disks, service.WantedDisk{ID: d.ManagedDisk.ID, Name: d.Name, LUN: d.LUN, Detach: d.ToBeDetached, Create: d.CreateOption, Kept: keep})
 		}
 	}
-	return u, err
+	return u, nil
 }
 
 // Disk is a disk on the wire.

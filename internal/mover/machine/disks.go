@@ -110,6 +110,17 @@ func (m Mover) SetTags(ctx context.Context, site holdfast.SiteRef, vm holdfast.V
 	})
 }
 
+// SetKept replaces the members of a machine that libvirt has no word for.
+func (m Mover) SetKept(ctx context.Context, site holdfast.SiteRef, vm holdfast.VMRef, kept map[string]any) error {
+	element, err := mover.KeptElement(kept)
+	if err != nil {
+		return holdfast.Errorf(holdfast.Invalid, "properties", "The VM's members cannot be kept in libvirt: %v.", err)
+	}
+	return m.ask(ctx, site, vm.Name, func(ctx context.Context, host hypervisor.Host) error {
+		return host.SetMetadata(ctx, vm.UUID, mover.KeptSpace, mover.TagsPrefix, element)
+	})
+}
+
 // Disks lists the disk images of a site's pools and machines, by path.
 func (m Mover) Disks(ctx context.Context, site holdfast.SiteRef) (all []holdfast.VolumeFact, err error) {
 	err = m.ask(ctx, site, "site "+site.Name, func(ctx context.Context, host hypervisor.Host) error {

@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -34,9 +35,11 @@ func TestRealMachine(t *testing.T) {
 	r := &real{T: t, m: m, guest: g, site: holdfast.SiteRef{Name: "here", URI: guestlab.URI}, vm: holdfast.VMRef{UUID: g.UUID, Name: g.Name}}
 	r.pool()
 	r.tags(map[string]string{"Kosten & Stelle": "<4>", "b": ""})
+	r.kept(map[string]any{"zones": []any{"1"}, "disks": map[string]any{"vda": map[string]any{"caching": "ReadOnly"}}})
 	r.tags(map[string]string{"b": "2"})
 	r.disk()
 	r.tags(nil)
+	r.kept(nil)
 	p := &silent{}
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineRestart})
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineStart}) // once more is no error
@@ -97,6 +100,18 @@ func (r *real) tags(want map[string]string) {
 	doc, err := r.guest.Host.DomainXML(r.Context(), r.vm.UUID)
 	if err != nil || strings.Contains(doc, mover.TagsSpace) != (want != nil) {
 		r.Errorf("the definition does not say so: %v\n%s", err, doc)
+	}
+}
+
+// kept keeps members that libvirt has no word for, beside the tags.
+func (r *real) kept(want map[string]any) {
+	r.Helper()
+	if err := r.m.SetKept(r.Context(), r.site, r.vm, want); err != nil {
+		r.Fatal(err)
+	}
+	d, err := r.guest.Host.Domain(r.Context(), r.vm.UUID)
+	if err != nil || !reflect.DeepEqual(mover.Kept(d.Metadata), want) {
+		r.Errorf("kept %v, %v; want %v", mover.Kept(d.Metadata), err, want)
 	}
 }
 
