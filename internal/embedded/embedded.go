@@ -72,6 +72,8 @@ type Server struct {
 	tls     *authority
 
 	unschedule func() // ends the scheduler and waits for it
+	// said is what the scheduler reported when it last did a thing.
+	said map[string]map[string]bool
 
 	done chan struct{} // closed when the listener has ended
 	err  error         // why, before done is closed

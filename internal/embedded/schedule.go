@@ -16,7 +16,7 @@ const (
 func (s *Server) schedule() {
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	s.unschedule = func() { cancel(); <-done }
+	s.unschedule, s.said = func() { cancel(); <-done }, map[string]map[string]bool{}
 	ticks, stop := s.cfg.Ticks, func() {}
 	if ticks == nil {
 		ticker := time.NewTicker(lookEvery)
@@ -32,6 +32,7 @@ func (s *Server) schedule() {
 				return
 			case <-ticks:
 			}
+			s.report(ctx, "clock", s.service.WatchClock(ctx))
 			s.report(ctx, "scheduled backups", s.service.RunDue(ctx))
 			if now := s.cfg.Clock(); now.Sub(cleaned) >= cleanEvery {
 				cleaned = now
@@ -41,9 +42,33 @@ func (s *Server) schedule() {
 	}()
 }
 
-// report logs what went wrong; the next tick tries again.
+// report logs what went wrong; the next tick tries again. What went wrong the
+// last time already is not said again.
 func (s *Server) report(ctx context.Context, what string, err error) {
-	if err != nil && ctx.Err() == nil {
-		s.cfg.Log.Error(what, "error", err)
+	if ctx.Err() != nil {
+		return
 	}
+	now := map[string]bool{}
+	for _, e := range parts(err) {
+		if now[e.Error()] = true; !s.said[what][e.Error()] {
+			s.cfg.Log.Error(what, "error", e)
+		}
+	}
+	s.said[what] = now
+}
+
+// parts are the errors that errors.Join put together.
+func parts(err error) []error {
+	if err == nil {
+		return nil
+	}
+	joined, ok := err.(interface{ Unwrap() []error })
+	if !ok {
+		return []error{err}
+	}
+	var all []error
+	for _, e := range joined.Unwrap() {
+		all = append(all, parts(e)...)
+	}
+	return all
 }

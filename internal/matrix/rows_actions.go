@@ -32,7 +32,7 @@ var actions = []Row{
 		Must:   "Moving a disk file into a registered pool keeps protection, policy and history, and the next backup works.",
 	},
 	{
-		ID: "ACT-03", Subject: "resource group lock", Verdict: NotSupported, Open: "issue 6",
+		ID: "ACT-03", Subject: "resource group lock", Verdict: NotSupported, In: []string{"service"},
 		Stance: "A lock on the restore points' group keeps old points from being deleted, and backups fail once the limit is reached.",
 		Must:   "Under a delete lock pruning is refused and recorded, backup fails at the limit with an error that names the lock, and removing the lock heals it.",
 	},

@@ -9,7 +9,7 @@ var retention = []Row{
 		Must:   "The limit is enforced; listing, pruning and restoring stay fast at 9,999.",
 	},
 	{
-		ID: "FRQ-02", Subject: "longest retention", Verdict: Limit, In: []string{"policy", "service"}, Open: "issue 6",
+		ID: "FRQ-02", Subject: "longest retention", Verdict: Limit, In: []string{"policy", "service"},
 		Stance: "A point expires after 99 years at most.",
 		Must:   "99 years are taken, 100 refused; the dates are right across leap years.",
 	},

@@ -6,6 +6,9 @@ var tests = map[string][]string{
 	"ACT-01": {
 		"e2e.TestMachineThatIsOff",
 	},
+	"ACT-03": {
+		"service.TestLockKeepsPoints",
+	},
 	"ACT-04": {
 		"service.TestRetention",
 	},
@@ -22,14 +25,19 @@ var tests = map[string][]string{
 	"CMP-10": {
 		"e2e.TestGeneration2",
 	},
+	"FRQ-01": {
+		"service.TestLockKeepsPoints",
+	},
 	"FRQ-02": {
 		"policy.TestRules",
+		"service.TestExpiry",
 	},
 	"FRQ-06": {
 		"policy.TestExpiriesAgainstOracle",
 		"policy.TestExpiriesOfATower",
 	},
 	"FRQ-07": {
+		"policy.TestHourlyPointsCount",
 		"policy.TestRules",
 	},
 	"LNX-01": {

@@ -5,38 +5,64 @@ import (
 	"time"
 )
 
-// Expiries says for each point, given oldest first, until when the retention
-// keeps it: the longest of the tags that hold it (FRQ-06).
+// Expires says until when the retention keeps a point: the longest of the tags
+// that hold it (FRQ-06). previous is when the scheduled point before it was
+// made; zero if there was none.
 //
 // The daily tag holds every point; of weekly backups, the weekly tag does. The
 // others hold the first point on or after each of their days, so that a backup
-// that failed on the first Sunday is stood in for by the next one.
-func (p Policy) Expiries(points []time.Time) []time.Time {
-	r, zone := p.Retention, p.zone()
-	ends := make([]time.Time, len(points))
-	var before time.Time
-	for i, at := range points {
-		at = at.In(zone)
-		if r.Daily != nil {
-			ends[i] = r.Daily.end(at)
+// that failed on the first Sunday is stood in for by the next one, and the very
+// first point stands in for all days before it. What became of the point before
+// changes nothing: an answer doesn't move when old points are deleted.
+func (p Policy) Expires(at, previous time.Time) time.Time {
+	var end time.Time
+	for _, k := range p.holders(at, previous) {
+		if e := k.end(at.In(p.zone())); e.After(end) {
+			end = e
 		}
-		for _, tag := range []struct {
-			keep *Keep
-			of   func(*Keep, time.Time) bool
-		}{{r.Weekly, (*Keep).ofWeek}, {r.Monthly, (*Keep).ofMonth}, {r.Yearly, (*Keep).ofYear}} {
-			if tag.keep == nil || i > 0 && !before.Before(tag.keep.lastDay(at, tag.of)) {
-				continue
-			}
-			if end := tag.keep.end(at); end.After(ends[i]) {
-				ends[i] = end
-			}
-		}
-		if ends[i].IsZero() { // between the days of a weekly schedule: as long as its shortest
-			ends[i] = r.Weekly.end(at)
-		}
-		before = at
 	}
-	return ends
+	return end
+}
+
+// Tags names the retention tags that hold a point: Daily, Weekly, Monthly, Yearly.
+func (p Policy) Tags(at, previous time.Time) []string {
+	var names []string
+	for _, k := range p.holders(at, previous) {
+		names = append(names, map[*Keep]string{p.Retention.Daily: "Daily", p.Retention.Weekly: "Weekly", p.Retention.Monthly: "Monthly", p.Retention.Yearly: "Yearly"}[k])
+	}
+	return names
+}
+
+// holders are the tags that hold a point. There is always one.
+func (p Policy) holders(at, previous time.Time) []*Keep {
+	r, day := p.Retention, midnight(at.In(p.zone()))
+	var all []*Keep
+	if r.Daily != nil {
+		all = append(all, r.Daily)
+	}
+	for _, tag := range []struct {
+		keep *Keep
+		of   func(*Keep, time.Time) bool
+	}{{r.Weekly, (*Keep).ofWeek}, {r.Monthly, (*Keep).ofMonth}, {r.Yearly, (*Keep).ofYear}} {
+		if tag.keep != nil && tag.keep.hasDay(day, previous, tag.of) {
+			all = append(all, tag.keep)
+		}
+	}
+	if len(all) == 0 { // between the days of a weekly schedule: as long as its shortest
+		all = append(all, r.Weekly)
+	}
+	return all
+}
+
+// hasDay says whether one of the tag's days began after a moment, up to a day.
+// Every tag has a day in any two years.
+func (k *Keep) hasDay(day, after time.Time, of func(*Keep, time.Time) bool) bool {
+	for ; after.Before(day); day = day.AddDate(0, 0, -1) {
+		if after.IsZero() || of(k, day) {
+			return true
+		}
+	}
+	return false
 }
 
 // end is until when the tag keeps a point.
@@ -51,16 +77,6 @@ func (k *Keep) end(at time.Time) time.Time {
 		return at.AddDate(n, 0, 0)
 	}
 	return at.AddDate(0, 0, n)
-}
-
-// lastDay is the midnight that began the tag's latest day not after a moment.
-// Every tag has a day in any two years.
-func (k *Keep) lastDay(at time.Time, of func(*Keep, time.Time) bool) time.Time {
-	day := midnight(at)
-	for !of(k, day) {
-		day = day.AddDate(0, 0, -1)
-	}
-	return day
 }
 
 func (k *Keep) ofWeek(day time.Time) bool { return slices.Contains(k.Days, day.Weekday().String()) }

@@ -22,7 +22,7 @@ func TestExpiriesOfATower(t *testing.T) {
 	for d := at(t, "2026-01-01T02:30:00Z"); d.Year() == 2026; d = d.AddDate(0, 0, 1) {
 		points = append(points, d)
 	}
-	ends := p.Expiries(points)
+	ends := expiries(p, points)
 	for day, want := range map[string]string{
 		"2026-01-01": "2125-01-01", // yearly
 		"2026-02-01": "2027-02-01", // monthly, a Sunday too
@@ -41,7 +41,7 @@ func TestExpiriesStandIn(t *testing.T) {
 	t.Parallel()
 	p := Policy{Retention: Retention{Daily: &Keep{Duration: Duration{7, "Days"}}, Monthly: monthly(12, 0, true)}}
 	points := []time.Time{at(t, "2027-02-27T02:30:00Z"), at(t, "2027-03-02T02:30:00Z"), at(t, "2027-03-03T02:30:00Z")}
-	ends := p.Expiries(points)
+	ends := expiries(p, points)
 	// The last of February failed: the next point stands in for it. The first
 	// point of all stands in for the last of January.
 	for i, want := range []string{"2028-02-27", "2028-03-02", "2027-03-10"} {
@@ -49,6 +49,16 @@ func TestExpiriesStandIn(t *testing.T) {
 			t.Errorf("point %d is kept until %s, want %s", i, got, want)
 		}
 	}
+}
+
+// expiries are those of a chain of scheduled points.
+func expiries(p Policy, points []time.Time) (ends []time.Time) {
+	var previous time.Time
+	for _, at := range points {
+		ends = append(ends, p.Expires(at, previous))
+		previous = at
+	}
+	return ends
 }
 
 // TestExpiriesAgainstOracle walks all days for random towers and random gaps.
@@ -64,11 +74,17 @@ func TestExpiriesAgainstOracle(t *testing.T) {
 		if random.IntN(2) == 0 {
 			p.Retention.Monthly = relative(1+random.IntN(24), weeks[random.IntN(5)], weekdays[random.IntN(7)])
 		}
-		var points []time.Time
-		for d := at(t, "2027-06-01T12:00:00Z").AddDate(0, 0, random.IntN(365)); len(points) < 60; d = d.AddDate(0, 0, 1+random.IntN(9)) {
-			points = append(points, d)
+		for p.TimeZone = range zones { // any
+			break
 		}
-		got, want := p.Expiries(points), oracle(p, points)
+		var points []time.Time
+		p.Schedule = randomSchedule(random)
+		for run := p.Next(at(t, "2027-06-01T12:00:00Z").AddDate(0, 0, random.IntN(500))); len(points) < 60; run = p.Next(run) {
+			if random.IntN(4) > 0 { // else it failed
+				points = append(points, run)
+			}
+		}
+		got, want := expiries(p, points), oracle(p, points)
 		for i := range points {
 			if !got[i].Equal(want[i]) {
 				t.Fatalf("%+v: point %s is kept until %s, the oracle says %s", p.Retention, points[i], got[i], want[i])
@@ -87,18 +103,18 @@ func oracle(p Policy, points []time.Time) []time.Time {
 		}
 	}
 	for i, at := range points {
-		hold(i, at.AddDate(0, 0, r.Daily.Duration.Count))
+		hold(i, at.In(p.zone()).AddDate(0, 0, r.Daily.Duration.Count))
 	}
 	for _, tag := range []*Keep{r.Weekly, r.Monthly, r.Yearly} {
 		open := false // a day of the tag has passed that has no point yet
 		i := 0
-		for day := midnight(points[0]).AddDate(-2, 0, 0); i < len(points); day = day.AddDate(0, 0, 1) {
+		for day := midnight(points[0].In(p.zone())).AddDate(-2, 0, 0); i < len(points); day = day.AddDate(0, 0, 1) {
 			if isDay(tag, day) {
 				open = true
 			}
 			for ; i < len(points) && points[i].Before(day.AddDate(0, 0, 1)); i++ {
 				if open {
-					hold(i, tag.end(points[i]))
+					hold(i, tag.end(points[i].In(p.zone())))
 					open = false
 				}
 			}
@@ -142,4 +158,35 @@ func yearly(count int, month string, date int) *Keep {
 
 func relative(count int, week, weekday string) *Keep {
 	return &Keep{Duration: Duration{count, "Months"}, Format: "Weekly", ByWeek: &MonthWeeks{Days: []string{weekday}, Weeks: []string{week}}}
+}
+
+// A point's expiry does not move when the points before it are gone.
+func TestExpiryStays(t *testing.T) {
+	t.Parallel()
+	p := Policy{Retention: Retention{Daily: &Keep{Duration: Duration{7, "Days"}}, Monthly: monthly(1, 1, false)}}
+	var all []Made
+	for d := at(t, "2027-01-01T02:00:00Z"); d.Month() < 4; d = d.AddDate(0, 0, 1) {
+		m := Made{Time: d}
+		if len(all) > 0 {
+			m.Previous = all[len(all)-1].Time
+		}
+		all = append(all, m)
+	}
+	whole := p.Remark(all)
+	for n := range all {
+		if got := p.Remark(all[n:]); !got[0].Expires.Equal(whole[n].Expires) {
+			t.Errorf("the point of %s: %s alone, %s in its chain", all[n].Time, got[0].Expires, whole[n].Expires)
+		}
+	}
+}
+
+// A point that a clock which was put back has made counts from the one before it.
+func TestRemarkAfterAClockWasPutBack(t *testing.T) {
+	t.Parallel()
+	p := Policy{Retention: Retention{Daily: &Keep{Duration: Duration{7, "Days"}}}}
+	yesterday := at(t, "2027-01-10T02:00:00Z")
+	got := p.Remark([]Made{{Time: yesterday.AddDate(-1, 0, 0), Previous: yesterday}, {Time: yesterday, Fixed: true, Expires: yesterday}})
+	if want := at(t, "2027-01-17T02:00:00Z"); !got[0].Expires.Equal(want) || !got[1].Expires.Equal(yesterday) {
+		t.Errorf("kept until %s, want %s; a fixed one until %s, want %s", got[0].Expires, want, got[1].Expires, yesterday)
+	}
 }

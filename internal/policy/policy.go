@@ -26,7 +26,13 @@ type Policy struct {
 	// InstantDays is how long the instant tier is kept, days.
 	InstantDays int    `json:"instantRpRetentionRangeInDays"`
 	TimeZone    string `json:"timeZone"`
+	// Consistency is "" for the best that the guest allows, or OnlyCrashConsistent
+	// (V2), which leaves the guest alone.
+	Consistency string `json:"snapshotConsistencyType"`
 }
+
+// OnlyCrash is the consistency preference of a policy that freezes no guest.
+const OnlyCrash = "OnlyCrashConsistent"
 
 // Schedule says when a backup is taken.
 type Schedule struct {
@@ -158,6 +164,9 @@ func (p Policy) check() error {
 	if p.Type == "V1" && p.Schedule.Frequency == "Weekly" && p.InstantDays != 0 && p.InstantDays != 5 {
 		return invalid("instantRpRetentionRangeInDays", "is %d; a weekly V1 policy takes exactly 5 days", p.InstantDays)
 	}
+	if p.Consistency != "" && (p.Consistency != OnlyCrash || p.Type != "V2") {
+		return invalid("snapshotConsistencyType", "is %q; it is left out or, in a V2 policy, %s", p.Consistency, OnlyCrash)
+	}
 	return p.Retention.check(p.Schedule)
 }
 
@@ -186,8 +195,8 @@ func (s Schedule) check(version string) error {
 	if len(times) != 1 { // ACT-07
 		return invalid("schedulePolicy.scheduleRunTimes", "has %d times; one scheduled backup a day is the rule", len(times))
 	}
-	if t := times[0]; t.Minute()%30 != 0 || t.Second() != 0 || t.Nanosecond() != 0 {
-		return invalid("schedulePolicy.scheduleRunTimes", "has %s; a run begins at a full or half hour", t.Format("15:04:05"))
+	if err := checkTime("schedulePolicy.scheduleRunTimes", times[0]); err != nil {
+		return err
 	}
 	if s.Frequency == "Weekly" {
 		return checkWords("schedulePolicy.scheduleRunDays", days, weekdays)
@@ -195,19 +204,29 @@ func (s Schedule) check(version string) error {
 	return nil
 }
 
+// checkHourly judges the enhanced form of several backups a day. The rows that
+// speak of one a day (ACT-07, FRQ-03) are of the standard policy.
 func (s Schedule) checkHourly() error {
+	const member = "schedulePolicy.hourlySchedule"
 	h := s.Hourly
 	if h == nil {
-		return invalid("schedulePolicy.hourlySchedule", "is missing")
+		return invalid(member, "is missing")
 	}
 	if !slices.Contains([]int{4, 6, 8, 12, 24}, h.Interval) {
-		return invalid("schedulePolicy.hourlySchedule.interval", "is %d; it is 4, 6, 8, 12 or 24 hours", h.Interval)
+		return invalid(member+".interval", "is %d; it is 4, 6, 8, 12 or 24 hours", h.Interval)
 	}
 	if h.Duration < 4 || h.Duration > 24 {
-		return invalid("schedulePolicy.hourlySchedule.scheduleWindowDuration", "is %d; it is 4 to 24 hours", h.Duration)
+		return invalid(member+".scheduleWindowDuration", "is %d; it is 4 to 24 hours", h.Duration)
 	}
-	if h.Interval < h.Duration { // ACT-07
-		return invalid("schedulePolicy.hourlySchedule", "makes %d backups a day; one scheduled backup a day is the rule", (h.Duration+h.Interval-1)/h.Interval)
+	if h.Start.IsZero() {
+		return invalid(member+".scheduleWindowStartTime", "is missing")
+	}
+	return checkTime(member+".scheduleWindowStartTime", h.Start)
+}
+
+func checkTime(member string, t time.Time) error {
+	if t.Minute()%30 != 0 || t.Second() != 0 || t.Nanosecond() != 0 {
+		return invalid(member, "has %s; a run begins at a full or half hour", t.Format("15:04:05"))
 	}
 	return nil
 }

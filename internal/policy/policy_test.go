@@ -3,6 +3,7 @@ package policy_test
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -42,8 +43,23 @@ func TestRules(t *testing.T) {
 		{"DefaultPolicy", "instantRpRetentionRangeInDays", `6`, "1 to 5"},
 		{"EnhancedPolicy", "instantRpRetentionRangeInDays", `30`, ""},
 		{"EnhancedPolicy", "instantRpRetentionRangeInDays", `31`, "1 to 30"},
-		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":4,"scheduleWindowDuration":12}}`, "3 backups a day"},
-		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":24,"scheduleWindowDuration":24}}`, ""},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":4,"scheduleWindowDuration":24,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, ""},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":6,"scheduleWindowDuration":12,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, ""},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":8,"scheduleWindowDuration":24,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, ""},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":12,"scheduleWindowDuration":13,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, ""},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":24,"scheduleWindowDuration":24,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, ""},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":5,"scheduleWindowDuration":24,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, "hourlySchedule.interval is 5"},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":0,"scheduleWindowDuration":24,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, "hourlySchedule.interval is 0"},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":4,"scheduleWindowDuration":3,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, "scheduleWindowDuration is 3"},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":4,"scheduleWindowDuration":25,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`, "scheduleWindowDuration is 25"},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":4,"scheduleWindowDuration":12}}`, "scheduleWindowStartTime is missing"},
+		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":4,"scheduleWindowDuration":12,"scheduleWindowStartTime":"2026-01-01T08:05:00Z"}}`, "scheduleWindowStartTime has 08:05:00"},
+		{"EnhancedPolicy", "snapshotConsistencyType", `"OnlyCrashConsistent"`, ""},
+		{"EnhancedPolicy", "snapshotConsistencyType", `"Perfect"`, "snapshotConsistencyType"},
+		{"DefaultPolicy", "snapshotConsistencyType", `"OnlyCrashConsistent"`, "V2 policy"},
+		{"DefaultPolicy", "instantRpRetentionRangeInDays", `5`, ""},
+		{"DefaultPolicy", "instantRpRetentionRangeInDays", `-1`, "1 to 5"},
+		{"EnhancedPolicy", "instantRpRetentionRangeInDays", `1`, ""},
 		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly"}`, "hourlySchedule is missing"},
 		{"EnhancedPolicy", "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Weekly"}`, "weeklySchedule is missing"},
 		{"DefaultPolicy", "retentionPolicy.dailySchedule.retentionDuration.count", `0`, "count"},
@@ -97,4 +113,17 @@ func FuzzParse(f *testing.F) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+// TestHourlyPointsCount: the points of a day count each (FRQ-07).
+func TestHourlyPointsCount(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "FRQ-07")
+	for days, want := range map[int]string{1666: "", 1667: "retentionPolicy keeps 10002 recovery points"} {
+		body := with(t, policy.Defaults(time.Now())["EnhancedPolicy"], "schedulePolicy", `{"schedulePolicyType":"SimpleSchedulePolicyV2","scheduleRunFrequency":"Hourly","hourlySchedule":{"interval":4,"scheduleWindowDuration":24,"scheduleWindowStartTime":"2026-01-01T08:00:00Z"}}`)
+		body = with(t, body, "retentionPolicy.dailySchedule.retentionDuration.count", fmt.Sprint(days))
+		if _, err := policy.Parse(body); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("six points a day for %d days: %v, want %q", days, err, want)
+		}
+	}
 }

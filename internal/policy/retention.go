@@ -1,9 +1,11 @@
 package policy
 
-// maxPoints is how many recovery points one item may have (FRQ-01), and
+import "time"
+
+// MaxPoints is how many recovery points one item may have (FRQ-01), and
 // maxYears how long one may be kept (FRQ-02).
 const (
-	maxPoints = 9999
+	MaxPoints = 9999
 	maxYears  = 99
 )
 
@@ -36,12 +38,24 @@ func (r Retention) check(s Schedule) error {
 		if err := tag.keep.check("retentionPolicy."+tag.name, tag.unit); err != nil {
 			return err
 		}
-		points += tag.keep.Duration.Count * max(1, tag.keep.perUnit())
+		n := tag.keep.Duration.Count * max(1, tag.keep.perUnit())
+		if tag.unit == "Days" {
+			n *= s.perDay()
+		}
+		points += n
 	}
-	if points > maxPoints { // FRQ-07
-		return invalid("retentionPolicy", "keeps %d recovery points; at most %d can be kept", points, maxPoints)
+	if points > MaxPoints { // FRQ-07
+		return invalid("retentionPolicy", "keeps %d recovery points; at most %d can be kept", points, MaxPoints)
 	}
 	return nil
+}
+
+// perDay is how many backups a day the schedule makes at most.
+func (s Schedule) perDay() int {
+	if s.Frequency == "Hourly" {
+		return len(s.Hourly.runs(time.Time{}))
+	}
+	return 1
 }
 
 func (k Keep) check(member, unit string) error {

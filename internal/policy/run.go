@@ -22,17 +22,22 @@ func (p Policy) Next(after time.Time) time.Time {
 	}
 }
 
+// Latest is the last run of the policy's schedule that is not after a moment.
+func (p Policy) Latest(now time.Time) time.Time {
+	for day := midnight(now.In(p.zone())); ; day = day.AddDate(0, 0, -1) {
+		for _, run := range slices.Backward(p.Schedule.runs(day)) {
+			if !run.After(now) {
+				return run
+			}
+		}
+	}
+}
+
 // Missed is the latest run that was due after since and not later than now;
 // ok is false when none was. However many were missed, one makes up for them.
 func (p Policy) Missed(since, now time.Time) (run time.Time, ok bool) {
-	// Nothing older than a week and a day can be the latest.
-	if week := now.AddDate(0, 0, -8); since.Before(week) {
-		since = week
-	}
-	for next := p.Next(since); !next.After(now); next = p.Next(next) {
-		run, ok = next, true
-	}
-	return run, ok
+	run = p.Latest(now)
+	return run, run.After(since)
 }
 
 // runs are the runs on one day, in order, given its midnight.

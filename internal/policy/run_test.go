@@ -81,6 +81,9 @@ func TestNextIsTheFirst(t *testing.T) {
 			}
 			break
 		}
+		if last := p.Latest(after); last.After(after) || !p.Next(last).Equal(got) || !p.Latest(got).Equal(got) {
+			t.Errorf("%s, %+v: latest at %s is %s, the next after that %s, want %s", name, p.Schedule, after, last, p.Next(last), got)
+		}
 	}
 }
 
@@ -107,7 +110,7 @@ func randomSchedule(random *rand.Rand) Schedule {
 	case 0:
 		return Schedule{Frequency: "Daily", Times: []time.Time{clock}}
 	case 1:
-		return Schedule{Frequency: "Hourly", Hourly: &Hourly{Interval: 4, Start: clock, Duration: 4 + random.IntN(21)}}
+		return Schedule{Frequency: "Hourly", Hourly: &Hourly{Interval: []int{4, 6, 8, 12, 24}[random.IntN(5)], Start: clock, Duration: 4 + random.IntN(21)}}
 	}
 	return Schedule{Frequency: "Weekly", Times: []time.Time{clock}, Days: []string{weekdays[random.IntN(7)], weekdays[random.IntN(7)]}}
 }

@@ -28,7 +28,7 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 	if expires.IsZero() {
 		expires = now.Add(onDemandLife)
 	}
-	if err := checkExpiry(expires, now); err != nil {
+	if err := checkExpiry("properties.recoveryPointExpiryTimeInUTC", expires, now); err != nil {
 		return Job{}, err
 	}
 	i, err := s.Item(ctx, item)
@@ -47,12 +47,34 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 		if err != nil {
 			return Job{}, err
 		}
+		if err := s.hasRoom(tx, i); err != nil {
+			return Job{}, err
+		}
 		return s.enqueueBackup(ctx, tx, i, vm, expires)
 	})
 }
 
-func checkExpiry(expires, now time.Time) error {
-	const member = "properties.recoveryPointExpiryTimeInUTC"
+// hasRoom refuses a backup of an item that has as many points as it may have
+// (FRQ-01), and names the lock that keeps the old ones (ACT-03).
+func (s *Service) hasRoom(tx *catalog.Tx, i Item) error {
+	n, err := tx.Count(catalog.Query{Type: TypePoint, Parent: i.ID})
+	if err != nil || n < s.maxPoints {
+		return err
+	}
+	l, locked, err := lockOn(tx, i.ID, true)
+	if err != nil {
+		return err
+	}
+	if locked {
+		return holdfast.Errorf(holdfast.Unsupported, l.ID, "%q has %d recovery points, as many as it may have, and the lock %s keeps expired ones from being deleted.", i.VM, n, l.ID).
+			WithHint("Remove the lock; the next clean-up makes room.")
+	}
+	return holdfast.Errorf(holdfast.Unsupported, i.VM, "%q has %d recovery points, as many as it may have.", i.VM, n).
+		WithHint("Shorten how long points are kept; the next clean-up makes room.")
+}
+
+// checkExpiry judges until when a point shall be kept (FRQ-02).
+func checkExpiry(member string, expires, now time.Time) error {
 	if !expires.After(now) {
 		return holdfast.Errorf(holdfast.Invalid, member, "%s is %s, which has passed.", member, expires.Format(time.RFC3339))
 	}
@@ -100,10 +122,17 @@ func (s *Service) backupDone(tx *catalog.Tx, jobID string, a holdfast.BackupArgs
 	if runErr == nil {
 		i.LastBackupStatus, i.LastPoint = "Completed", r.Time
 		p := Point{Item: i.ID, Name: r.PointID, Result: r, Expires: a.Expires, Scheduled: a.Expires.IsZero(), Excluded: a.ExcludeLUNs}
+		if p.Scheduled {
+			p.Previous, i.LastScheduled = i.LastScheduled, r.Time
+		}
 		if err := putPoint(tx, p); err != nil {
 			return err
 		}
-		if _, err := remark(tx, map[string]scheduled{}, i); err != nil {
+		v, err := findVault(tx, i.Vault)
+		if err != nil {
+			return err
+		}
+		if _, err := remark(tx, map[string]scheduled{}, v, i); err != nil {
 			return err
 		}
 	}
@@ -124,8 +153,10 @@ type Point struct {
 	// Expires is until when it is kept; zero is until its item is deleted.
 	Expires time.Time `json:"expires,omitzero"`
 	// Scheduled says that the policy made the point and says how long it is kept.
-	Scheduled bool  `json:"scheduled,omitempty"`
-	Excluded  []int `json:"excluded,omitempty"` // LUNs left out
+	Scheduled bool `json:"scheduled,omitempty"`
+	// Previous is when the scheduled point before this one was made.
+	Previous time.Time `json:"previous,omitzero"`
+	Excluded []int     `json:"excluded,omitempty"` // LUNs left out
 }
 
 // PointID is the ARM id of a point.
@@ -185,4 +216,37 @@ func decodePoint(r catalog.Resource) (Point, error) {
 	p, err := catalog.Decode[Point](r)
 	p.Stamp = stamp(r)
 	return p, err
+}
+
+// ExpirePoint sets until when a point is kept, whatever its item's policy says
+// from then on.
+func (s *Service) ExpirePoint(ctx context.Context, item, name string, expires time.Time) (Point, error) {
+	const member = "properties.recoveryPointProperties.expiryTime"
+	if err := checkExpiry(member, expires, s.Clock()); err != nil {
+		return Point{}, err
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Point, error) {
+		i, err := findItem(tx, item)
+		if err != nil {
+			return Point{}, err
+		}
+		p, err := findPoint(tx, item, name)
+		if err != nil {
+			return p, err
+		}
+		v, err := findVault(tx, i.Vault)
+		switch {
+		case err != nil:
+			return p, err
+		case !i.DeleteAfter.IsZero():
+			return p, holdfast.Errorf(holdfast.Unsupported, i.VM, "The item %q is soft-deleted.", i.VM).WithHint("Undelete it first.")
+		case v.Immutable() && sooner(expires, p.Expires):
+			return p, v.immutable(member, "The recovery point %s is kept until %s, which cannot become sooner.", name, until(p.Expires))
+		}
+		p.Expires, p.Scheduled = expires.UTC(), false
+		if err := putPoint(tx, p); err != nil {
+			return p, err
+		}
+		return findPoint(tx, item, name)
+	})
 }

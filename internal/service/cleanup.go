@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/policy"
 )
 
 // kindPrune is the job that deletes expired points of a vault.
@@ -19,62 +20,102 @@ const kindPrune = "prune"
 
 // CleanUp marks the scheduled points of every item with the expiry that its
 // policy gives them now, and starts, for each vault that has points which may
-// go, a job that deletes them (ACT-04).
+// go, a job that deletes them (ACT-04). Items whose soft delete is over are
+// deleted, too. What has trouble leaves the others alone.
 func (s *Service) CleanUp(ctx context.Context) error {
+	ctx = authz.WithCaller(ctx, authz.Caller{Name: "clean-up"})
 	vaults, err := read(ctx, s, func(tx *catalog.Tx) ([]Vault, error) {
 		return list(tx, catalog.Query{Type: TypeVault}, decodeVault)
 	})
 	for _, v := range vaults {
-		if cleanErr := s.cleanVault(ctx, v); cleanErr != nil && holdfast.KindOf(cleanErr) != holdfast.Conflict {
+		if cleanErr := s.cleanVault(ctx, v); cleanErr != nil {
 			err = errors.Join(err, fmt.Errorf("clean-up of vault %s: %w", v.Name, cleanErr))
 		}
 	}
 	return err
 }
 
-func (s *Service) cleanVault(ctx context.Context, v Vault) error {
-	ctx = authz.WithCaller(ctx, authz.Caller{Name: "clean-up"})
+func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
 	items, err := read(ctx, s, func(tx *catalog.Tx) ([]Item, error) {
 		return list(tx, catalog.Query{Type: TypeItem, Parent: v.ID}, decodeItem)
 	})
 	if err != nil {
 		return err
 	}
-	args := holdfast.DeletePointsArgs{Repository: v.Repository}
+	var gone []string
 	for _, i := range items {
 		// One transaction for each item: others write meanwhile.
-		points, err := write(ctx, s, func(tx *catalog.Tx) ([]Point, error) {
-			i, err := findItem(tx, i.ID)
-			if err != nil {
-				return nil, err
-			}
-			return remark(tx, map[string]scheduled{}, i)
-		})
-		if err != nil {
-			return err
+		names, err := write(ctx, s, func(tx *catalog.Tx) ([]string, error) { return s.cleanItem(ctx, tx, v, i.ID) })
+		gone = append(gone, names...)
+		if err != nil && holdfast.KindOf(err) != holdfast.Conflict && holdfast.KindOf(err) != holdfast.NotFound {
+			failed = errors.Join(failed, err)
 		}
-		args.PointIDs = append(args.PointIDs, mayGo(points, s.Clock())...)
 	}
-	if len(args.PointIDs) == 0 || s.Delete == nil {
-		return nil
+	if len(gone) == 0 || s.Delete == nil {
+		return failed
 	}
-	_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) {
-		// Nobody asked for this deletion: it waits for restores, one of which may
-		// read a point that it would delete (docs/design/locking.md).
-		running, err := job.List(tx, job.Filter{Scope: v.ID, Operation: "Restore", State: job.InProgress, Limit: 1})
-		if err != nil || len(running) > 0 {
-			return Job{}, err
-		}
-		spec := job.Spec{Operation: "DeleteRecoveryPoints", Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: caller(ctx), Exclusive: "prune:" + v.ID}
-		return job.Enqueue(s.Jobs, tx, kindPrune, spec, args)
-	})
-	return err
+	_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) { return s.prune(ctx, tx, v, gone) })
+	if err != nil && holdfast.KindOf(err) == holdfast.Conflict {
+		err = nil // the last one still runs
+	}
+	return errors.Join(failed, err)
+}
+
+// cleanItem names the points of an item that may go now.
+func (s *Service) cleanItem(ctx context.Context, tx *catalog.Tx, v Vault, id string) ([]string, error) {
+	i, err := findItem(tx, id)
+	if err != nil {
+		return nil, err
+	}
+	b, err := believed(tx)
+	if err != nil || b.Time.IsZero() {
+		return nil, err // nobody has looked at the clock yet
+	}
+	if !i.DeleteAfter.IsZero() {
+		return nil, s.purge(ctx, tx, v, i, b.Time)
+	}
+	points, err := remark(tx, map[string]scheduled{}, v, i)
+	if err != nil {
+		return nil, err
+	}
+	_, gone := policy.CleanUp(points, b.Time)
+	var names []string
+	for _, m := range gone {
+		names = append(names, m.Name)
+	}
+	return names, nil
+}
+
+// prune starts the job that deletes points of a vault. Nobody asked for it: it
+// waits for restores, one of which may read a point that it would delete
+// (docs/design/locking.md), and a lock keeps it, which is recorded once a day
+// (ACT-03).
+func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, names []string) (Job, error) {
+	running, err := job.List(tx, job.Filter{Scope: v.ID, Operation: "Restore", State: job.InProgress, Limit: 1})
+	if err != nil || len(running) > 0 {
+		return Job{}, err
+	}
+	spec := job.Spec{Operation: "DeleteRecoveryPoints", Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: caller(ctx), Exclusive: "prune:" + v.ID}
+	l, locked, err := lockOn(tx, v.ID, true)
+	if err != nil {
+		return Job{}, err
+	}
+	if !locked {
+		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: names})
+	}
+	last, err := job.List(tx, job.Filter{Scope: v.ID, Subject: v.ID, Operation: spec.Operation, State: job.Failed, From: tx.Now().Add(-23 * time.Hour), Limit: 1})
+	if err != nil || len(last) > 0 && last[0].Failure.Target == l.ID {
+		return Job{}, err
+	}
+	return Job{}, job.RecordFailed(tx, spec, holdfast.Errorf(holdfast.Unsupported, l.ID, "%d expired recovery points are kept: the lock %s (%s) keeps them from being deleted.", len(names), l.ID, l.Level).
+		WithHint("Remove the lock; the next clean-up deletes them."))
 }
 
 // remark writes the expiries of an item's scheduled points as its policy has
 // them now, and gives all of its points, oldest first. Without a policy
-// (protection is stopped) nothing is marked anew, and no point is given.
-func remark(tx *catalog.Tx, schedules map[string]scheduled, i Item) ([]Point, error) {
+// (protection is stopped) nothing is marked anew, and no point is given. In an
+// immutable vault no expiry moves forward.
+func remark(tx *catalog.Tx, schedules map[string]scheduled, v Vault, i Item) ([]policy.Made, error) {
 	if i.Held != Active || i.Policy == "" || !i.DeleteAfter.IsZero() {
 		return nil, nil
 	}
@@ -82,49 +123,53 @@ func remark(tx *catalog.Tx, schedules map[string]scheduled, i Item) ([]Point, er
 	if err != nil {
 		return nil, err
 	}
-	points, err := list(tx, catalog.Query{Type: TypePoint, Parent: i.ID, Newest: true}, decodePoint)
+	points, err := pointsOf(tx, i.ID)
 	if err != nil {
 		return nil, err
 	}
-	slices.Reverse(points)
-	var times []time.Time
-	for _, point := range points {
-		if point.Scheduled {
-			times = append(times, point.Result.Time)
+	marks := p.Remark(asMade(points))
+	for n, m := range marks {
+		if v.Immutable() && sooner(m.Expires, points[n].Expires) {
+			marks[n].Expires = points[n].Expires
 		}
-	}
-	ends := p.Expiries(times)
-	for n := range points {
-		if !points[n].Scheduled {
+		if marks[n].Expires.Equal(points[n].Expires) {
 			continue
 		}
-		end := ends[0]
-		ends = ends[1:]
-		if end.Equal(points[n].Expires) {
-			continue
-		}
-		points[n].Expires = end.UTC()
+		points[n].Expires = marks[n].Expires
 		if err := putPoint(tx, points[n]); err != nil {
 			return nil, err
 		}
 	}
-	return points, nil
+	return marks, nil
 }
 
-// mayGo names the points, given oldest first, that may be deleted now: those
-// that have expired before the newest point was made. So nothing goes by the
-// clock alone: while backups fail, what is there is kept.
-func mayGo(points []Point, now time.Time) (names []string) {
-	if len(points) == 0 {
-		return nil
-	}
-	newest := points[len(points)-1].Result.Time
-	for _, p := range points[:len(points)-1] {
-		if !p.Expires.IsZero() && !p.Expires.After(now) && !p.Expires.After(newest) {
-			names = append(names, p.Name)
+// sooner says whether a point that is kept until end goes sooner than one that
+// is kept until other; zero is for ever.
+func sooner(end, other time.Time) bool {
+	return !end.IsZero() && (other.IsZero() || end.Before(other))
+}
+
+// pointsOf are the points of an item, oldest first.
+func pointsOf(tx *catalog.Tx, item string) ([]Point, error) {
+	points, err := list(tx, catalog.Query{Type: TypePoint, Parent: item, Newest: true}, decodePoint)
+	slices.Reverse(points)
+	return points, err
+}
+
+// asMade are points, oldest first, as retention sees them.
+func asMade(points []Point) []policy.Made {
+	made := make([]policy.Made, len(points))
+	var before time.Time
+	for n, p := range points {
+		made[n] = policy.Made{Name: p.Name, Time: p.Result.Time, Previous: p.Previous, Fixed: !p.Scheduled, Expires: p.Expires}
+		if p.Scheduled {
+			if p.Previous.IsZero() {
+				made[n].Previous = before
+			}
+			before = p.Result.Time
 		}
 	}
-	return names
+	return made
 }
 
 // pruneDone forgets the points that are gone.

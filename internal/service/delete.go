@@ -27,11 +27,14 @@ func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
 		if err := job.Idle(tx, backupOf(i), i.VM); err != nil {
 			return Job{}, err
 		}
+		if !i.DeleteAfter.IsZero() { // also when soft delete was turned off since
+			return Job{}, holdfast.Errorf(holdfast.Conflict, i.VM, "The item %q is deleted already; its data is kept until %s.", i.VM, i.DeleteAfter.Format(time.RFC3339))
+		}
+		if err := mayDelete(tx, v, i); err != nil {
+			return Job{}, err
+		}
 		if v.Setting("securitySettings", "softDeleteSettings", "softDeleteState") == "Disabled" {
 			return s.deleteNow(ctx, tx, v, i)
-		}
-		if !i.DeleteAfter.IsZero() {
-			return Job{}, holdfast.Errorf(holdfast.Conflict, i.VM, "The item %q is deleted already; its data is kept until %s.", i.VM, i.DeleteAfter.Format(time.RFC3339))
 		}
 		i.Held, i.Policy, i.DeleteAfter = Stopped, "", tx.Now().AddDate(0, 0, v.SoftDeleteDays())
 		if err := putItem(tx, i); err != nil {
@@ -51,6 +54,22 @@ func undelete(ctx context.Context, tx *catalog.Tx, i Item) (Job, error) {
 		return Job{}, err
 	}
 	return job.Record(tx, i.spec(ctx, "Undelete"))
+}
+
+// purge deletes a soft-deleted item for good once its time is over, unless a
+// lock or the vault's immutability keeps it.
+func (s *Service) purge(ctx context.Context, tx *catalog.Tx, v Vault, i Item, now time.Time) error {
+	if i.DeleteAfter.After(now) || s.Delete == nil {
+		return nil
+	}
+	if _, locked, err := lockOn(tx, i.ID, true); err != nil || locked {
+		return err
+	}
+	if mayDelete(tx, v, i) != nil {
+		return nil // when the last of its points has expired
+	}
+	_, err := s.deleteNow(ctx, tx, v, i)
+	return err
 }
 
 // deleteNow starts the job that deletes an item's points.

@@ -36,6 +36,7 @@ type Item struct {
 	LastBackupStatus string    `json:"lastBackupStatus,omitempty"` // Completed or Failed
 	LastBackupTime   time.Time `json:"lastBackupTime,omitzero"`
 	LastPoint        time.Time `json:"lastPoint,omitzero"`
+	LastScheduled    time.Time `json:"lastScheduled,omitzero"` // the last point that the policy made
 }
 
 // Hold says why an item is not backed up any more.

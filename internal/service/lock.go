@@ -79,24 +79,37 @@ func (s *Service) DeleteLock(ctx context.Context, scope, name string) (bool, err
 // whether there is one. A deletion is forbidden by a lock on anything that
 // would go with the resource, too.
 func (s *Service) LockedBy(ctx context.Context, resource string, deletion bool) (Lock, bool, error) {
-	all, err := read(ctx, s, func(tx *catalog.Tx) ([]Lock, error) {
-		var found []Lock
-		for scope := resource; scope != ""; scope = above(scope) {
-			at, err := list(tx, catalog.Query{Type: TypeLock, Parent: scope}, decodeLock)
-			if err != nil {
-				return nil, err
-			}
-			found = append(found, at...)
-		}
-		if !deletion {
-			return found, nil
-		}
-		below, err := list(tx, catalog.Query{Type: TypeLock, Under: resource}, decodeLock)
-		return append(found, below...), err
+	type held struct {
+		lock Lock
+		is   bool
+	}
+	h, err := read(ctx, s, func(tx *catalog.Tx) (h held, err error) {
+		h.lock, h.is, err = lockOn(tx, resource, deletion)
+		return h, err
 	})
+	return h.lock, h.is, err
+}
+
+// lockOn is LockedBy in a transaction.
+func lockOn(tx *catalog.Tx, resource string, deletion bool) (Lock, bool, error) {
+	var all []Lock
+	for scope := resource; scope != ""; scope = above(scope) {
+		at, err := list(tx, catalog.Query{Type: TypeLock, Parent: scope}, decodeLock)
+		if err != nil {
+			return Lock{}, false, err
+		}
+		all = append(all, at...)
+	}
+	if deletion {
+		below, err := list(tx, catalog.Query{Type: TypeLock, Under: resource}, decodeLock)
+		if err != nil {
+			return Lock{}, false, err
+		}
+		all = append(all, below...)
+	}
 	i := slices.IndexFunc(all, func(l Lock) bool { return deletion || l.Level == ReadOnly })
-	if err != nil || i < 0 {
-		return Lock{}, false, err
+	if i < 0 {
+		return Lock{}, false, nil
 	}
 	return all[i], true, nil
 }

@@ -17,10 +17,13 @@ import (
 // item and the run it was served are marked in the transaction that makes the
 // job, so that a run is never lost nor doubled; one run makes up for all that
 // were missed while the server was away. An item whose backup is still running
-// waits for the next call.
+// waits for the next call, and so does one whose site has enough to do.
 func (s *Service) RunDue(ctx context.Context) error {
-	due, failed := read(ctx, s, s.due)
-	for _, d := range due {
+	p, failed := read(ctx, s, s.plan)
+	if len(p.back) > 0 {
+		failed = errors.Join(failed, s.forgetRuns(ctx, p.back))
+	}
+	for _, d := range p.due {
 		err := d.broken
 		if err == nil {
 			err = s.runScheduled(ctx, d)
@@ -32,6 +35,12 @@ func (s *Service) RunDue(ctx context.Context) error {
 	return failed
 }
 
+// plan is what the schedules want now.
+type plan struct {
+	due  []dueRun
+	back []Item // whose last run is of a clock that was put back since
+}
+
 // dueRun is an item that is to be backed up now.
 type dueRun struct {
 	item   Item
@@ -40,33 +49,60 @@ type dueRun struct {
 	broken error     // its policy cannot be read
 }
 
-func (s *Service) due(tx *catalog.Tx) ([]dueRun, error) {
+func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 	now := s.Clock()
 	schedules := map[string]scheduled{}
 	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
 	if err != nil {
-		return nil, err
+		return p, err
 	}
-	var due []dueRun
 	for _, i := range items {
 		if i.Held != Active || i.Policy == "" || !i.DeleteAfter.IsZero() {
 			continue
 		}
-		p, err := scheduleOf(tx, schedules, i)
+		c, err := scheduleOf(tx, schedules, i)
 		if err != nil { // the others go on
-			due = append(due, dueRun{item: i, broken: err})
+			p.due = append(p.due, dueRun{item: i, broken: err})
 			continue
 		}
-		// A schedule that was changed counts from its change (ACT-04).
-		since := i.Scheduled
-		if p.changed.After(since) {
-			since = p.changed
-		}
-		if at, ok := p.Missed(since, now); ok {
-			due = append(due, dueRun{item: i, policy: i.Policy, at: at})
+		at, ok := c.dueAt(i.Scheduled, now)
+		switch {
+		case ahead(i.Scheduled, now):
+			p.back = append(p.back, i)
+		case ok:
+			p.due = append(p.due, dueRun{item: i, policy: i.Policy, at: at})
 		}
 	}
-	return due, nil
+	return p, nil
+}
+
+// dueAt is the run that is to be served now to an item that was served one
+// before, and whether there is one.
+func (c scheduled) dueAt(served, now time.Time) (time.Time, bool) {
+	// A schedule that was changed counts from its change (ACT-04).
+	if c.changed.After(served) && !ahead(c.changed, now) {
+		served = c.changed
+	}
+	return c.Missed(served, now)
+}
+
+// forgetRuns lets items count from now on whose last run was in a future that
+// turned out not to be: nothing would be due before it came.
+func (s *Service) forgetRuns(ctx context.Context, items []Item) error {
+	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+		for _, old := range items {
+			i, err := findItem(tx, old.ID)
+			if err != nil || !i.Scheduled.Equal(old.Scheduled) {
+				continue // gone or changed meanwhile
+			}
+			i.Scheduled = tx.Now()
+			if err := putItem(tx, i); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+	return err
 }
 
 // scheduled is a policy and when it was last changed.
@@ -110,9 +146,13 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 			return nil, nil // the running one has to end first
 		}
 		i.Scheduled = d.at
-		if vmErr != nil {
+		refused := vmErr
+		if refused == nil {
+			refused = s.hasRoom(tx, i)
+		}
+		if refused != nil {
 			i.LastBackupTime, i.LastBackupStatus = tx.Now(), "Failed"
-			if err := job.RecordFailed(tx, i.spec(ctx, "Backup"), vmErr); err != nil {
+			if err := job.RecordFailed(tx, i.spec(ctx, "Backup"), refused); err != nil {
 				return nil, err
 			}
 			return nil, putItem(tx, i)
@@ -141,7 +181,16 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	spec.Exclusive = backupOf(i)
 	return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
 		Site: site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(tx.Now()),
-		Want: holdfast.FileSystemConsistent, ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
+		Want: wanted(tx, i), ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
 		ReadRate: site.ReadRate,
 	})
+}
+
+// wanted is the consistency that the item's policy prefers. A policy that cannot
+// be read prefers nothing: a backup that somebody asked for is worth more.
+func wanted(tx *catalog.Tx, i Item) holdfast.Consistency {
+	if p, err := scheduleOf(tx, map[string]scheduled{}, i); err == nil && p.Consistency == policy.OnlyCrash {
+		return holdfast.CrashConsistent
+	}
+	return holdfast.FileSystemConsistent
 }

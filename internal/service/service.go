@@ -21,6 +21,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
 	"holdfast/internal/job"
+	"holdfast/internal/policy"
 )
 
 // Inventory says what a site has. The answers are live: VMs are not stored.
@@ -66,11 +67,14 @@ const (
 )
 
 // Service is the rules over one catalog. It is safe for concurrent use.
-type Service struct{ Deps }
+type Service struct {
+	Deps
+	maxPoints int // of one item
+}
 
 // New makes the service and registers its job kinds with d.Jobs.
 func New(d Deps) *Service {
-	s := &Service{Deps: d}
+	s := &Service{Deps: d, maxPoints: policy.MaxPoints}
 	job.Register(d.Jobs, kindBackup, d.Backup, s.backupDone)
 	job.Register(d.Jobs, kindRestore, d.Restore, s.restoreDone)
 	job.Register(d.Jobs, kindMachine, d.Machine, machineDone)

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/matrix"
 )
 
 func object(t *testing.T, text string) map[string]any {
@@ -83,11 +84,12 @@ func TestExcluded(t *testing.T) {
 
 func TestExpiry(t *testing.T) {
 	t.Parallel()
+	matrix.Covers(t, "FRQ-02")
 	now := time.Date(2024, 2, 29, 12, 0, 0, 0, time.UTC) // a leap day
 	for at, want := range map[time.Time]bool{
 		now: false, now.Add(time.Second): true, now.AddDate(99, 0, 0): true, now.AddDate(99, 0, 2): false, now.AddDate(100, 0, 0): false, now.AddDate(-1, 0, 0): false,
 	} {
-		if err := checkExpiry(at, now); (err == nil) != want {
+		if err := checkExpiry("expires", at, now); (err == nil) != want {
 			t.Errorf("a point that goes %v: %v", at, err)
 		}
 	}
@@ -120,7 +122,7 @@ func TestAbove(t *testing.T) {
 
 func TestPlace(t *testing.T) {
 	t.Parallel()
-	s := &Service{Deps{DataDir: "/data"}}
+	s := &Service{Deps: Deps{DataDir: "/data"}}
 	for in, want := range map[string]string{
 		"": "file:///data/vaults/guid", "/backup/a b/../c": "file:///backup/c", "/a b": "file:///a%20b", "s3://bucket/prefix": "s3://bucket/prefix",
 		"relative": "", "s3://key:secret@bucket": "", "%zz": "",
