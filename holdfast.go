@@ -61,6 +61,8 @@ type DiskFact struct {
 	// Temporary: marked <transient/>, so that its content goes with the power.
 	// It is in no point and comes back empty (matrix STO-13). Never the OS disk.
 	Temporary bool `json:"temporary,omitempty"`
+	Shared    bool `json:"shared,omitempty"` // <shareable/>
+	NVMe      bool `json:"nvme,omitempty"`   // an NVMe device of the host
 }
 
 // VMFact is one VM as its site sees it.
@@ -84,6 +86,23 @@ type VMFact struct {
 	// Kept are members of the ARM resource that libvirt has no word for, kept
 	// like the tags; under "disks" those of each disk, by its Target.
 	Kept map[string]any `json:"kept,omitempty"`
+}
+
+// GuestFact is what the guest agent said of the system in a VM. Members are
+// empty when they are not known, and Why says why.
+type GuestFact struct {
+	ID      string `json:"id,omitempty"`      // debian, mswindows, … (os-release(5))
+	Name    string `json:"name,omitempty"`    // for people
+	Version string `json:"version,omitempty"` // 12, 2019, …
+	Variant string `json:"variant,omitempty"` // coreos, server, …
+	Kernel  string `json:"kernel,omitempty"`  // release; the build of a Windows
+	Machine string `json:"machine,omitempty"` // x86_64, …
+	Why     string `json:"why,omitempty"`
+	// Looked says that the guest was looked into for what follows.
+	Looked        bool     `json:"looked,omitempty"`
+	Python        []string `json:"python,omitempty"` // versions found
+	Proxy         string   `json:"proxy,omitempty"`  // that is set, without credentials
+	NetworkMounts []string `json:"networkMounts,omitempty"`
 }
 
 // NICFact is one network interface of a VM.
@@ -136,11 +155,13 @@ type PoolFact struct {
 type Severity string
 
 // The severities: a finding that Blocks makes every backup fail, one that
-// Lessens makes it slower or less consistent, one that is Good is as it should be.
+// Lessens makes it slower, less consistent or come back as less, one that is
+// Good is as it should be; of one that is Unknown nobody could tell.
 const (
 	Blocks  Severity = "Blocks"
 	Lessens Severity = "Lessens"
 	Good    Severity = "Good"
+	Unknown Severity = "Unknown"
 )
 
 // Finding is one thing that was looked at before a backup of a VM.
@@ -149,6 +170,7 @@ type Finding struct {
 	Subject  string   `json:"subject"`       // host, vm or disk TARGET
 	Text     string   `json:"text"`          // what is the case
 	Fix      string   `json:"fix,omitempty"` // what to do about it; "" when Good
+	Row      string   `json:"row,omitempty"` // of the support matrix, when one says it
 }
 
 // ProvisionArgs asks for a vault's repository to be made (or found).

@@ -159,6 +159,11 @@ func (h *hosts) Check(ctx context.Context, site holdfast.SiteRef, name string) (
 	return found, nil
 }
 
+func (h *hosts) Guest(ctx context.Context, site holdfast.SiteRef, name string) (holdfast.GuestFact, error) {
+	_, err := h.VM(ctx, site, name)
+	return holdfast.GuestFact{ID: "debian", Name: "Debian GNU/Linux 12", Version: "12", Machine: "x86_64", Looked: true}, err
+}
+
 func (h *hosts) Provision(_ context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
 	return holdfast.ProvisionResult{RepositoryID: "r-" + a.Repository.KeyID}, nil
 }

@@ -57,6 +57,7 @@ is made if it is not there.`,
 	c.Flags().StringVar(&p.ScratchDir, "scratch-dir", "", "`DIR` on the host for what a running backup needs (default: the server's choice)")
 	c.Flags().StringVar(&limit, "scratch-limit", "", "fail a backup whose scratch files reach `BYTES`, such as 20GiB, and spare its guest")
 	c.Flags().StringVar(&rate, "read-rate", "", "let a backup read at most `BYTES` a second, such as 100MiB")
+	c.Flags().StringToStringVar(&p.PoolClasses, "pool-class", nil, "class of a storage pool's disks, as `POOL=CLASS`, such as default=Premium_LRS; may be repeated")
 	fixed(c, "uri", "qemu:///system", "qemu:///session")
 	return c
 }
@@ -103,7 +104,11 @@ func (s *session) showSite(site client.Site) error {
 		{"host", p.Host}, {"libvirt", p.LibvirtVersion}, {"QEMU", p.QEMUVersion},
 		{"unreachable", p.Unreachable}}
 	for _, pool := range p.Pools {
-		facts = append(facts, fact{"pool " + pool.Name, fmt.Sprintf("%s, %s, %s free", pool.Type, pool.Path, size(pool.Available))})
+		text := fmt.Sprintf("%s, %s, %s free", pool.Type, pool.Path, size(pool.Available))
+		if class := p.PoolClasses[pool.Name]; class != "" {
+			text += ", " + class
+		}
+		facts = append(facts, fact{"pool " + pool.Name, text})
 	}
 	return s.show(site.Raw, append(facts, fact{"networks", strings.Join(p.Networks, ", ")}))
 }

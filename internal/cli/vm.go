@@ -105,9 +105,9 @@ func (s *session) showCheck(name string, check client.Check) error {
 	if s.output == asJSON {
 		err = printJSON(s.out(), check.Raw)
 	} else {
-		rows := [][]string{{"SEVERITY", "SUBJECT", "FINDING", "WHAT TO DO"}}
+		rows := [][]string{{"SEVERITY", "SUBJECT", "ROW", "FINDING", "WHAT TO DO"}}
 		for _, f := range check.Findings {
-			rows = append(rows, []string{string(f.Severity), f.Subject, f.Text, f.Fix})
+			rows = append(rows, []string{string(f.Severity), f.Subject, f.Row, f.Text, f.Fix})
 		}
 		err = table(s.out(), rows)
 	}

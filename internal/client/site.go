@@ -25,6 +25,8 @@ type SiteProperties struct {
 	ScratchLimit  int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
 	ReadRate      int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
 
+	PoolClasses map[string]string `json:"poolClasses,omitempty"` // disk class of each pool, such as Premium_LRS
+
 	Host           string              `json:"host,omitempty"`
 	LibvirtVersion string              `json:"libvirtVersion,omitempty"`
 	QEMUVersion    string              `json:"qemuVersion,omitempty"`

@@ -87,6 +87,13 @@ func (w *world) Check(ctx context.Context, site holdfast.SiteRef, name string) (
 	return w.findings, nil
 }
 
+func (w *world) Guest(ctx context.Context, site holdfast.SiteRef, name string) (holdfast.GuestFact, error) {
+	if _, err := w.VM(ctx, site, name); err != nil {
+		return holdfast.GuestFact{}, err
+	}
+	return holdfast.GuestFact{ID: "debian", Name: "Debian GNU/Linux 12", Version: "12", Machine: "x86_64", Looked: true}, nil
+}
+
 func (w *world) Provision(_ context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -65,6 +65,7 @@ type OS struct {
 	Name    string // such as Debian GNU/Linux 12 (bookworm)
 	ID      string // debian, ubuntu, mswindows, …
 	Version string // 12, 2019, …
+	Variant string // coreos, server, …
 	Kernel  string
 	Machine string // x86_64, …
 }
@@ -78,6 +79,7 @@ func (a Agent) OS(ctx context.Context, timeout time.Duration) (OS, error) {
 		Name    string `json:"pretty-name"`
 		ID      string `json:"id"`
 		Version string `json:"version-id"`
+		Variant string `json:"variant-id"`
 		Kernel  string `json:"kernel-release"`
 		Machine string `json:"machine"`
 	}

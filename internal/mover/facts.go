@@ -47,6 +47,37 @@ func Facts(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, ask b
 	return f
 }
 
+// lookPatience is how long looking into a guest may take.
+const lookPatience = 20 * time.Second
+
+// GuestFacts asks the guest agent of a VM for its system, and looks into a
+// Linux one for what the support matrix asks of it.
+func GuestFacts(ctx context.Context, host hypervisor.Host, d hypervisor.Domain) holdfast.GuestFact {
+	switch {
+	case d.State != hypervisor.Running:
+		return holdfast.GuestFact{Why: "the VM is not running"}
+	case !d.AgentConnected:
+		return holdfast.GuestFact{Why: "no guest agent is connected"}
+	}
+	agent := guest.Of(host, d.UUID)
+	os, err := agent.OS(ctx, agentPatience)
+	if err != nil {
+		return holdfast.GuestFact{Why: err.Error()}
+	}
+	f := holdfast.GuestFact{ID: os.ID, Name: os.Name, Version: os.Version, Variant: os.Variant, Kernel: os.Kernel, Machine: os.Machine}
+	if os.Windows() {
+		f.Why = "a Windows guest is not looked into"
+		return f
+	}
+	look, err := agent.Look(ctx, lookPatience)
+	if err != nil {
+		f.Why = err.Error()
+		return f
+	}
+	f.Looked, f.Python, f.Proxy, f.NetworkMounts = true, look.Python, look.Proxy, look.Mounts
+	return f
+}
+
 // DiskFacts gives a domain's disks with their LUNs: the OS disk, which is the
 // first in boot order or else the first defined, is -1 as in Azure's point
 // model, and the others count from 0 in the order of the definition. Drives
@@ -66,7 +97,8 @@ func DiskFacts(d hypervisor.Domain) []holdfast.DiskFact {
 		if !isDisk(k) {
 			continue
 		}
-		f := holdfast.DiskFact{Target: k.Target, Path: k.Path, Pool: k.Pool, Format: k.Format, Bus: k.Bus, Size: k.Size, LUN: -1}
+		f := holdfast.DiskFact{Target: k.Target, Path: k.Path, Pool: k.Pool, Format: k.Format, Bus: k.Bus, Size: k.Size, LUN: -1,
+			Shared: k.Shareable, NVMe: k.Kind == "nvme"}
 		if i != osDisk {
 			f.LUN, lun, f.Temporary = lun, lun+1, k.Transient
 		}

@@ -81,6 +81,10 @@ func (y *year) Check(context.Context, holdfast.SiteRef, string) ([]holdfast.Find
 	return nil, nil
 }
 
+func (y *year) Guest(context.Context, holdfast.SiteRef, string) (holdfast.GuestFact, error) {
+	return holdfast.GuestFact{}, nil
+}
+
 func (y *year) Provision(context.Context, holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
 	return holdfast.ProvisionResult{RepositoryID: "r"}, nil
 }

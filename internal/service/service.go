@@ -33,6 +33,9 @@ type Inventory interface {
 	// Check says what a backup of one VM would meet, host first, or
 	// holdfast.NotFound. It changes nothing.
 	Check(ctx context.Context, site holdfast.SiteRef, name string) ([]holdfast.Finding, error)
+	// Guest says what the guest agent of one VM tells of its system, or
+	// holdfast.NotFound. It changes nothing in the guest.
+	Guest(ctx context.Context, site holdfast.SiteRef, name string) (holdfast.GuestFact, error)
 }
 
 // Provisioner makes or finds the repository of a vault.

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"holdfast"
@@ -19,6 +20,8 @@ type Site struct {
 	ScratchDir   string `json:"scratchDir"`             // absolute, reached by this server and by QEMU
 	ScratchLimit int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
 	ReadRate     int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
+	// PoolClasses are the disk classes of its pools, by pool (Premium_LRS, …).
+	PoolClasses map[string]string `json:"poolClasses,omitempty"`
 }
 
 // Ref is what a mover needs to reach the site.
@@ -93,8 +96,16 @@ func (s *Service) checkSite(name string, site *Site) error {
 	if site.ReadRate != 0 && site.ReadRate < minReadRate {
 		return holdfast.Errorf(holdfast.Invalid, "properties.readRate", "properties.readRate is %d; it must be 0 for no limit, or at least %d bytes per second.", site.ReadRate, minReadRate)
 	}
+	for pool, class := range site.PoolClasses {
+		if !slices.Contains(diskClasses, class) {
+			return holdfast.Errorf(holdfast.Invalid, "properties.poolClasses", "properties.poolClasses says %q of the pool %q; a class is one of %s.", class, pool, strings.Join(diskClasses, ", "))
+		}
+	}
 	return nil
 }
+
+// diskClasses are Azure's classes of disks (armcompute, StorageAccountTypes).
+var diskClasses = []string{"Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS", "Premium_LRS", "Premium_ZRS", "PremiumV2_LRS", "UltraSSD_LRS"}
 
 func putSite(tx *catalog.Tx, site Site) (Site, error) {
 	sub := site.Subscription

@@ -7,6 +7,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/support"
 )
 
 // VM is a machine of a site, as it is now.
@@ -102,12 +103,40 @@ type Check struct {
 	Findings []holdfast.Finding
 }
 
-// CheckVM says what a backup of a machine would meet. Nothing is changed.
+// CheckVM says what a backup of a machine would meet, and what each row of the
+// support matrix says of it. Nothing is changed.
 func (s *Service) CheckVM(ctx context.Context, sub, group, name string) (Check, error) {
 	return onSite(ctx, s, sub, group, name, func(site Site) (Check, error) {
 		found, err := s.Inventory.Check(ctx, site.Ref(), name)
-		return Check{ID: inGroup(sub, site.Group, TypeVM, name) + "/providers/" + TypePreflight + "/current", Findings: found}, err
+		if err != nil {
+			return Check{}, err
+		}
+		vm, err := s.supported(ctx, site, name)
+		rows := support.Check(vm, strict)
+		return Check{ID: inGroup(sub, site.Group, TypeVM, name) + "/providers/" + TypePreflight + "/current", Findings: append(found, rows...)}, err
 	})
+}
+
+// strict lifts no limit.
+func strict(string) bool { return false }
+
+// supported collects what the rules of the support matrix look at.
+func (s *Service) supported(ctx context.Context, site Site, name string) (support.VM, error) {
+	f, err := s.Inventory.VM(ctx, site.Ref(), name)
+	if err != nil {
+		return support.VM{}, err
+	}
+	vm := support.VM{VMFact: f, Classes: site.PoolClasses}
+	if vm.Guest, err = s.Inventory.Guest(ctx, site.Ref(), name); err != nil {
+		return vm, err
+	}
+	item, err := s.ProtectionOf(ctx, vmOf(site, f).ID)
+	if err == nil {
+		vm.Exclude = item.Exclusion.Excluded(f.Disks)
+	} else if holdfast.KindOf(err) == holdfast.NotFound {
+		err = nil
+	}
+	return vm, err
 }
 
 // onSite asks the sites of a group until one has the machine of that name.

@@ -94,6 +94,19 @@ func (m Mover) Check(ctx context.Context, site holdfast.SiteRef, name string) ([
 	return all, err
 }
 
+// Guest says what the guest agent of one VM tells of its system.
+// holdfast.NotFound when the site has none of that name.
+func (m Mover) Guest(ctx context.Context, site holdfast.SiteRef, name string) (f holdfast.GuestFact, err error) {
+	err = m.ask(ctx, site, func(ctx context.Context, host hypervisor.Host) error {
+		d, err := named(ctx, host, site, name)
+		if err == nil {
+			f = mover.GuestFacts(ctx, host, d)
+		}
+		return err
+	})
+	return f, err
+}
+
 // named finds a VM of the site, or says that there is none.
 func named(ctx context.Context, host hypervisor.Host, site holdfast.SiteRef, name string) (hypervisor.Domain, error) {
 	d, err := host.DomainNamed(ctx, name)
