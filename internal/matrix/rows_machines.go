@@ -59,7 +59,7 @@ var compute = []Row{
 		Must:   "The verdict follows.",
 	},
 	{
-		ID: "CMP-12", Subject: "spot VM", Verdict: NotSupported, Open: "issue 8",
+		ID: "CMP-12", Subject: "spot VM", Verdict: NotSupported, In: []string{"support", "mover/restore"},
 		Stance: "Not supported; comes back as a regular VM.",
 		Must:   "A spot VM comes back with regular priority.",
 	},

@@ -25,6 +25,9 @@ var tests = map[string][]string{
 	"CMP-10": {
 		"e2e.TestGeneration2",
 	},
+	"CMP-12": {
+		"mover/restore.TestLeftBehind",
+	},
 	"FRQ-01": {
 		"service.TestLockKeepsPoints",
 	},

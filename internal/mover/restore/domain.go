@@ -51,13 +51,17 @@ func rewriteDomain(xml string, n newDomain) (string, []string, error) {
 	if err := placeNVRAM(dom, n.NVRAM); err != nil {
 		return "", nil, err
 	}
-	notes, err := placeDevices(dom, n)
+	notes, err := leaveBehind(dom)
+	if err != nil {
+		return "", nil, err
+	}
+	more, err := placeDevices(dom, n)
 	if err != nil {
 		return "", nil, err
 	}
 	doc.Indent(2)
 	out, err := doc.WriteToString()
-	return out, notes, err
+	return out, append(notes, more...), err
 }
 
 // mark writes Holdfast's element into the metadata, replacing an older one.

@@ -1,0 +1,48 @@
+package restore
+
+import (
+	"reflect"
+	"strings"
+	"testing"
+
+	"holdfast/internal/matrix"
+	"holdfast/internal/mover"
+)
+
+// What the original was and a new VM is not stays behind, is told, and takes
+// nothing else with it.
+func TestLeftBehind(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "CMP-12")
+	for _, c := range []struct {
+		kept  string
+		want  map[string]any
+		notes []string
+	}{
+		{`{"zones":["1"],"properties":{"priority":"Spot","evictionPolicy":"Deallocate","licenseType":"RHEL_BYOS"}}`,
+			map[string]any{"zones": []any{"1"}, "properties": map[string]any{"licenseType": "RHEL_BYOS"}}, []string{"CMP-12"}},
+		{`{"properties":{"priority":"Regular"}}`, map[string]any{"properties": map[string]any{}}, nil},
+		{`{"properties":{"hostGroup":{"id":"g"},"availabilitySet":{"id":"s"}}}`, map[string]any{"properties": map[string]any{}}, []string{"CMP-13", "CMP-02"}},
+		{`{"zones":["2"]}`, map[string]any{"zones": []any{"2"}}, nil},
+		{`not JSON`, nil, nil},
+	} {
+		from := strings.Replace(original, "<metadata>", `<metadata><holdfast:kept xmlns:holdfast="`+mover.KeptSpace+`">`+c.kept+`</holdfast:kept>`, 1)
+		out, notes, err := rewriteDomain(from, newDomain{Name: "n", Disks: map[string]string{"vda": "/a", "vdb": "/b", "vdc": "/c"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, inner, _ := strings.Cut(out, "<metadata>")
+		inner, _, _ = strings.Cut(inner, "</metadata>")
+		if got := mover.Kept(inner); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%s became %v, want %v", c.kept, got, c.want)
+		}
+		for i, row := range c.notes {
+			if i >= len(notes) || !strings.Contains(notes[i], row) {
+				t.Errorf("%s: notes %q, want %s", c.kept, notes, row)
+			}
+		}
+		if n := strings.Count(strings.Join(notes, "\n"), "(CMP-"); n != len(c.notes) {
+			t.Errorf("%s: notes %q", c.kept, notes)
+		}
+	}
+}
