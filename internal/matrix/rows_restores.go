@@ -4,7 +4,7 @@ package matrix
 
 var retention = []Row{
 	{
-		ID: "FRQ-01", Subject: "points per instance", Verdict: Limit, Open: "issue 6",
+		ID: "FRQ-01", Subject: "points per instance", Verdict: Limit, In: []string{"service"}, Open: "issue 6",
 		Stance: "At most 9,999 recovery points per protected instance.",
 		Must:   "The limit is enforced; listing, pruning and restoring stay fast at 9,999.",
 	},
