@@ -56,6 +56,7 @@ var builtin = []Role{
 			vaults + "backupFabrics/protectionContainers/write",
 			vaults + "backupJobs/*",
 			vaults + "backupJobsExport/action",
+			vaults + "backupPolicies/preview/action",
 			items + "write",
 			items + "backup/action",
 			items + "recoveryPoints/accessToken/action",
@@ -75,6 +76,7 @@ var builtin = []Role{
 			"Microsoft.RecoveryServices/operations/read",
 			"Microsoft.RecoveryServices/vaults/read",
 			vaults + "*/read",
+			vaults + "backupPolicies/preview/action",
 			items + "recoveryPointsRecommendedForMove/action",
 		}, around...)},
 }

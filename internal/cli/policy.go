@@ -16,7 +16,7 @@ func (a *app) policy() *cobra.Command {
 	return noun("policy", "Make and see backup policies",
 		`A policy says when VMs are backed up and how long their points are kept. A new
 vault has DefaultPolicy and EnhancedPolicy.`,
-		a.policyList(), a.policyShow(), a.policyCreate(), a.policyDelete())
+		a.policyList(), a.policyShow(), a.policyCreate(), a.policyPreview(), a.policyDelete())
 }
 
 func (a *app) policyList() *cobra.Command {
@@ -89,7 +89,7 @@ func (a *app) policyCreate() *cobra.Command {
 	var replace bool
 	var form policyForm
 	c := &cobra.Command{
-		Use: "create NAME (--daily HH:MM | --weekly DAYS@HH:MM | --file FILE)", Short: "Make a policy",
+		Use: "create NAME (--daily HH:MM | --weekly DAYS@HH:MM | --hourly N@HH:MM/HOURS | --file FILE)", Short: "Make a policy",
 		DisableFlagsInUseLine: true,
 		Long: `Make a policy from a schedule and from how long points are kept, or from a file
 with an ARM policy (holdfast policy show --output json prints one).
@@ -97,9 +97,10 @@ with an ARM policy (holdfast policy show --output json prints one).
 Schedule, one of:
   --daily 02:00              every day
   --weekly Sun,Wed@02:00     on these days
+  --hourly 4@08:00/12        every 4 hours from 8:00 for 12 hours
 
 Retention; a point is kept while any of them holds it:
-  --retain-days 30           daily points (with --daily)
+  --retain-days 30           every point (with --daily and --hourly)
   --retain-weeks 12          one a week; 12@Sun says of which day
   --retain-months 12         one a month; 12@first-Sun or 12@1,15,last says which
   --retain-years 10          one a year; 10@Jan/first-Sun or 10@Jan,Jul/1 says which
@@ -135,12 +136,17 @@ first, the month January.`,
 	c.Flags().StringVar(&file, "file", "", "`FILE` with an ARM policy in JSON; - is standard input")
 	c.Flags().BoolVar(&replace, "replace", false, "change the policy if there is one of that name")
 	must(c.MarkFlagFilename("file", "json"))
-	c.MarkFlagsOneRequired("daily", "weekly", "file")
+	c.MarkFlagsOneRequired("daily", "weekly", "hourly", "file")
+	exclusiveForm(c)
+	return c
+}
+
+// exclusiveForm lets a policy be given in one way only.
+func exclusiveForm(c *cobra.Command) {
 	for _, other := range formFlags {
 		c.MarkFlagsMutuallyExclusive("file", other)
 	}
-	c.MarkFlagsMutuallyExclusive("daily", "weekly")
-	return c
+	c.MarkFlagsMutuallyExclusive("daily", "weekly", "hourly")
 }
 
 // mayReplace refuses to change a policy that is there, unless that is meant:

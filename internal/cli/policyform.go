@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,7 +17,7 @@ type vmPolicy = backup.AzureIaaSVMProtectionPolicy
 
 // policyForm is a policy as the flags of policy create say it.
 type policyForm struct {
-	daily, weekly              string
+	daily, weekly, hourly      string
 	days                       int
 	weeks, months, years       string
 	instantDays                int
@@ -24,13 +25,14 @@ type policyForm struct {
 }
 
 // formFlags are the flags that make a policy and so do not go with a file.
-var formFlags = []string{"daily", "weekly", "retain-days", "retain-weeks", "retain-months", "retain-years", "instant-days", "time-zone", "consistency"}
+var formFlags = []string{"daily", "weekly", "hourly", "retain-days", "retain-weeks", "retain-months", "retain-years", "instant-days", "time-zone", "consistency"}
 
 func (f *policyForm) addFlags(c *cobra.Command) {
 	fs := c.Flags()
 	fs.StringVar(&f.daily, "daily", "", "back up every day at this `TIME`, such as 02:00")
 	fs.StringVar(&f.weekly, "weekly", "", "back up on `DAYS@TIME`, such as Sun,Wed@02:00")
-	fs.IntVar(&f.days, "retain-days", 0, "keep daily points for this many `DAYS` (default 30 with --daily)")
+	fs.StringVar(&f.hourly, "hourly", "", "back up `N@TIME/HOURS`: every N (4, 6, 8, 12) hours from a time for so many hours, such as 4@08:00/12")
+	fs.IntVar(&f.days, "retain-days", 0, "keep daily and hourly points for this many `DAYS` (default 30)")
 	fs.StringVar(&f.weeks, "retain-weeks", "", "keep a point of each week for `N[@DAYS]` weeks")
 	fs.StringVar(&f.months, "retain-months", "", "keep a point of each month for `N[@WHICH]` months")
 	fs.StringVar(&f.years, "retain-years", "", "keep a point of each year for `N[@MONTHS/WHICH]` years")
@@ -60,14 +62,24 @@ func (f *policyForm) policy() (*vmPolicy, error) {
 		}
 	}
 	switch f.wantedConsistent {
-	case "CrashConsistent":
-		p.PolicyType = to.Ptr(backup.IAASVMPolicyTypeV2)
-		p.SnapshotConsistencyType = to.Ptr(backup.IaasVMSnapshotConsistencyTypeOnlyCrashConsistent)
-		p.SchedulePolicy = enhancedSchedule(days, at)
-	case "ApplicationConsistent", "":
-		p.SchedulePolicy = simpleSchedule(days, at)
+	case "CrashConsistent", "ApplicationConsistent", "":
 	default:
 		return nil, usagef("--consistency is %q; it is ApplicationConsistent, which takes the best that the guest allows, or CrashConsistent.", f.wantedConsistent)
+	}
+	if f.wantedConsistent == "CrashConsistent" {
+		p.SnapshotConsistencyType = to.Ptr(backup.IaasVMSnapshotConsistencyTypeOnlyCrashConsistent)
+	}
+	switch {
+	case f.hourly != "":
+		p.PolicyType = to.Ptr(backup.IAASVMPolicyTypeV2)
+		if p.SchedulePolicy, at, err = hourlySchedule(f.hourly); err != nil {
+			return nil, err
+		}
+	case f.wantedConsistent == "CrashConsistent":
+		p.PolicyType = to.Ptr(backup.IAASVMPolicyTypeV2)
+		p.SchedulePolicy = enhancedSchedule(days, at)
+	default:
+		p.SchedulePolicy = simpleSchedule(days, at)
 	}
 	keep, err := f.retention(days, at)
 	p.RetentionPolicy = keep
@@ -76,6 +88,9 @@ func (f *policyForm) policy() (*vmPolicy, error) {
 
 // when is the schedule: the days, none for every day, and the time of day.
 func (f *policyForm) when() (days []backup.DayOfWeek, at time.Time, err error) {
+	if f.hourly != "" {
+		return nil, at, nil // hourlySchedule reads it
+	}
 	clock, flag := f.daily, "daily"
 	if f.weekly != "" {
 		list, rest, ok := strings.Cut(f.weekly, "@")
@@ -93,6 +108,20 @@ func (f *policyForm) when() (days []backup.DayOfWeek, at time.Time, err error) {
 	}
 	// Of a full date only the time of day counts; az writes this day.
 	return days, time.Date(2023, 1, 1, t.Hour(), t.Minute(), 0, 0, time.UTC), nil
+}
+
+// hourlySchedule is the schedule of --hourly N@TIME/HOURS, and its first time of day.
+func hourlySchedule(s string) (backup.SchedulePolicyClassification, time.Time, error) {
+	var every, hour, minute, hours int32
+	if n, err := fmt.Sscanf(s+"\n", "%d@%d:%d/%d\n", &every, &hour, &minute, &hours); err != nil || n != 4 || hour < 0 || hour > 23 || minute < 0 || minute > 59 {
+		return nil, time.Time{}, usagef("--hourly is %q; it is N@HH:MM/HOURS, such as 4@08:00/12 for every 4 hours from 8:00 for 12 hours.", s)
+	}
+	at := time.Date(2023, 1, 1, int(hour), int(minute), 0, 0, time.UTC)
+	return &backup.SimpleSchedulePolicyV2{
+		SchedulePolicyType:   to.Ptr("SimpleSchedulePolicyV2"),
+		ScheduleRunFrequency: to.Ptr(backup.ScheduleRunTypeHourly),
+		HourlySchedule:       &backup.HourlySchedule{Interval: &every, ScheduleWindowStartTime: &at, ScheduleWindowDuration: &hours},
+	}, at, nil
 }
 
 func simpleSchedule(days []backup.DayOfWeek, at time.Time) backup.SchedulePolicyClassification {

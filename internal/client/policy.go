@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	backup "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
@@ -108,4 +109,54 @@ func (c *Client) DeletePolicy(ctx context.Context, v VaultRef, name string) erro
 		_, err = poller.PollUntilDone(ctx, &runtime.PollUntilDoneOptions{Frequency: pollerFrequency})
 	}
 	return c.translate(ctx, err)
+}
+
+// PolicyPreview says what a policy would do.
+type PolicyPreview struct {
+	Raw    json.RawMessage `json:"-"`
+	At     time.Time       `json:"at"`
+	Points []PreviewPoint  `json:"points"` // that there are then, oldest first
+	Items  []PreviewItem   `json:"items"`
+}
+
+// PreviewPoint is one point of a preview.
+type PreviewPoint struct {
+	Name    string    `json:"name"` // "" for one that is yet to be made
+	Time    time.Time `json:"time"`
+	Expires time.Time `json:"expiryTime"` // zero is never
+	Tags    []string  `json:"tags"`       // of retention that hold it
+}
+
+// PreviewItem says what saving the policy does to the points of one VM.
+type PreviewItem struct {
+	VM           string         `json:"friendlyName"`
+	Points       int            `json:"points"`
+	Shortened    int            `json:"shortened"`
+	Lengthened   int            `json:"lengthened"`
+	DeletedCount int            `json:"deletedCount"`
+	Deleted      []PreviewPoint `json:"deleted"` // the first thousand
+}
+
+// PreviewPolicy asks what a policy does until a moment; zero is now. With
+// properties it asks of that policy before it is saved, with an item how the
+// points of that one will be.
+func (c *Client) PreviewPolicy(ctx context.Context, v VaultRef, name string, properties json.RawMessage, at time.Time, item string) (PolicyPreview, error) {
+	body := map[string]any{}
+	if properties != nil {
+		body["properties"] = properties
+	}
+	if !at.IsZero() {
+		body["at"] = at.UTC().Format(time.RFC3339)
+	}
+	if item != "" {
+		body["protectedItemId"] = item
+	}
+	decode := func(raw json.RawMessage) (p PolicyPreview, err error) {
+		p.Raw = raw
+		return p, json.Unmarshal(raw, &p)
+	}
+	return get(ctx, c, decode, func(ctx context.Context) error {
+		_, err := c.send(ctx, http.MethodPost, c.url(c.PolicyID(v, name)+"/preview", backupVersion), body, http.StatusOK)
+		return err
+	})
 }

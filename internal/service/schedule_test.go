@@ -162,11 +162,15 @@ func newYear(t *testing.T) *year {
 // policy writes the policy: daily at two, kept for so many days.
 func (y *year) policy(vault string, days int) {
 	y.t.Helper()
-	text := `{"backupManagementType":"AzureIaasVM","schedulePolicy":{"schedulePolicyType":"SimpleSchedulePolicy","scheduleRunFrequency":"Daily","scheduleRunTimes":["2026-01-01T02:00:00Z"]},` +
-		`"retentionPolicy":{"retentionPolicyType":"LongTermRetentionPolicy","dailySchedule":{"retentionTimes":["2026-01-01T02:00:00Z"],"retentionDuration":{"count":` + string(holdfast.Marshal(days)) + `,"durationType":"Days"}}},"timeZone":"UTC"}`
-	if _, err := y.PutPolicy(y.t.Context(), vault, "daily", []byte(text)); err != nil {
+	if _, err := y.PutPolicy(y.t.Context(), vault, "daily", []byte(dailyFor(days))); err != nil {
 		y.t.Fatal(err)
 	}
+}
+
+// dailyFor is a policy: daily at two, kept for so many days.
+func dailyFor(days int) string {
+	return `{"backupManagementType":"AzureIaasVM","schedulePolicy":{"schedulePolicyType":"SimpleSchedulePolicy","scheduleRunFrequency":"Daily","scheduleRunTimes":["2026-01-01T02:00:00Z"]},` +
+		`"retentionPolicy":{"retentionPolicyType":"LongTermRetentionPolicy","dailySchedule":{"retentionTimes":["2026-01-01T02:00:00Z"],"retentionDuration":{"count":` + string(holdfast.Marshal(days)) + `,"durationType":"Days"}}},"timeZone":"UTC"}`
 }
 
 // tick is what the server does each minute, and waits for what that began.
