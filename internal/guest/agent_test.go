@@ -1,39 +1,12 @@
 package guest
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"testing"
 	"time"
 
-	"holdfast/internal/hypervisor"
+	"holdfast/internal/guest/guesttest"
 )
-
-// answering is a host whose guest agent gives these answers, by command; an
-// error is one that the agent reports.
-type answering struct {
-	hypervisor.Host
-	answers map[string]any
-}
-
-func (h answering) Agent(_ context.Context, _ string, command json.RawMessage, _ time.Duration) (json.RawMessage, error) {
-	var c struct {
-		Execute string `json:"execute"`
-	}
-	if err := json.Unmarshal(command, &c); err != nil {
-		return nil, err
-	}
-	switch a := h.answers[c.Execute].(type) {
-	case nil:
-		return nil, fmt.Errorf("%w: the command %s has not been found", hypervisor.ErrAgentFailed, c.Execute)
-	case error:
-		return nil, fmt.Errorf("%w: %w", hypervisor.ErrAgentFailed, a)
-	default:
-		return json.Marshal(a)
-	}
-}
 
 // TestOS holds what agents of Linux and Windows say of their system
 // (guest-get-osinfo in QEMU's qga/commands-posix.c and commands-win32.c).
@@ -51,7 +24,7 @@ func TestOS(t *testing.T) {
 		{[]int{1}, "", false, false},
 		{nil, "", false, false},
 	} {
-		os, err := Of(answering{answers: map[string]any{"guest-get-osinfo": c.answer}}, "u").OS(t.Context(), time.Second)
+		os, err := Of(guesttest.Host{Answers: map[string]any{"guest-get-osinfo": c.answer}}, "u").OS(t.Context(), time.Second)
 		if (err == nil) != c.ok || os.Name != c.name || os.Windows() != c.windows {
 			t.Errorf("%v: %+v, %v", c.answer, os, err)
 		}
@@ -75,7 +48,7 @@ func TestThaw(t *testing.T) {
 		{"it fails and stays frozen", vss, "frozen", 0, false, true},
 		{"it does not say", 3, nil, 3, false, false},
 	} {
-		n, err := Of(answering{answers: map[string]any{"guest-fsfreeze-thaw": c.thaw, "guest-fsfreeze-status": c.status}}, "u").Thaw(t.Context(), time.Second)
+		n, err := Of(guesttest.Host{Answers: map[string]any{"guest-fsfreeze-thaw": c.thaw, "guest-fsfreeze-status": c.status}}, "u").Thaw(t.Context(), time.Second)
 		if n != c.n || (err == nil) != c.ok || errors.Is(err, ErrStillFrozen) != c.still {
 			t.Errorf("%s: %d, %v", c.what, n, err)
 		}

@@ -1,36 +1,13 @@
 package snapshot
 
 import (
-	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
 	"strings"
 	"testing"
-	"time"
 
 	"holdfast/internal/guest"
-	"holdfast/internal/hypervisor"
+	"holdfast/internal/guest/guesttest"
 )
-
-// answering is a host whose guest agent gives these answers, by command.
-type answering struct {
-	hypervisor.Host
-	answers map[string]any
-}
-
-func (h answering) Agent(_ context.Context, _ string, command json.RawMessage, _ time.Duration) (json.RawMessage, error) {
-	var c struct {
-		Execute string `json:"execute"`
-	}
-	if err := json.Unmarshal(command, &c); err != nil {
-		return nil, err
-	}
-	if err, failed := h.answers[c.Execute].(error); failed {
-		return nil, fmt.Errorf("%w: %w", hypervisor.ErrAgentFailed, err)
-	}
-	return json.Marshal(h.answers[c.Execute])
-}
 
 type nowhere struct{}
 
@@ -58,9 +35,9 @@ func TestWhatAFreezeProves(t *testing.T) {
 		{"Windows let go before the instant was over", true, false, 3, vss, "thawed", Crash, "thawed before the snapshot was complete"},
 		{"Windows does not freeze", true, false, vss, 0, "thawed", Crash, "10 seconds"},
 	} {
-		host := answering{answers: map[string]any{"guest-fsfreeze-freeze": c.freeze, "guest-fsfreeze-thaw": c.thaw, "guest-fsfreeze-status": c.status}}
-		f := &freezer{t: &taken{r: Request{FreezeDeadline: defaultDeadline}, dir: &workdir{path: t.TempDir()}},
-			agent: guest.Of(host, "u"), dog: &watchdog{orders: nowhere{}}, windows: c.windows, quiet: c.quiet}
+		host := guesttest.Host{Answers: map[string]any{"guest-fsfreeze-freeze": c.freeze, "guest-fsfreeze-thaw": c.thaw, "guest-fsfreeze-status": c.status}}
+		f := &freezer{t: &taken{r: Request{FreezeDeadline: defaultDeadline}, dir: &workdir{path: t.TempDir()}, dog: &watchdog{orders: nowhere{}}},
+			agent: guest.Of(host, "u"), windows: c.windows, quiet: c.quiet}
 		f.freeze(t.Context())
 		got, reason, _ := f.thaw(t.Context())
 		if got != c.want || !strings.Contains(reason, c.reason) || (f.stuck != nil) != (c.status == "frozen") {
