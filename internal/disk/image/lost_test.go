@@ -2,10 +2,13 @@ package image
 
 import (
 	"context"
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"testing"
+
+	"golang.org/x/sys/unix"
 
 	"holdfast/internal/disk/disktest"
 )
@@ -49,7 +52,7 @@ func TestLostWrite(t *testing.T) {
 	}
 	d.sending.Lock()
 	d.send() // nothing that was written is left for fsync to fail on
-	if d.lost == nil {
+	if d.lost.Load() == nil {
 		t.Error("120 MiB went to a disk of 24 MiB and the sender noticed nothing")
 	}
 	if err := d.Sync(); err == nil {
@@ -61,5 +64,42 @@ func TestLostWrite(t *testing.T) {
 	_ = d.Close()
 	if _, err := os.Stat(path); err == nil {
 		t.Error("there is an image under the name")
+	}
+}
+
+// TestLostWriteIsKept has the kernel tell of a lost write once, to the sender,
+// and never again, as kernels may: no write, no Sync and no Commit succeeds after
+// that, and no image is left.
+func TestLostWriteIsKept(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "d.raw")
+	d, err := CreateTarget(context.Background(), path, Raw, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := false
+	d.arrive = func(int) error {
+		if told {
+			return nil
+		}
+		told = true
+		return unix.EIO
+	}
+	for range 2 { // the second time all is well again
+		d.sending.Lock()
+		d.send()
+	}
+	if _, err := d.WriteAt(make([]byte, 1), 0); !errors.Is(err, unix.EIO) {
+		t.Errorf("WriteAt: %v, want EIO", err)
+	}
+	if err := d.Sync(); !errors.Is(err, unix.EIO) {
+		t.Errorf("Sync: %v, want EIO", err)
+	}
+	if err := d.Commit(); !errors.Is(err, unix.EIO) {
+		t.Errorf("Commit: %v, want EIO", err)
+	}
+	_ = d.Close()
+	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) > 0 {
+		t.Errorf("left: %v, %v", left, err)
 	}
 }

@@ -30,7 +30,8 @@ type Target struct {
 	unsent        atomic.Int64 // bytes written since they were last sent to the disk
 
 	sending sync.Mutex
-	lost    error // what was sent and did not arrive; under sending
+	lost    atomic.Pointer[os.PathError] // what was sent and did not arrive
+	arrive  func(fd int) error           // waits until what was written is on the disk
 }
 
 // sendEvery is how much is written before it is put on the disk and dropped
@@ -48,6 +49,9 @@ const (
 // of the host's memory, and page after page of fresh cache costs more time than
 // the same few pages over and over (measurements.md).
 func (t *Target) WriteAt(p []byte, off int64) (int, error) {
+	if lost := t.lost.Load(); lost != nil {
+		return 0, lost
+	}
 	n, err := t.Target.WriteAt(p, off)
 	if err != nil {
 		return n, err
@@ -59,7 +63,6 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 	case unsent >= sendAhead: // the disk is slower than the writers
 		t.sending.Lock()
 		defer t.sending.Unlock()
-		return n, t.lost
 	}
 	return n, nil
 }
@@ -70,21 +73,28 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 func (t *Target) send() {
 	defer t.sending.Unlock()
 	fd := int(t.file.Fd())
-	err := unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
+	err := t.arrive(fd)
 	if err == unix.EINVAL || err == unix.ENOSYS || err == unix.EOPNOTSUPP {
 		return // not to be had here: Sync does all the work
 	}
-	if err != nil && err != unix.EINTR && t.lost == nil {
-		t.lost = &os.PathError{Op: "write", Path: t.partial, Err: err}
+	if err != nil && err != unix.EINTR {
+		t.lost.Store(&os.PathError{Op: "write", Path: t.partial, Err: err})
 	}
 	_ = unix.Fadvise(fd, 0, 0, unix.FADV_DONTNEED) // a hint
+}
+
+func arrive(fd int) error {
+	return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 }
 
 // Sync makes what was written durable.
 func (t *Target) Sync() error {
 	t.sending.Lock()
 	defer t.sending.Unlock()
-	return errors.Join(t.lost, t.Target.Sync())
+	if lost := t.lost.Load(); lost != nil {
+		return lost
+	}
+	return t.Target.Sync()
 }
 
 // CreateTarget makes a fresh image of size bytes (qcow2 rounds up to 512).
@@ -107,7 +117,7 @@ func CreateTarget(ctx context.Context, path, format string, size int64) (*Target
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{path: path, partial: partial, file: f}
+	t := &Target{path: path, partial: partial, file: f, arrive: arrive}
 	if format == Raw {
 		t.Target, err = raw.NewTarget(f, size)
 	} else {
