@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
@@ -73,28 +74,61 @@ func aboutConfinement(by string, d hypervisor.Domain, scratchDir string) []Findi
 	return nil
 }
 
-// appArmorFiles are the parts of a machine's profile, in /etc/apparmor.d
-// (libvirt's virt-aa-helper.c writes the last two, for the machine's UUID).
-var appArmorFiles = []string{"abstractions/libvirt-qemu", "abstractions/libvirt-qemu.d/*", "local/abstractions/libvirt-qemu",
-	"libvirt/TEMPLATE.qemu", "libvirt/libvirt-UUID", "libvirt/libvirt-UUID.files"}
-
+// aboutAppArmor reads the machine's profile, which libvirt writes when it starts
+// the machine (virt-aa-helper.c); a machine without one is not confined. A new
+// rule needs no reload: libvirt loads the profile anew whenever it adds a scratch
+// file to it, before QEMU makes its socket (qemuBackupBegin).
 func aboutAppArmor(etc, uuid, socket string) []Finding {
-	var rules strings.Builder
-	for _, pattern := range appArmorFiles {
-		paths, _ := filepath.Glob(filepath.Join(etc, strings.ReplaceAll(pattern, "UUID", uuid)))
-		for _, p := range paths {
-			if text, err := readSmall(p, 1<<20); err == nil {
-				rules.Write(text)
-				rules.WriteByte('\n')
-			}
-		}
+	profile := filepath.Join(etc, "libvirt", "libvirt-"+uuid)
+	if !exists(profile) {
+		return nil
 	}
-	dir := filepath.Dir(socket)
-	if appArmorAllows(rules.String(), socket) {
+	rules, dir := appArmorRules(etc, profile, map[string]bool{}), filepath.Dir(socket)
+	if appArmorAllows(rules, socket) {
 		return []Finding{{Good, "host", "AppArmor lets QEMU make its socket in " + dir, ""}}
 	}
 	return []Finding{{Blocks, "host", fmt.Sprintf("AppArmor confines QEMU and no rule in %s lets it make its socket in %s (a refusal is in the kernel's log: dmesg | grep DENIED)", etc, dir),
-		fmt.Sprintf("echo '%s/** rwk,' >> %s/local/abstractions/libvirt-qemu && systemctl reload apparmor", filepath.Dir(dir), etc)}}
+		appArmorFix(etc, rules, filepath.Dir(dir)+"/** rwk,")}}
+}
+
+// appArmorFix adds a rule where the profiles of machines include the site's own:
+// Debian and Ubuntu have a file for it, libvirt itself a directory (since 8.10).
+func appArmorFix(etc, rules, rule string) string {
+	if strings.Contains(rules, "<local/abstractions/libvirt-qemu>") {
+		return fmt.Sprintf("echo '%s' >> %s/local/abstractions/libvirt-qemu", rule, etc)
+	}
+	return fmt.Sprintf("mkdir -p %s/abstractions/libvirt-qemu.d && echo '%s' >> %[1]s/abstractions/libvirt-qemu.d/holdfast", etc, rule)
+}
+
+// appArmorInclude is another file, or a directory of files, that belongs to a
+// profile (apparmor.d(5), #include mechanism).
+var appArmorInclude = regexp.MustCompile(`(?m)^\s*#?include\s+(?:if\s+exists\s+)?[<"]([^>"\n]+)[>"]`)
+
+// appArmorRules is the text of a profile and of all that it includes.
+func appArmorRules(etc, path string, seen map[string]bool) string {
+	if seen[path] || len(seen) > 1000 {
+		return ""
+	}
+	seen[path] = true
+	if inside, err := os.ReadDir(path); err == nil {
+		var all strings.Builder
+		for _, e := range inside {
+			all.WriteString(appArmorRules(etc, filepath.Join(path, e.Name()), seen))
+		}
+		return all.String()
+	}
+	text, err := readSmall(path, 1<<20)
+	if err != nil {
+		return ""
+	}
+	all := string(text) + "\n"
+	for _, m := range appArmorInclude.FindAllStringSubmatch(all, -1) {
+		if !filepath.IsAbs(m[1]) {
+			m[1] = filepath.Join(etc, m[1])
+		}
+		all += appArmorRules(etc, m[1], seen)
+	}
+	return all
 }
 
 // appArmorRule is a rule about a path (apparmor.d(5), file rules): not the ones
@@ -169,8 +203,10 @@ func fileType(path string) string {
 }
 
 // socketTypes are the types of directories in which QEMU, confined by SELinux as
-// svirt_t, may make sockets (fedora-selinux, virt.te, virt_domain).
-var socketTypes = map[string]bool{"qemu_var_run_t": true, "svirt_image_t": true, "svirt_tmp_t": true}
+// svirt_t, may make sockets (fedora-selinux/selinux-policy, virt.te, "virtual
+// domains common policy": manage_sock_files_pattern; in tmp_t by a transition to
+// svirt_tmp_t). The running machine's own directory has libvirt's svirt_image_t.
+var socketTypes = map[string]bool{"qemu_var_run_t": true, "svirt_image_t": true, "svirt_home_t": true, "svirt_tmp_t": true, "tmp_t": true}
 
 func aboutSELinux(label, scratchDir string) []Finding {
 	if socketTypes[label] {

@@ -2,6 +2,7 @@ package snapshot
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -69,28 +70,55 @@ func TestAppArmorAllows(t *testing.T) {
 	}
 }
 
+// profiles makes a directory of AppArmor's: a running machine's profile, and the
+// abstraction that it includes.
+func profiles(t *testing.T, files map[string]string) string {
+	t.Helper()
+	etc := t.TempDir()
+	for name, text := range files {
+		path := filepath.Join(etc, name)
+		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return etc
+}
+
+// profile is a machine's, from libvirt's TEMPLATE.qemu.
+const profile = `profile libvirt-u flags=(attach_disconnected) {
+  #include <abstractions/libvirt-qemu>
+  #include <libvirt/libvirt-u.files>
+}
+`
+
+// TestAppArmorFix does what a finding says, for profiles as Debian's libvirt 9.0
+// and as libvirt itself has them, and finds the rule then.
+func TestAppArmorFix(t *testing.T) {
+	t.Parallel()
+	for _, include := range []string{"#include <local/abstractions/libvirt-qemu>", "include if exists <abstractions/libvirt-qemu.d>"} {
+		etc := profiles(t, map[string]string{"libvirt/libvirt-u": profile, "abstractions/libvirt-qemu": stock + include + "\n",
+			"local/abstractions/libvirt-qemu": "# site-specific rules\n", "abstractions/other": "/scratch/** rwk,\n"})
+		found := aboutAppArmor(etc, "u", "/scratch/holdfast-1/nbd")
+		if len(found) != 1 || found[0].Severity != Blocks || !strings.Contains(found[0].Fix, "'/scratch/** rwk,'") {
+			t.Fatalf("%s, stock rules: %+v", include, found)
+		}
+		if out, err := exec.Command("sh", "-c", found[0].Fix).CombinedOutput(); err != nil {
+			t.Fatalf("%s: %v: %s", found[0].Fix, err, out)
+		}
+		if found := aboutAppArmor(etc, "u", "/scratch/holdfast-1/nbd"); len(found) != 1 || found[0].Severity != Good {
+			t.Errorf("%s, with the rule: %+v", include, found)
+		}
+	}
+	if found := aboutAppArmor(t.TempDir(), "u", "/scratch/holdfast-1/nbd"); found != nil {
+		t.Errorf("a machine without a profile is not confined: %+v", found)
+	}
+}
+
 func TestConfinement(t *testing.T) {
 	t.Parallel()
-	etc := t.TempDir()
-	for _, dir := range []string{"abstractions", "local/abstractions"} {
-		if err := os.MkdirAll(filepath.Join(etc, dir), 0o755); err != nil {
-			t.Fatal(err)
-		}
-		if err := os.WriteFile(filepath.Join(etc, dir, "libvirt-qemu"), []byte(stock), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	found := aboutAppArmor(etc, "u", "/scratch/holdfast-1/nbd")
-	if len(found) != 1 || found[0].Severity != Blocks || !strings.Contains(found[0].Fix, "'/scratch/** rwk,'") {
-		t.Fatalf("stock rules: %+v", found)
-	}
-	// The fix is what heals it.
-	if err := os.WriteFile(filepath.Join(etc, "local/abstractions/libvirt-qemu"), []byte("/scratch/** rwk,\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
-	if found := aboutAppArmor(etc, "u", "/scratch/holdfast-1/nbd"); len(found) != 1 || found[0].Severity != Good {
-		t.Errorf("with the rule: %+v", found)
-	}
 	if found := aboutSELinux("var_lib_t", "/scratch"); found[0].Severity != Lessens || !strings.Contains(found[0].Fix, "semanage") {
 		t.Errorf("SELinux: %+v", found)
 	}
@@ -98,12 +126,7 @@ func TestConfinement(t *testing.T) {
 		t.Errorf("SELinux: %+v", found)
 	}
 	// In QEMU's own directory libvirt's own rule is enough (virt-aa-helper.c).
-	if err := os.MkdirAll(filepath.Join(etc, "libvirt"), 0o755); err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(filepath.Join(etc, "libvirt/libvirt-u.files"), []byte(`  "/var/lib/libvirt/qemu/domain-7-web/*" rw,`+"\n"), 0o644); err != nil {
-		t.Fatal(err)
-	}
+	etc := profiles(t, map[string]string{"libvirt/libvirt-u": profile, "libvirt/libvirt-u.files": `  "/var/lib/libvirt/qemu/domain-7-web/*" rw,` + "\n"})
 	running := hypervisor.Domain{UUID: "u", State: hypervisor.Running, RuntimeDir: "/var/lib/libvirt/qemu/domain-7-web"}
 	if found := aboutAppArmor(etc, "u", socketOf("/else", "/else/holdfast-1", running)); len(found) != 1 || found[0].Severity != Good {
 		t.Errorf("in QEMU's own directory: %+v", found)
