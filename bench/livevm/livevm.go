@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"time"
 
 	"holdfast/bench/engine"
@@ -47,6 +48,9 @@ func Create(ctx context.Context, j Job) error {
 
 // Backup takes a point of the running domain.
 func Backup(ctx context.Context, j Job) error {
+	if err := snapshot.Yield(); err != nil { // as the server does
+		return err
+	}
 	r, err := engine.Open(ctx, j.Store)
 	if err != nil {
 		return err
@@ -94,6 +98,9 @@ func store(ctx context.Context, r *repository.Repository, s *snapshot.Snapshot, 
 		if j.Base != "" && !d.Incremental {
 			return fmt.Errorf("disk %s is read in full: %s", d.Target, d.Reason)
 		}
+		if err := doubt(ctx, r, d, base); err != nil {
+			return err
+		}
 		if _, err := w.Disk(ctx, repository.DiskSpec{Name: d.Target, Base: base.Disk(d.Target)}, d.Source); err != nil {
 			return err
 		}
@@ -107,6 +114,21 @@ func store(ctx context.Context, r *repository.Repository, s *snapshot.Snapshot, 
 	}
 	_, err = w.Commit(ctx, repository.Manifest{Time: s.Time, Attributes: checkpoint})
 	return err
+}
+
+// doubts is how many unchanged blocks the mover compares, too.
+const doubts = 32
+
+// doubt checks a sample of what the bitmap calls unchanged.
+func doubt(ctx context.Context, r *repository.Repository, d snapshot.Disk, base repository.Point) error {
+	if !d.Incremental {
+		return nil
+	}
+	was, err := r.OpenDisk(ctx, base, d.Target)
+	if err != nil {
+		return err
+	}
+	return snapshot.SelfCheck(ctx, d.Source, was, doubts, rand.New(rand.NewPCG(1, 2)))
 }
 
 // Restore writes every disk of the point as a qcow2 image into the target

@@ -8,6 +8,8 @@ import (
 	"iter"
 	"math/rand/v2"
 
+	"golang.org/x/sync/errgroup"
+
 	"holdfast/internal/disk"
 )
 
@@ -20,6 +22,9 @@ var ErrTracking = errors.New("the dirty bitmap missed a change")
 // bitmaps on images of the usual cluster size.
 const sampleBlock = 64 << 10
 
+// sampleReads is how many samples are under way at once: the base may be far away.
+const sampleReads = 8
+
 // SelfCheck reads n blocks at random among those that an incremental source
 // calls unchanged, and compares them with the base, the disk's content at the
 // last point. ErrTracking names the first that differs. It is the standing
@@ -30,23 +35,31 @@ func SelfCheck(ctx context.Context, src, base disk.Source, n int, random *rand.R
 	if err != nil {
 		return err
 	}
-	got, want := make([]byte, sampleBlock), make([]byte, sampleBlock)
+	g, ctx := errgroup.WithContext(ctx)
+	g.SetLimit(sampleReads)
 	for _, e := range picked {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		if e.End() > base.Size() {
-			return fmt.Errorf("%w: bytes %d to %d are called unchanged, and the base ends at %d", ErrTracking, e.Offset, e.End(), base.Size())
-		}
-		if _, err := src.ReadAt(got[:e.Length], e.Offset); err != nil {
-			return err
-		}
-		if _, err := base.ReadAt(want[:e.Length], e.Offset); err != nil {
-			return err
-		}
-		if !bytes.Equal(got[:e.Length], want[:e.Length]) {
-			return fmt.Errorf("%w: bytes %d to %d", ErrTracking, e.Offset, e.End())
-		}
+		g.Go(func() error { return compare(ctx, src, base, e) })
+	}
+	return g.Wait()
+}
+
+// compare holds one block to the base.
+func compare(ctx context.Context, src, base disk.Source, e disk.Extent) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if e.End() > base.Size() {
+		return fmt.Errorf("%w: bytes %d to %d are called unchanged, and the base ends at %d", ErrTracking, e.Offset, e.End(), base.Size())
+	}
+	got, want := make([]byte, e.Length), make([]byte, e.Length)
+	if _, err := src.ReadAt(got, e.Offset); err != nil {
+		return err
+	}
+	if _, err := base.ReadAt(want, e.Offset); err != nil {
+		return err
+	}
+	if !bytes.Equal(got, want) {
+		return fmt.Errorf("%w: bytes %d to %d", ErrTracking, e.Offset, e.End())
 	}
 	return nil
 }
