@@ -86,6 +86,9 @@ type serveOptions struct {
 func serve(ctx context.Context, o *serveOptions) error {
 	unix.Umask(0o022) // QEMU passes through the scratch directory; what is secret says so itself
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	if err := snapshot.Yield(); err != nil {
+		log.Warn("the guests may feel backups more than they need to", "error", err)
+	}
 	data, err := filepath.Abs(o.data)
 	if err != nil {
 		return err
