@@ -24,7 +24,8 @@ import (
 // server may die: "victim WHEN UUID SCRATCH [WANT]".
 const victimCommand = "victim"
 
-// victim is that process. WHEN is frozen, paused (frozen too) or open.
+// victim is that process. WHEN is frozen, paused (frozen too), open, or alone
+// (open, and its watchdog dies with it).
 func victim(args []string) int {
 	ctx := context.Background()
 	host, err := libvirt.Connect(ctx, guestlab.URI)
@@ -45,6 +46,9 @@ func victim(args []string) int {
 			}
 			die()
 		}}
+	}
+	if args[0] == "alone" {
+		r.Watchdog = []string{"sh", "-c", "echo ready; read order"}
 	}
 	if _, err := snapshot.Take(ctx, r); err != nil {
 		fmt.Println(err)
@@ -94,6 +98,7 @@ func TestLeftovers(t *testing.T) {
 		{"paused while frozen", pausedFrozen},
 		{"hanging while frozen", hangingFrozen},
 		{"killed while open", killedOpen},
+		{"killed while open, its watchdog too", killedAlone},
 		{"two at once", twoAtOnce},
 		{"a foreign job", foreignJob},
 		{"frozen by somebody else", frozenByOther},
@@ -170,12 +175,7 @@ rm -f /run/stop; setsid busybox ash /run/writer >/dev/null 2>&1 </dev/null &`)
 func killedFrozen(l *lab) {
 	l.sacrifice("frozen", snapshot.FileSystem)
 	l.wantThawed()
-	if err := l.reconcile(); err != nil {
-		l.t.Fatal(err)
-	}
-	if s := l.backup(); !find(l.t, s, "vdb").Incremental {
-		l.t.Errorf("the next point is not incremental: %s", find(l.t, s, "vdb").Reason)
-	}
+	l.incrementalAgain()
 }
 
 // pausedFrozen pauses the guest when it is frozen, and kills the server: once it
@@ -221,12 +221,44 @@ func hangingFrozen(l *lab) {
 	l.read(s)
 }
 
-// killedOpen kills the server while it reads.
+// killedOpen kills the server while it reads, and starts no other: the watchdog
+// ends the job, whose scratch files would else take every old block that the
+// guest overwrites, and takes the files away. The guest writes all the while.
 func killedOpen(l *lab) {
+	l.Sh("rm -f /run/stop; setsid sh -c 'until [ -e /run/stop ]; do dd if=/dev/urandom of=/data/on bs=1M count=8 conv=notrunc,fsync status=none; done' >/dev/null 2>&1 </dev/null &")
 	l.sacrifice("open", snapshot.FileSystem)
+	l.wantEnded()
+	l.Sh("touch /run/stop; sync")
+	l.incrementalAgain()
+}
+
+// wantEnded waits until no backup job runs and no scratch file is left.
+func (l *lab) wantEnded() {
+	l.t.Helper()
+	for range 300 {
+		job, err := l.Host.BackupJob(l.t.Context(), l.UUID)
+		left, err2 := os.ReadDir(l.scratch)
+		if err == nil && err2 == nil && job == nil && len(left) == 0 {
+			return
+		}
+		time.Sleep(100 * time.Millisecond) // the watchdog says nothing to us
+	}
+	l.t.Fatal("nobody ends the backup of a dead server")
+}
+
+// killedAlone kills the server while it reads, and its watchdog: what they left
+// is ended by the next.
+func killedAlone(l *lab) {
+	l.sacrifice("alone", snapshot.FileSystem)
 	if _, err := snapshot.Take(l.t.Context(), l.request()); !errors.Is(err, hypervisor.ErrBusy) || !strings.Contains(err.Error(), "of Holdfast") {
 		l.t.Errorf("take: %v, want ErrBusy", err)
 	}
+	l.incrementalAgain()
+}
+
+// incrementalAgain takes the point after a server died.
+func (l *lab) incrementalAgain() {
+	l.t.Helper()
 	if err := l.reconcile(); err != nil {
 		l.t.Fatal(err)
 	}

@@ -39,12 +39,8 @@ func End(ctx context.Context, host hypervisor.Host, uuid, scratchDir string) err
 	// A guest that cannot be thawed keeps its mark for the next try; its job
 	// is ended all the same.
 	thawed, thawErr := thawLeft(ctx, host, d, dead)
-	err = endJob(ctx, host, d, scratchDir)
-	if err == nil && len(dead) > 0 {
-		err = resumeSpared(ctx, host, uuid)
-	}
-	if err != nil || thawErr != nil {
-		return errors.Join(thawErr, err)
+	if err := errors.Join(thawErr, endLeft(ctx, host, d, scratchDir, dead)); err != nil {
+		return err
 	}
 	var over []*workdir
 	for _, w := range dead {
@@ -55,13 +51,53 @@ func End(ctx context.Context, host hypervisor.Host, uuid, scratchDir string) err
 	return removeAll(over)
 }
 
-// endJob ends the domain's backup job if it is ours.
-func endJob(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, scratchDir string) error {
-	job, err := host.BackupJob(ctx, d.UUID)
-	if err != nil || job == nil || !ours(scratchDir, job) {
+// endDir ends the job of one dead process, by its working directory, if that is
+// still there. It thaws nothing: while the guest may be frozen the directory stays.
+func endDir(ctx context.Context, host hypervisor.Host, uuid, dir string) error {
+	w := &workdir{path: dir}
+	var err error
+	if w.lock, err = lock(filepath.Join(dir, lockFile)); err != nil {
+		if errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
 		return err
 	}
-	return host.EndBackup(ctx, d.UUID)
+	defer w.lock.Close()
+	d, err := host.Domain(ctx, uuid)
+	if errors.Is(err, hypervisor.ErrNoDomain) {
+		return w.remove()
+	}
+	if err == nil {
+		err = endLeft(ctx, host, d, filepath.Dir(dir), []*workdir{w})
+	}
+	if err != nil || w.mayBeFrozen() {
+		return err
+	}
+	return w.remove()
+}
+
+// endLeft ends the job that dead processes have left, and lets a guest run again
+// that QEMU stopped because of it.
+func endLeft(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, scratchDir string, dead []*workdir) error {
+	ended, err := endJob(ctx, host, d, scratchDir)
+	switch {
+	case err != nil:
+		return err
+	case ended:
+		return resumeSpared(ctx, host, d.UUID, spareFor)
+	case len(dead) > 0: // it ended by itself, and not just now
+		return resumeSpared(ctx, host, d.UUID, 0)
+	}
+	return nil
+}
+
+// endJob ends the domain's backup job if it is ours, and says whether it was.
+func endJob(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, scratchDir string) (bool, error) {
+	job, err := host.BackupJob(ctx, d.UUID)
+	if err != nil || job == nil || !ours(scratchDir, job) {
+		return false, err
+	}
+	return true, host.EndBackup(ctx, d.UUID)
 }
 
 // KeepOnly removes our checkpoints and bitmaps of a domain but keep's, the name
@@ -97,7 +133,11 @@ func deadWorkdirs(scratchDir, uuid string) ([]*workdir, error) {
 			continue
 		}
 		w := &workdir{path: filepath.Join(scratchDir, e.Name())}
-		if w.lock, err = lock(filepath.Join(w.path, lockFile)); err != nil {
+		w.lock, err = lock(filepath.Join(w.path, lockFile))
+		if errors.Is(err, os.ErrNotExist) {
+			continue // its watchdog has ended it
+		}
+		if err != nil {
 			for _, w := range dead {
 				w.lock.Close()
 			}

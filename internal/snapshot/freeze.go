@@ -20,12 +20,11 @@ const (
 	thawTries = 3
 )
 
-// freezer stops and restarts the guest's file systems around the instant. A
-// watchdog process stands by before the first freeze.
+// freezer stops and restarts the guest's file systems around the instant. The
+// watchdog stands by.
 type freezer struct {
 	t       *taken
 	agent   guest.Agent
-	dog     *watchdog
 	windows bool
 	scripts *guest.Scripts // nil without
 
@@ -52,6 +51,8 @@ func (t *taken) readyFreezer(ctx context.Context) (*freezer, string) {
 	switch {
 	case t.r.Want == Crash:
 		return nil, "no more was asked for"
+	case t.dog == nil:
+		return nil, "nothing would thaw the guest if this process died: the watchdog does not start"
 	case t.domain.State == hypervisor.Paused:
 		return nil, "the virtual machine is paused, so its guest agent cannot answer"
 	case !t.domain.AgentChannel:
@@ -72,10 +73,6 @@ func (t *taken) readyFreezer(ctx context.Context) (*freezer, string) {
 	if t.r.Want == Application && !f.windows {
 		f.readScripts(ctx)
 	}
-	var err error
-	if f.dog, err = startWatchdog(ctx, t.r); err != nil {
-		return nil, fmt.Sprintf("the thaw watchdog does not start, so the guest is not frozen: %v", err)
-	}
 	return f, ""
 }
 
@@ -88,7 +85,7 @@ func (f *freezer) freeze(ctx context.Context) {
 	if f.scripts != nil && !f.scripts.Freeze {
 		return
 	}
-	if f.err = f.dog.freeze(); f.err != nil {
+	if f.err = f.t.dog.freeze(); f.err != nil {
 		return
 	}
 	f.at = time.Now()
@@ -120,7 +117,7 @@ func (f *freezer) thaw(ctx context.Context) (c Consistency, reason string, froze
 		f.stuck = fmt.Errorf("the guest could not be thawed, the watchdog goes on trying: %w", err)
 		return Crash, f.stuck.Error(), frozenFor
 	}
-	f.dog.thawed()
+	f.t.dog.thawed()
 	switch {
 	case f.err != nil:
 		return Crash, "the guest did not freeze: " + f.err.Error(), frozenFor
@@ -146,10 +143,10 @@ func (f *freezer) unfrozen() (Consistency, string, time.Duration) {
 	return Crash, "the guest's script configuration asks for no freeze", 0
 }
 
-// close lets the watchdog go; when the guest is stuck it stays and works on.
+// close takes back the note that the guest may be frozen, unless it is: then the
+// watchdog works on.
 func (f *freezer) close() {
 	if f.stuck == nil {
 		f.t.dir.thawed()
 	}
-	f.dog.close()
 }

@@ -36,7 +36,7 @@ func TestLibvirtdRestarted(t *testing.T) {
 		t.Errorf("the next point: %q, byte %d, want incremental and 3", find(t, s, "vdb").Reason, l.base["vdb"][1<<20])
 	}
 	// A snapshot that is open when the server and the daemon die.
-	l.sacrifice("open", snapshot.Crash)
+	l.sacrifice("alone", snapshot.Crash)
 	l.restartLibvirtd()
 	if err := l.reconcile(); err != nil {
 		t.Fatal(err)

@@ -169,31 +169,40 @@ func TestWatchdogOrders(t *testing.T) {
 	t.Parallel()
 	const quiet = `quiet {"Path":"/post"}` + "\n"
 	for _, c := range []struct {
-		orders     string
-		thaw, post bool
+		orders          string
+		thaw, post, job bool
 	}{
-		{"", false, false},
-		{"freeze\n", true, false},
-		{"freeze\nthawed\n", false, false},
-		{"freeze\nthawed\nfreeze\n", true, false},
-		{quiet, false, true},
-		{quiet + "freeze\n", true, true},
-		{quiet + "freeze\nthawed\n", false, true},
-		{quiet + "freeze\nthawed\nloud\n", false, false},
-		{"nonsense\nquiet {\n", false, false},
+		{"", false, false, true},
+		{"freeze\n", true, false, true},
+		{"freeze\nthawed\n", false, false, true},
+		{"freeze\nthawed\nfreeze\n", true, false, true},
+		{quiet, false, true, true},
+		{quiet + "freeze\n", true, true, true},
+		{quiet + "freeze\nthawed\n", false, true, true},
+		{quiet + "freeze\nthawed\nloud\n", false, false, true},
+		{quiet + "freeze\nthawed\nloud\nended\n", false, false, false},
+		{"freeze\nended\n", true, false, false},
+		{"nonsense\nquiet {\n", false, false, true},
 	} {
-		d := debts{deadline: time.Hour}
-		d.follow(strings.NewReader(c.orders))
-		if d.thaw != c.thaw || (d.post != nil) != c.post {
-			t.Errorf("%q: owes thaw %v, post %v", c.orders, d.thaw, d.post)
+		d := duty{deadline: time.Hour, debts: debts{job: true}}
+		d.follow(strings.NewReader(c.orders), func() { t.Errorf("%q: the deadline passed", c.orders) })
+		if d.thaw != c.thaw || (d.post != nil) != c.post || d.job != c.job {
+			t.Errorf("%q: owes %+v", c.orders, d.debts)
 		}
 	}
-	// The deadline passes while the parent lives and says nothing.
+	// The deadline passes while the parent lives and says nothing; then it ends.
 	r, w := io.Pipe()
 	go io.WriteString(w, "freeze\n")
-	d := debts{deadline: time.Millisecond}
-	if d.follow(r); !d.thaw {
-		t.Error("the deadline passed and nothing is owed")
+	d := duty{deadline: time.Millisecond}
+	late := 0
+	d.follow(r, func() {
+		if late++; !d.thaw {
+			t.Error("the deadline passed and nothing is owed")
+		}
+		w.Close()
+	})
+	if late != 1 {
+		t.Errorf("the deadline passed %d times", late)
 	}
 }
 

@@ -93,17 +93,30 @@ func makeWorkdir(scratchDir string, d hypervisor.Domain) (*workdir, error) {
 	return w, nil
 }
 
+// lockPatience is how long a lock is waited for: a dead process's watchdog gives
+// it back soon, a living one doesn't.
+const (
+	lockPatience = 10 * time.Second
+	lockPoll     = 50 * time.Millisecond
+)
+
 // lock takes the lock of a working directory; it ends with the process.
+// os.ErrNotExist when the directory is gone.
 func lock(path string) (*os.File, error) {
-	f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
-	if err != nil {
-		return nil, err
-	}
-	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB); err != nil {
+	for began := time.Now(); ; time.Sleep(lockPoll) {
+		f, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|syscall.O_NOFOLLOW, 0o600)
+		if err != nil {
+			return nil, err
+		}
+		err = syscall.Flock(int(f.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+		if err == nil && exists(path) { // its last owner may have removed it
+			return f, nil
+		}
 		f.Close()
-		return nil, fmt.Errorf("%w: %s is in use by a living process", hypervisor.ErrBusy, path)
+		if err != nil && time.Since(began) > lockPatience {
+			return nil, fmt.Errorf("%w: %s is in use by a living process", hypervisor.ErrBusy, path)
+		}
 	}
-	return f, nil
 }
 
 // frozen notes that the guest may stand still because of this snapshot.
@@ -219,7 +232,7 @@ func (t *taken) spareGuest(why string) {
 	if t.domain.State != hypervisor.Running {
 		return
 	}
-	if err := resumeSpared(ctx, t.r.Host, t.r.UUID); err != nil {
+	if err := resumeSpared(ctx, t.r.Host, t.r.UUID, spareFor); err != nil {
 		t.r.Log.Error("resuming the guest", "vm", t.domain.Name, "err", err)
 	}
 }
@@ -233,11 +246,12 @@ const (
 )
 
 // resumeSpared lets a guest run again that QEMU stopped for an I/O error: with
-// the job gone its writes need no scratch, and QEMU repeats those that failed.
-func resumeSpared(ctx context.Context, host hypervisor.Host, uuid string) error {
+// the job gone its writes need no scratch, and QEMU repeats those that failed. It
+// looks at the guest for so long, and once at least.
+func resumeSpared(ctx context.Context, host hypervisor.Host, uuid string, long time.Duration) error {
 	tick := time.NewTicker(sparePoll)
 	defer tick.Stop()
-	for range spareFor / sparePoll {
+	for range long/sparePoll + 1 {
 		d, err := host.Domain(ctx, uuid)
 		if err != nil || !d.State.Active() {
 			return err

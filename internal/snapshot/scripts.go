@@ -25,7 +25,7 @@ func (f *freezer) before(ctx context.Context) error {
 	if f.scripts == nil {
 		return nil
 	}
-	if err := f.dog.quiet(f.scripts.Post); err != nil {
+	if err := f.t.dog.quiet(f.scripts.Post); err != nil {
 		return err
 	}
 	err := f.script(ctx, f.scripts.Pre, f.scripts.PreTries)
@@ -48,7 +48,7 @@ func (f *freezer) after(ctx context.Context) error {
 	}
 	ctx = context.WithoutCancel(ctx)
 	err := f.script(ctx, f.scripts.Post, f.scripts.PostTries)
-	f.dog.loud()
+	f.t.dog.loud()
 	if err == nil {
 		return nil
 	}

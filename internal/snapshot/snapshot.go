@@ -8,7 +8,7 @@
 //
 // It promises: the guest is frozen only after everything else is ready, and no
 // longer than the deadline, because an independent process thaws it when this
-// one dies or hangs; a block is reported as unchanged ([disk.Same]) only when
+// one dies or hangs, and ends the backup job when this one dies; a block is reported as unchanged ([disk.Same]) only when
 // the bitmap of the last point's checkpoint was validated and the disk is
 // provably the same one; a disk whose tracking is lost is read in full, alone,
 // with the reason in words; nothing that is not Holdfast's own is touched; a

@@ -66,6 +66,7 @@ type taken struct {
 	omit   []string // targets that are left out
 	dir    *workdir
 	name   string // of the new checkpoint; "" makes none
+	dog    *watchdog
 
 	began    bool             // our backup job may be running
 	stamps   map[string]stamp // of the images of a domain that is off, by path
@@ -137,16 +138,8 @@ func newName() string {
 
 // online takes the snapshot of a domain whose QEMU runs.
 func (t *taken) online(ctx context.Context) error {
-	if err := t.decide(ctx); err != nil {
+	if err := t.ready(ctx); err != nil {
 		return err
-	}
-	if slices.ContainsFunc(t.plan, func(p planned) bool { return p.track }) {
-		t.name = newName()
-	}
-	for i := range t.plan {
-		if err := t.dir.scratch(ctx, &t.plan[i]); err != nil {
-			return err
-		}
 	}
 	if err := t.instant(ctx); err != nil {
 		return err
@@ -156,6 +149,28 @@ func (t *taken) online(ctx context.Context) error {
 		return err
 	}
 	return t.openOnline()
+}
+
+// ready decides on the disks and makes their scratch files, while the watchdog
+// starts. Without one the guest is not frozen.
+func (t *taken) ready(ctx context.Context) error {
+	var starting sync.WaitGroup
+	var dogErr error
+	starting.Go(func() { t.dog, dogErr = startWatchdog(ctx, t.r, t.dir.path) })
+	err := t.decide(ctx)
+	if slices.ContainsFunc(t.plan, func(p planned) bool { return p.track }) {
+		t.name = newName()
+	}
+	for i := range t.plan {
+		if err == nil {
+			err = t.dir.scratch(ctx, &t.plan[i])
+		}
+	}
+	starting.Wait()
+	if dogErr != nil {
+		t.warn("the watchdog does not start, so that nothing would end this backup if the server died: %v", dogErr)
+	}
+	return err
 }
 
 // checkpoint remembers what the next incremental needs.
@@ -263,6 +278,9 @@ func (t *taken) close(ctx context.Context, keep bool) error {
 	}
 	if t.dir != nil {
 		errs = append(errs, t.dir.remove())
+	}
+	if t.dog != nil {
+		t.dog.ended()
 	}
 	if t.began {
 		errs = append(errs, t.settleCheckpoints(ctx, keep))

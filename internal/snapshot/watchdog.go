@@ -14,12 +14,16 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"holdfast/internal/guest"
 	"holdfast/internal/hypervisor"
 )
 
-// The watchdog is a process of its own, in a session of its own, that thaws a
-// guest when the process that froze it cannot. It reads its orders from a pipe:
+// The watchdog is a process of its own, in a session of its own, that lives as
+// long as a snapshot and does what the process that took it cannot do any more:
+// it thaws the guest, and ends the backup job, whose scratch files would else
+// grow with nobody watching them. It reads its orders from a pipe:
 //
 //	parent                watchdog
 //	  |    (connects to libvirt)
@@ -28,11 +32,13 @@ import (
 //	  |------- freeze ------->|  the deadline runs
 //	  |------- thawed ------->|  the deadline is off
 //	  |-------- loud -------->|  the post-script has run
+//	  |------- ended -------->|  the snapshot is over: its job is not owed
 //	  |------- (end) -------->|  it pays what is owed, now, and goes
 //
-// The pipe ends when the parent dies, however it dies. The watchdog thaws, looks
-// at the status, and tries again until the guest says that it is thawed or is
-// gone; then it runs the post-script.
+// The pipe ends when the parent dies, however it dies. When the deadline passes
+// while the parent lives, the watchdog thaws and stays. To thaw is to look at the
+// status, and to try again until the guest says that it is thawed or is gone; then
+// the post-script runs.
 
 // WatchdogCommand is the argument with which this program runs WatchdogMain.
 const WatchdogCommand = "snapshot-watchdog"
@@ -42,13 +48,14 @@ const (
 	orderFreeze = "freeze"
 	orderThawed = "thawed"
 	orderLoud   = "loud"
+	orderEnded  = "ended"
 	dogReady    = "ready"
 )
 
 const (
 	// dogStart bounds the start of the watchdog.
 	dogStart = 30 * time.Second
-	// dogPatience is how long a watchdog tries to thaw before it gives up.
+	// dogPatience is how long a watchdog tries before it gives up.
 	dogPatience = time.Hour
 	dogPause    = 500 * time.Millisecond
 	// The post-script, when the watchdog has to run it.
@@ -62,8 +69,9 @@ type watchdog struct {
 	cmd    *exec.Cmd
 }
 
-// startWatchdog starts the process and waits until it is ready.
-func startWatchdog(ctx context.Context, r Request) (*watchdog, error) {
+// startWatchdog starts the process and waits until it is ready. dir is the
+// working directory of the snapshot that it watches.
+func startWatchdog(ctx context.Context, r Request, dir string) (*watchdog, error) {
 	command := r.Watchdog
 	if len(command) == 0 {
 		self, err := os.Executable()
@@ -72,7 +80,7 @@ func startWatchdog(ctx context.Context, r Request) (*watchdog, error) {
 		}
 		command = []string{self, WatchdogCommand}
 	}
-	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], r.URI, r.UUID, r.FreezeDeadline.String())...)
+	cmd := exec.Command(command[0], append(command[1:len(command):len(command)], r.URI, r.UUID, r.FreezeDeadline.String(), dir)...)
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
 	orders, err := cmd.StdinPipe()
 	if err != nil {
@@ -87,7 +95,7 @@ func startWatchdog(ctx context.Context, r Request) (*watchdog, error) {
 	}
 	w := &watchdog{orders: orders, cmd: cmd}
 	if err := awaitReady(ctx, answers); err != nil {
-		w.close()
+		w.ended()
 		return nil, err
 	}
 	return w, nil
@@ -135,20 +143,24 @@ func (w *watchdog) quiet(post guest.Command) error {
 	return w.order(orderQuiet + " " + string(line))
 }
 
-// close ends the pipe. The process ends by itself and is reaped when it does.
-func (w *watchdog) close() {
+// ended says that the snapshot is over, and ends the pipe. The process ends by
+// itself once it has paid what is owed, and is reaped then.
+func (w *watchdog) ended() {
+	_ = w.order(orderEnded) // a watchdog that is gone owes nothing
 	w.orders.Close()
 	go w.cmd.Wait()
 }
 
-// WatchdogMain is the process that thaws a guest when its parent cannot. The
-// arguments are those after WatchdogCommand: libvirt URI, domain UUID, deadline.
-// connect opens the hypervisor. It returns the exit code.
+// WatchdogMain is the process that thaws a guest and ends its backup job when its
+// parent cannot. The arguments are those after WatchdogCommand: libvirt URI,
+// domain UUID, deadline, working directory. connect opens the hypervisor. It
+// returns the exit code.
 func WatchdogMain(args []string, connect func(ctx context.Context, uri string) (hypervisor.Host, error)) int {
 	// Whoever stops the service stops its parent first, and that is its signal.
 	signal.Ignore(syscall.SIGTERM, syscall.SIGINT, syscall.SIGHUP, syscall.SIGPIPE)
-	if len(args) != 3 {
-		fmt.Println("usage: URI UUID DEADLINE")
+	_ = renice(0) // only root may; it hardly needs a processor
+	if len(args) != 4 {
+		fmt.Println("usage: URI UUID DEADLINE DIRECTORY")
 		return 2
 	}
 	deadline, err := time.ParseDuration(args[2])
@@ -162,17 +174,8 @@ func WatchdogMain(args []string, connect func(ctx context.Context, uri string) (
 		return 1
 	}
 	fmt.Println(dogReady)
-	d := debts{deadline: deadline}
-	d.follow(os.Stdin)
-	agent := guest.Of(host, args[1])
-	if d.thaw {
-		err = thawForSure(host, args[1], dogPatience)
-	}
-	if d.post != nil {
-		_, err2 := agent.Script(context.Background(), *d.post, postTries, postTimeout)
-		err = errors.Join(err, err2)
-	}
-	if err != nil {
+	d := duty{host: host, uuid: args[1], dir: args[3], deadline: deadline, debts: debts{job: true}}
+	if err := d.do(os.Stdin); err != nil {
 		return 1
 	}
 	return 0
@@ -180,13 +183,70 @@ func WatchdogMain(args []string, connect func(ctx context.Context, uri string) (
 
 // debts is what the watchdog owes the guest.
 type debts struct {
-	deadline time.Duration
-	thaw     bool
-	post     *guest.Command
+	thaw bool
+	post *guest.Command
+	job  bool // its backup job and what belongs to it, in the working directory
 }
 
-// follow follows the orders until the pipe ends or the deadline passes.
-func (d *debts) follow(pipe io.Reader) {
+// duty is the watchdog's whole work.
+type duty struct {
+	host      hypervisor.Host
+	uuid, dir string
+	deadline  time.Duration
+	debts
+	paying errgroup.Group
+}
+
+// do follows the orders and pays. The job does not wait for a guest that cannot
+// be thawed yet, as one that is paused; the working directory does.
+func (d *duty) do(pipe io.Reader) error {
+	d.follow(pipe, d.pay)
+	d.pay()
+	if !d.job {
+		return d.paying.Wait()
+	}
+	d.paying.Go(d.end)
+	return errors.Join(d.paying.Wait(), d.end())
+}
+
+// pay begins to give the guest what it is owed.
+func (d *duty) pay() {
+	owed := d.debts
+	d.thaw, d.post = false, nil
+	d.paying.Go(func() (err error) {
+		if owed.thaw {
+			if err = thawForSure(d.host, d.uuid, dogPatience); err == nil {
+				(&workdir{path: d.dir}).thawed()
+			}
+		}
+		if owed.post != nil {
+			_, err2 := guest.Of(d.host, d.uuid).Script(context.Background(), *owed.post, postTries, postTimeout)
+			err = errors.Join(err, err2)
+		}
+		return err
+	})
+}
+
+// end ends the job that the parent left, unless somebody else was quicker.
+func (d *duty) end() error {
+	ctx, cancel := context.WithTimeout(context.Background(), dogPatience)
+	defer cancel()
+	for {
+		err := endDir(ctx, d.host, d.uuid, d.dir)
+		if err == nil {
+			return nil
+		}
+		select {
+		case <-ctx.Done():
+			return err
+		case <-time.After(dogPause):
+		}
+	}
+}
+
+// follow follows the orders until the pipe ends. When the deadline passes, late
+// is called.
+func (d *duty) follow(pipe io.Reader, late func()) {
 	orders := make(chan string)
 	go func() {
 		defer close(orders)
@@ -214,9 +274,12 @@ func (d *debts) follow(pipe io.Reader) {
 				d.thaw, over = false, nil
 			case orderLoud:
 				d.post = nil
+			case orderEnded:
+				d.job = false
 			}
 		case <-over:
-			return
+			over = nil
+			late()
 		}
 	}
 }
