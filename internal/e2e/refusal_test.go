@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"holdfast/internal/guestlab"
+	"holdfast/internal/hypervisor"
 )
 
 // TestRefusals gives bad input, each of which is a clear error and changes
@@ -174,11 +175,17 @@ func (s *story) largestPack() (path string, content []byte) {
 	return path, content
 }
 
-// TestVaultFull backs up more than its vault has room for: it fails and says so,
-// takes nothing of the room for good, and goes well once there is enough.
+// TestVaultFull backs up more of a machine that QEMU runs than its vault has room
+// for: it fails and says so, takes nothing of the room for good, leaves QEMU as it
+// was, and goes well once there is enough.
 func TestVaultFull(t *testing.T) {
-	g := guestlab.New(t, guestlab.Options{Name: "full", Disks: []guestlab.Disk{{Size: 96 << 20}}, Off: true})
-	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
+	dir := guestlab.Dir(t)
+	noise := filepath.Join(dir, "noise.qcow2")
+	if out, err := exec.Command("sh", "-c", "cd "+dir+" && head -c 90000000 /dev/urandom > noise && truncate -s 96M noise && qemu-img convert -f raw -O qcow2 noise noise.qcow2 && rm noise").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	g := guestlab.New(t, guestlab.Options{Name: "full", Disks: []guestlab.Disk{{Path: noise}}, Paused: true})
+	s := &story{server: serve(t, t.TempDir()), guest: g, dir: dir}
 	small := guestlab.Dir(t)
 	mount := func(options string) {
 		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "none", small).CombinedOutput(); err != nil {
@@ -187,9 +194,6 @@ func TestVaultFull(t *testing.T) {
 	}
 	mount("size=64m")
 	t.Cleanup(func() { _ = exec.Command("umount", small).Run() })
-	if out, err := exec.Command("sh", "-c", "head -c 90000000 /dev/urandom > "+s.dir+"/noise && qemu-img convert -O qcow2 "+s.dir+"/noise "+g.Disks[1]).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
 	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
 	s.run("vault", "create", "safe", "--repository", small)
 	s.run("protect", "start", g.Name)
@@ -204,6 +208,12 @@ func TestVaultFull(t *testing.T) {
 	}
 	if n := int64(used.Blocks-used.Bfree) * used.Bsize; n > 8<<20 {
 		t.Errorf("a failed backup left %d bytes in the vault", n)
+	}
+	if job, err := g.Host.BackupJob(t.Context(), g.UUID); err != nil || job != nil {
+		t.Errorf("a failed backup left its job to QEMU: %+v, %v", job, err)
+	}
+	if d, err := g.Host.Domain(t.Context(), g.UUID); err != nil || d.State != hypervisor.Paused || d.StateReason == hypervisor.PausedIOError {
+		t.Errorf("the machine is %s, %s (%v)", d.State, d.StateReason, err)
 	}
 	mount("remount,size=256m")
 	s.backup()
