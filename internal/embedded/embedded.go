@@ -39,6 +39,7 @@ type Config struct {
 	// who ask for a name in it; the server's own CA vouches for the other names.
 	TLSCert, TLSKey string
 	Outside         *authn.Outside // an issuer whose tokens are accepted, too; nil is nobody
+	Limits          service.Limits // "" is azure
 	Clock           clock.Clock
 	Log             *slog.Logger
 
@@ -67,6 +68,8 @@ type Server struct {
 	catalog *catalog.Catalog
 	jobs    *job.Runner
 	service *service.Service
+	sub     service.Subscription // the first one
+	door    *server.Server
 	http    *http.Server
 	listen  net.Listener
 	tls     *authority
@@ -151,10 +154,22 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 
 func (s *Server) openService(ctx context.Context) error {
 	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log})
+	var deployer server.Deployer // sends its requests to the server, which is made of the service
 	s.service = service.New(service.Deps{
-		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir,
-		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine,
+		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,
+		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer,
 	})
+	sub, err := s.service.Found(ctx)
+	if err != nil {
+		return err
+	}
+	s.sub = sub
+	s.door = server.New(server.Config{
+		Service: s.service, Clock: s.cfg.Clock, Log: s.cfg.Log,
+		Issuer:       &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID, Outside: s.cfg.Outside},
+		Subscription: sub.SubscriptionID,
+	})
+	deployer.Server = s.door
 	if err := runner.Start(ctx); err != nil {
 		return err
 	}
@@ -180,18 +195,10 @@ func (s *Server) openDoor(ctx context.Context) (err error) {
 			return err
 		}
 	}
-	sub, err := s.service.Found(ctx)
-	if err != nil {
+	if err := s.admin(ctx, s.sub); err != nil {
 		return err
 	}
-	if err := s.admin(ctx, sub); err != nil {
-		return err
-	}
-	s.http = server.New(server.Config{
-		Service: s.service, Clock: s.cfg.Clock, Log: s.cfg.Log,
-		Issuer:       &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID, Outside: s.cfg.Outside},
-		Subscription: sub.SubscriptionID,
-	}).HTTP()
+	s.http = s.door.HTTP()
 	s.http.TLSConfig = s.tls.config()
 	return nil
 }

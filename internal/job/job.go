@@ -170,7 +170,7 @@ func Record(tx *catalog.Tx, s Spec) (Job, error) {
 // RecordFailed keeps a job that could not even begin.
 func RecordFailed(tx *catalog.Tx, s Spec, err error) error {
 	j := newJob(tx, "", s, nil)
-	j.State, j.Cancellable, j.Ended, j.Failure = Failed, false, tx.Now(), failureOf(err)
+	j.State, j.Cancellable, j.Ended, j.Failure = Failed, false, tx.Now(), FailureOf(err)
 	return insert(tx, j)
 }
 
@@ -194,6 +194,13 @@ func insert(tx *catalog.Tx, j Job) error {
 		exclusive, j.ID, j.Kind, j.Operation, j.Scope, j.Subject, j.Entity, j.Principal, j.State, flag(j.Cancellable), j.Attempts,
 		string(j.Args), string(j.Result), string(holdfast.Marshal(j.Report)), string(holdfast.Marshal(j.Failure)),
 		catalog.Micros(j.Created), catalog.Micros(j.Ended))
+	return err
+}
+
+// ForgetArgs drops what a job was asked to do, in the transaction that ends it:
+// it may hold secrets, and nobody needs it any more.
+func ForgetArgs(tx *catalog.Tx, id string) error {
+	_, err := tx.Exec(`UPDATE job SET args = '{}' WHERE id = ?`, id)
 	return err
 }
 

@@ -208,9 +208,9 @@ func end(tx *catalog.Tx, j *Job, p *progress, result json.RawMessage, runErr err
 	state, failure := Completed, (*Failure)(nil)
 	switch {
 	case errors.Is(runErr, ErrCanceled):
-		state, failure = Cancelled, failureOf(userError(runErr))
+		state, failure = Cancelled, FailureOf(userError(runErr))
 	case runErr != nil:
-		state, failure = Failed, failureOf(runErr)
+		state, failure = Failed, FailureOf(runErr)
 	}
 	report := p.end(state)
 	if state == Completed && len(report.Warnings) > 0 {
@@ -233,8 +233,11 @@ func userError(err error) error {
 	return err
 }
 
-// failureOf keeps what a user may read of an error: its cause stays in the log.
-func failureOf(err error) *Failure {
+// FailureOf keeps what a user may read of an error: its cause stays in the log.
+func FailureOf(err error) *Failure {
+	if err == nil {
+		return nil
+	}
 	var e *holdfast.Error
 	if errors.As(err, &e) {
 		return &Failure{Kind: e.Kind, Target: e.Target, Message: e.Message, Hint: e.Hint}

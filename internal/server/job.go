@@ -38,6 +38,7 @@ func (r *request) accepted(j service.Job, err error) (answer, error) {
 		return answer{}, err
 	}
 	a := status(http.StatusAccepted, nil)
+	a.job = &j
 	a.header = http.Header{
 		"Azure-Asyncoperation": {r.link(r.itemID() + "/operationsStatus/" + j.ID)},
 		"Location":             {r.link(r.itemID() + "/operationResults/" + j.ID)},

@@ -69,7 +69,7 @@ func (l *limiter) spent(key string, now time.Time) bool { return l.of(key, now).
 
 // limited refuses a caller that asks too often. Clients wait and try again.
 func (s *Server) limited(r *request) error {
-	if r.Method == http.MethodGet && (strings.Contains(r.action, "/operationsStatus/") || strings.Contains(r.action, "/backupOperations/") ||
+	if r.step || r.Method == http.MethodGet && (strings.Contains(r.action, "/operationsStatus/") || strings.Contains(r.action, "/backupOperations/") ||
 		strings.Contains(r.action, "/backupJobs/") || strings.Contains(r.action, "Results/") || r.captures["op"] != "") {
 		return nil
 	}

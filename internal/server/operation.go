@@ -22,6 +22,7 @@ var operationRoutes = []route{
 // following is an answer whose work goes on in a job.
 func (r *request) following(code int, body any, j service.Job) answer {
 	a := status(code, body)
+	a.job = &j
 	at := "/subscriptions/" + r.sub() + "/providers/Microsoft.Resources/operations/" + j.ID
 	a.header = http.Header{"Azure-Asyncoperation": {r.link(at + "/status")}, "Retry-After": {retryAfter}}
 	if code == http.StatusAccepted {

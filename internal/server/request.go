@@ -28,6 +28,7 @@ type request struct {
 	refusal  error // when there is no handler
 	caller   authz.Caller
 	grants   []authz.Grant
+	step     bool // of a deployment, which was counted itself
 }
 
 // resource is the path as a resource id: what is asked for, in the caller's case.
@@ -90,7 +91,8 @@ func (r *request) expect() {
 type answer struct {
 	status int
 	header http.Header
-	body   any // nil is none
+	body   any          // nil is none
+	job    *service.Job // that does what was asked for; nil: it is done
 }
 
 func ok(body any) (answer, error)      { return answer{status: http.StatusOK, body: body}, nil }

@@ -134,7 +134,7 @@ func (r *request) checkVersion(route *route) error {
 
 // allRoutes is everything that Holdfast answers.
 func allRoutes() []route {
-	return slices.Concat(signInRoutes, resourceRoutes, providerRoutes, computeRoutes, machineRoutes, operationRoutes, authorizationRoutes, vaultRoutes, policyRoutes, itemRoutes, jobRoutes, auditRoutes, documentRoutes)
+	return slices.Concat(signInRoutes, resourceRoutes, deploymentRoutes, providerRoutes, computeRoutes, machineRoutes, operationRoutes, authorizationRoutes, vaultRoutes, policyRoutes, itemRoutes, jobRoutes, auditRoutes, documentRoutes)
 }
 
 func get(pattern, action string, h handler) route {

@@ -106,14 +106,11 @@ func (s *Server) answer(r *request) (a answer) {
 	if err := s.match(r); err != nil {
 		return failure(r, err)
 	}
-	if r.action != public {
-		if err := s.authorise(r); err != nil {
-			return failure(r, err)
+	for _, check := range []func(*request) error{s.identify, s.authorise, s.limited, s.unlocked} {
+		if r.action == public {
+			break
 		}
-		if err := s.limited(r); err != nil {
-			return failure(r, err)
-		}
-		if err := s.unlocked(r); err != nil {
+		if err := check(r); err != nil {
 			return failure(r, err)
 		}
 	}
@@ -143,8 +140,12 @@ func isID(s string) bool {
 	})
 }
 
-// authorise checks the bearer token and that its principal may do the action.
-func (s *Server) authorise(r *request) error {
+// identify finds out by the bearer token who asks. A step of a deployment has
+// no token: it is known for whom it is made.
+func (s *Server) identify(r *request) error {
+	if r.caller.ID != "" {
+		return nil
+	}
 	token, ok := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
 	if !ok {
 		return unauthenticated{"The request has no bearer token."}
@@ -158,14 +159,23 @@ func (s *Server) authorise(r *request) error {
 		return err
 	}
 	r.caller = authz.Caller{ID: p.ID, ClientID: p.ClientID, Name: p.Name}
+	return nil
+}
+
+// authorise checks that the caller may do the action.
+func (s *Server) authorise(r *request) (err error) {
 	r.Request = r.WithContext(authz.WithCaller(r.Context(), r.caller))
-	if r.grants, err = s.Service.Grants(r.Context(), p.ID); err != nil {
+	if r.grants, err = s.Service.Grants(r.Context(), r.caller.ID); err != nil {
 		return err
 	}
 	if r.action == signedIn || r.may(r.action, r.target()) {
 		return nil
 	}
-	return holdfast.Errorf(holdfast.Forbidden, r.resource(), "The client %q with object id %q may not perform %s on %s.", p.ClientID, p.ID, r.action, r.resource())
+	return r.forbidden(r.action, r.resource())
+}
+
+func (r *request) forbidden(action, resource string) error {
+	return holdfast.Errorf(holdfast.Forbidden, resource, "The client %q with object id %q may not perform %s on %s.", r.caller.ClientID, r.caller.ID, action, resource)
 }
 
 // may says whether the caller may do an action on a resource.
@@ -189,10 +199,14 @@ func (s *Server) unlocked(r *request) error {
 	if r.sub() == "" || strings.HasSuffix(action, "/read") || r.action == signedIn || strings.HasPrefix(action, "microsoft.authorization/locks/") {
 		return nil
 	}
-	l, locked, err := s.Service.LockedBy(r.Context(), r.resource(), strings.HasSuffix(action, "/delete"))
+	return r.unlockedFor(r.action, r.resource())
+}
+
+// unlockedFor refuses an action that a lock on a resource forbids.
+func (r *request) unlockedFor(action, resource string) error {
+	l, locked, err := r.server.Service.LockedBy(r.Context(), resource, strings.HasSuffix(strings.ToLower(action), "/delete"))
 	if err != nil || !locked {
 		return err
 	}
-	return httpError{http.StatusConflict, "ScopeLocked", fmt.Sprintf("The scope %s cannot perform %s because of the lock %s (%s). Remove the lock and try again.",
-		r.resource(), r.action, l.ID, l.Level)}
+	return httpError{http.StatusConflict, "ScopeLocked", fmt.Sprintf("The scope %s cannot perform %s because of the lock %s (%s). Remove the lock and try again.", resource, action, l.ID, l.Level)}
 }

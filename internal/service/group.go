@@ -89,6 +89,9 @@ func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(ac
 		if err := groupHasNoSite(tx, sub, name); err != nil {
 			return Job{}, err
 		}
+		if err := nothingDeploys(tx, g); err != nil {
+			return Job{}, err
+		}
 		vaults, err := list(tx, catalog.Query{Type: TypeVault, Parent: g.ID}, decodeVault)
 		if err != nil {
 			return Job{}, err

@@ -53,12 +53,15 @@ type Deps struct {
 	Clock       clock.Clock
 	DataDir     string // where vaults go that name no repository, absolute
 	ScratchDir  string // where sites go that name no scratch directory, absolute
+	Limits      Limits // "" is AzureLimits
 
 	// The movers.
 	Backup  job.Work[holdfast.BackupArgs, holdfast.BackupResult]
 	Restore job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete  job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	// Deploy makes the resources of deployments; nil: there are none.
+	Deploy job.Work[DeployArgs, DeployResult]
 }
 
 // The job kinds.
@@ -85,11 +88,17 @@ func New(d Deps) *Service {
 		job.Register(d.Jobs, kindDelete, d.Delete, s.deleteDone)
 		job.Register(d.Jobs, kindPrune, d.Delete, s.pruneDone)
 	}
+	if d.Deploy != nil {
+		job.Register(d.Jobs, kindDeploy, d.Deploy, s.deployDone)
+	}
 	return s
 }
 
 // Job is what its user sees of long work.
 type Job = job.Job
+
+// Failure is why a job, or a part of one, failed.
+type Failure = job.Failure
 
 // caller names who asks, for the job's row.
 func caller(ctx context.Context) string { return authz.CallerOf(ctx).Name }
