@@ -30,6 +30,7 @@ import (
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/open"
 	"holdfast/internal/repository"
+	"holdfast/internal/service"
 	"holdfast/internal/snapshot"
 )
 
@@ -52,6 +53,10 @@ DIR. Give the password in PGPASSWORD or ~/.pgpass, where other users don't see i
 A token of an outside OIDC issuer (--oidc-issuer) is accepted when its subject is
 that of a principal: holdfast principal create NAME --subject SUBJECT.
 
+What Azure refuses only because of limits of its service, such as a fourth backup
+on demand in a day, is refused, too, so that what works here works there. With
+--limits extended it is not.
+
 Jobs that run when the server stops or dies are run again by the next start.`,
 		Example: `  holdfast serve --data /var/lib/holdfast --listen 0.0.0.0:8443
   holdfast --env /var/lib/holdfast/admin.env site register here`,
@@ -66,6 +71,8 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 	c.Flags().StringVar(&o.key, "tls-key", "", "`FILE` (PEM) of that certificate's private key")
 	c.Flags().StringVar(&o.outside.Issuer, "oidc-issuer", "", "`URL` of an outside OIDC issuer whose tokens are accepted, too")
 	c.Flags().StringVar(&o.outside.Audience, "oidc-audience", "", "`AUDIENCE` that the outside issuer's tokens must be for")
+	c.Flags().StringVar(&o.limits, "limits", string(service.AzureLimits), "whose `LIMITS` hold: azure, or extended for those of the machine only")
+	_ = c.RegisterFlagCompletionFunc("limits", cobra.FixedCompletions([]string{string(service.AzureLimits), string(service.ExtendedLimits)}, cobra.ShellCompDirectiveNoFileComp))
 	c.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	c.MarkFlagsRequiredTogether("oidc-issuer", "oidc-audience")
 	_ = c.MarkFlagRequired("data")
@@ -79,6 +86,7 @@ type serveOptions struct {
 	data, listen, scratch string
 	catalog               string
 	cert, key             string
+	limits                string
 	outside               authn.Outside
 }
 
@@ -93,6 +101,10 @@ func serve(ctx context.Context, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
+	limits, err := service.ParseLimits(o.limits)
+	if err != nil {
+		return err
+	}
 	scratch := o.scratch
 	if scratch == "" {
 		scratch = scratchDir(data)
@@ -104,7 +116,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		OpenStore: openStore,
 	}
 	s, err := embedded.Start(ctx, embedded.Config{
-		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Log: log,
+		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Log: log,
 		Inventory:   discover.Mover{Hosts: connect},
 		Machines:    machine.Mover{Hosts: connect},
 		Machine:     machine.Mover{Hosts: connect},

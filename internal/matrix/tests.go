@@ -15,6 +15,9 @@ var tests = map[string][]string{
 	"ACT-06": {
 		"embedded.TestOtherRegionIsRefused",
 	},
+	"ACT-07": {
+		"embedded.TestFourthBackupOfADay",
+	},
 	"ACT-10": {
 		"policy.TestExpiriesAgainstOracle",
 		"policy.TestRules",

@@ -50,6 +50,9 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 		if err := s.hasRoom(tx, i); err != nil {
 			return Job{}, err
 		}
+		if err := s.checkOnDemand(tx, i); err != nil {
+			return Job{}, err
+		}
 		return s.enqueueBackup(ctx, tx, i, vm, expires)
 	})
 }

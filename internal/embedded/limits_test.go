@@ -1,0 +1,68 @@
+package embedded_test
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"holdfast/internal/embedded"
+	"holdfast/internal/matrix"
+	"holdfast/internal/service"
+)
+
+const onDemand = `{"properties":{"objectType":"IaasVMBackupRequest"}}`
+
+// TestFourthBackupOfADay is refused: the failed one does not count, and the next
+// day begins anew.
+func TestFourthBackupOfADay(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "ACT-07")
+	w, now := newWorld(), atomic.Int64{}
+	now.Store(time.Now().UTC().Truncate(24 * time.Hour).Add(-2 * time.Hour).Unix()) // an evening that the certificate's checkers have seen
+	w.clock = func() time.Time { return time.Unix(now.Load(), 0).UTC() }
+	r := serve(t, w, t.TempDir())
+	s := &sdk{running: r, sub: r.env["HOLDFAST_SUBSCRIPTION_ID"]}
+	text := func(method, path, body string, want int) map[string]any {
+		t.Helper()
+		code, out, header := s.sendText(t, method, path+"?api-version=2025-02-01", body)
+		if code != want {
+			t.Fatalf("%s %s: %d %v, want %d", method, path, code, out, want)
+		}
+		if at := header.Get("Azure-Asyncoperation"); strings.Contains(at, "operationsStatus") {
+			id, _, _ := strings.Cut(at[strings.LastIndexByte(at, '/')+1:], "?")
+			if _, err := s.Jobs().Wait(t.Context(), id); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return out
+	}
+	text("PUT", "/subscriptions/"+s.sub+"/providers/Holdfast.Site/sites/"+site, `{"properties":{"uri":"qemu:///system","resourceGroup":"lab"}}`, 201)
+	text("PUT", s.vaultPath(), `{"location":"site1"}`, 201)
+	item := strings.ReplaceAll(s.itemPath(), ";", "%3B")
+	text("PUT", item, fmt.Sprintf(`{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":%q,"policyId":%q}}`, s.vmID("web"), s.vaultPath()+"/backupPolicies/DefaultPolicy"), 202)
+	w.fail = errors.New("the host is on fire")
+	text("POST", item+"/backup", onDemand, 202)
+	w.fail = nil
+	for range 3 {
+		text("POST", item+"/backup", onDemand, 202)
+	}
+	e := text("POST", item+"/backup", onDemand, 409)["error"].(map[string]any)
+	if e["code"] != "OperationNotAllowed" || !strings.Contains(e["message"].(string), "has had 3 backups on demand today") || !strings.Contains(e["message"].(string), "--limits extended") {
+		t.Errorf("the fourth: %v", e)
+	}
+	now.Add(int64((2 * time.Hour).Seconds()))
+	text("POST", item+"/backup", onDemand, 202)
+}
+
+func TestExtendedLimits(t *testing.T) {
+	t.Parallel()
+	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits }))
+	lab(t, s)
+	s.protect(t)
+	for range 5 {
+		s.job(t, s.backupNow(t))
+	}
+}
