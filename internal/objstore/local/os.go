@@ -140,15 +140,6 @@ func (o osFS) SyncDir(path string) error {
 	return f.Sync()
 }
 
-func (o osFS) ReadDir(path string) ([]fs.DirEntry, error) {
-	f, err := o.root.Open(path)
-	if err != nil {
-		return nil, err
-	}
-	defer f.Close()
-	return f.ReadDir(-1)
-}
-
 func (o osFS) Alive() error {
 	info, err := o.root.Stat(".")
 	if err != nil {
