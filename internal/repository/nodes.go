@@ -27,10 +27,9 @@ type nodes struct {
 	blobs [][]byte
 	ids   []chunk.ID
 	size  int
-	codec *seal.Codec
 }
 
-func newNodes(w *Writer, p *packer) *nodes { return &nodes{w: w, p: p, codec: seal.NewCodec()} }
+func newNodes(w *Writer, p *packer) *nodes { return &nodes{w: w, p: p} }
 
 // add stores a node that is not zero, unless the repository has it.
 func (s *nodes) add(n *tree.Node) (tree.Ref, error) {
@@ -62,8 +61,10 @@ func (s *nodes) seal() error {
 	if len(s.blobs) == 0 {
 		return nil
 	}
+	codec := seal.NewCodec()
+	defer codec.Close()
 	plain := pack.NodePayload(s.blobs)
-	at, err := s.p.add(s.codec.Payload(plain, nil), s.ids, s.codec, nil)
+	at, err := s.p.add(codec.Payload(plain, nil), s.ids, codec, nil)
 	if err != nil {
 		return err
 	}

@@ -3,6 +3,8 @@
 package seal
 
 import (
+	"sync"
+
 	"github.com/DataDog/zstd"
 )
 
@@ -17,11 +19,18 @@ type Codec struct {
 // levels are the zstd levels of the efforts (measurements.md).
 var levels = map[Effort]int{Small: 3, Fast: 1}
 
+// contexts are those of closed Codecs. One holds up to some megabytes that Go's
+// collector doesn't see, so that a new one for each small object would pile up.
+var contexts = sync.Pool{New: func() any { return zstd.NewCtx() }}
+
 // NewCodec makes a Codec that compresses well.
-func NewCodec() *Codec { return &Codec{ctx: zstd.NewCtx()} }
+func NewCodec() *Codec { return &Codec{ctx: contexts.Get().(zstd.Ctx)} }
 
 // Close ends the Codec.
-func (c *Codec) Close() {}
+func (c *Codec) Close() {
+	contexts.Put(c.ctx)
+	c.ctx = nil
+}
 
 // Compress answers src compressed in dst's space if that
 // is big enough, and false if src does not get smaller by at least 1/32.
