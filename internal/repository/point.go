@@ -11,6 +11,8 @@ import (
 	"holdfast/internal/repository/ledger"
 	"holdfast/internal/repository/seal"
 	"holdfast/internal/repository/tree"
+
+	"golang.org/x/sync/errgroup"
 )
 
 // DiskStats is what storing a disk cost, in bytes.
@@ -150,12 +152,12 @@ func (r *Repository) DeletePoint(ctx context.Context, id string) error {
 func (r *Repository) DeletePoints(ctx context.Context, ids ...string) error {
 	var objects []string
 	_, err := r.log.Append(ctx, func(s *ledger.State) (*ledger.Record, error) {
+		points, err := s.Named(ids)
+		if err != nil {
+			return nil, err
+		}
 		objects = objects[:0]
-		for _, id := range ids {
-			p, ok := s.Point(id)
-			if !ok {
-				return nil, fmt.Errorf("%w: %s", ErrNoPoint, id)
-			}
+		for _, p := range points {
 			objects = append(objects, p.Object())
 		}
 		return &ledger.Record{Op: ledger.Delete, Points: ids}, nil
@@ -163,11 +165,23 @@ func (r *Repository) DeletePoints(ctx context.Context, ids ...string) error {
 	if err != nil {
 		return fmt.Errorf("delete point: %w", err)
 	}
-	for _, o := range objects {
-		// The point is gone already; a body that stays is garbage for Collect.
-		if err := r.store.Delete(ctx, o); err != nil && ctx.Err() != nil {
-			return nil
-		}
-	}
+	r.discard(ctx, objects) // the points are gone already
 	return nil
+}
+
+// discard deletes objects that nothing refers to any more. What stays, for
+// whatever reason, is garbage for Collect.
+func (r *Repository) discard(ctx context.Context, objects []string) {
+	var g errgroup.Group
+	g.SetLimit(16)
+	for _, o := range objects {
+		if ctx.Err() != nil {
+			break
+		}
+		g.Go(func() error {
+			_ = r.store.Delete(ctx, o)
+			return nil
+		})
+	}
+	_ = g.Wait()
 }

@@ -222,11 +222,17 @@ func (l *Log) bridge(ctx context.Context, seq uint64) error {
 	return nil
 }
 
-// fold stores the state at every StateEvery-th record. The state is derived:
-// failing to store it costs only time, so errors are left to the next fold.
+// fold stores the state at every StateEvery-th record, and takes away what that
+// makes needless, so that a reading never lists more than a few hundred names.
+// The state is derived: failing to store it, or to trim, costs only time, so
+// errors are left to the next fold. What the store's retention holds is left to
+// collections, which come less often.
 func (l *Log) fold(ctx context.Context) {
-	if l.state.Seq%StateEvery == 0 {
-		_ = l.foldNow(ctx)
+	if l.state.Seq%StateEvery != 0 || l.foldNow(ctx) != nil {
+		return
+	}
+	if l.state.Retention.Duration == 0 {
+		_ = l.trim(ctx)
 	}
 }
 

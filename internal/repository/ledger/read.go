@@ -160,6 +160,18 @@ func (l *Log) start(ctx context.Context) error {
 }
 
 func (l *Log) loadState(ctx context.Context, seq uint64) (*State, error) {
+	content, err := l.openState(ctx, seq)
+	if err != nil {
+		return nil, err
+	}
+	s := NewState()
+	if err := json.Unmarshal(content, s); err != nil || s.Seq != seq {
+		return nil, fmt.Errorf("%s: %w", StateObject(seq), seal.Damaged("malformed state: %v", err))
+	}
+	return s, nil
+}
+
+func (l *Log) openState(ctx context.Context, seq uint64) ([]byte, error) {
 	name := StateObject(seq)
 	raw, err := Fetch(ctx, l.store, name)
 	if err != nil {
@@ -169,12 +181,7 @@ func (l *Log) loadState(ctx context.Context, seq uint64) (*State, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	s := NewState()
-	if err := json.Unmarshal(content, s); err != nil || s.Seq != seq {
-		return nil, fmt.Errorf("%s: %w", name, seal.Damaged("malformed state: %v", err))
-	}
-	s.reindex()
-	return s, nil
+	return content, nil
 }
 
 // list answers the numbers of the objects under prefix that are above seq.
@@ -189,55 +196,6 @@ func (l *Log) list(ctx context.Context, prefix string, seq uint64) ([]uint64, er
 		}
 	}
 	return seqs, nil
-}
-
-// Trim deletes records and states that a reader no longer needs: it leaves the
-// two newest whole states and the records since the older of them.
-func (l *Log) Trim(ctx context.Context) error {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	seqs, err := l.list(ctx, statePrefix, 0)
-	if err != nil {
-		return err
-	}
-	slices.Reverse(seqs)
-	var whole []uint64
-	for _, seq := range seqs {
-		if _, err := l.loadState(ctx, seq); err == nil {
-			whole = append(whole, seq)
-		} else if !errors.Is(err, seal.ErrDamaged) {
-			return err
-		}
-		if len(whole) == 2 {
-			break
-		}
-	}
-	if len(whole) < 2 {
-		return nil
-	}
-	for _, prefix := range []string{recordPrefix, statePrefix} {
-		if err := l.trim(ctx, prefix, whole[1]); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
-func (l *Log) trim(ctx context.Context, prefix string, keep uint64) error {
-	for info, err := range l.store.List(ctx, prefix, "") {
-		if err != nil {
-			return err
-		}
-		n := SeqOf(info.Name)
-		if n == 0 || n >= keep {
-			continue
-		}
-		err := l.store.Delete(ctx, info.Name)
-		if err != nil && !errors.Is(err, objstore.ErrNotExist) && !errors.Is(err, objstore.ErrHeld) {
-			return err
-		}
-	}
-	return nil
 }
 
 // Check reads every record and state that is in the store and answers those
@@ -332,7 +290,6 @@ func (l *Log) Renew(ctx context.Context) error {
 func (l *Log) Restart(ctx context.Context, state *State) error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	state.reindex()
 	l.set(state, nil)
 	l.begun = true
 	return l.foldNow(ctx)

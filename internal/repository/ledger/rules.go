@@ -36,14 +36,13 @@ func (s *State) commit(r *Record) error {
 	if r.Point == nil {
 		return fmt.Errorf("ledger record %d commits no point", r.Seq)
 	}
-	if _, exists := s.byID[r.Point.ID]; exists {
+	if _, exists := s.Point(r.Point.ID); exists {
 		return fmt.Errorf("%w: %s", ErrPointExists, r.Point.ID)
 	}
 	if err := s.segments(r); err != nil {
 		return err
 	}
 	s.Points = append(s.Points, LivePoint{Point: *r.Point, Committed: r.Seq})
-	s.byID[r.Point.ID] = len(s.Points) - 1
 	s.end(r.Session)
 	return nil
 }
@@ -52,16 +51,12 @@ func (s *State) commit(r *Record) error {
 // collection that has not yet decided stays in the state until it has
 // (locking.md): its references may have to be kept alive.
 func (s *State) delete(r *Record) error {
-	for _, id := range r.Points {
-		if _, ok := s.byID[id]; !ok {
-			return fmt.Errorf("%w: %s", ErrNoPoint, id)
-		}
+	at, err := s.named(r.Points)
+	if err != nil {
+		return err
 	}
-	for _, id := range r.Points {
-		if i, ok := s.byID[id]; ok {
-			s.Points[i].Deleted = r.Seq
-			delete(s.byID, id)
-		}
+	for _, i := range at {
+		s.Points[i].Deleted = r.Seq
 	}
 	s.drop()
 	return nil
@@ -73,7 +68,6 @@ func (s *State) drop() {
 	s.Points = slices.DeleteFunc(slices.Clone(s.Points), func(p LivePoint) bool {
 		return p.Deleted != 0 && !(undecided && p.Committed > s.Marked)
 	})
-	s.reindex()
 }
 
 // undecided reports whether packs are condemned and not yet swept.
@@ -179,9 +173,8 @@ func union(a, b []uint32) []uint32 {
 func (s *State) lost(r *Record) {
 	s.Sessions = nil
 	for _, p := range r.Adopt {
-		if _, exists := s.byID[p.ID]; !exists {
+		if _, exists := s.Point(p.ID); !exists {
 			s.Points = append(s.Points, LivePoint{Point: p, Committed: r.Seq})
-			s.byID[p.ID] = len(s.Points) - 1
 		}
 	}
 	s.Segments = append(slices.Clone(s.Segments), r.Add...)

@@ -58,14 +58,13 @@ type State struct {
 	Marked   uint64               `json:"marked,omitempty"`  // Seen of the newest condemn
 	// Retention is how long the store shall hold each new object; Retained until
 	// when all that was needed as of the newest extension is held.
-	Retention Seconds        `json:"retention,omitzero"`
-	Retained  time.Time      `json:"retained,omitzero"`
-	byID      map[string]int // index in Points of live points
+	Retention Seconds   `json:"retention,omitzero"`
+	Retained  time.Time `json:"retained,omitzero"`
 }
 
 // NewState is the state before the first record.
 func NewState() *State {
-	return &State{Dead: map[pack.ID]DeadPack{}, Damaged: map[pack.ID][]uint32{}, byID: map[string]int{}}
+	return &State{Dead: map[pack.ID]DeadPack{}, Damaged: map[pack.ID][]uint32{}}
 }
 
 // Clone is a copy that Apply can change without changing s.
@@ -82,26 +81,46 @@ func (s *State) Clone() *State {
 	for k, v := range s.Damaged {
 		c.Damaged[k] = slices.Clone(v)
 	}
-	c.reindex()
 	return &c
 }
 
-func (s *State) reindex() {
-	s.byID = make(map[string]int, len(s.Points))
-	for i, p := range s.Points {
-		if p.Deleted == 0 {
-			s.byID[p.ID] = i
+// Point finds a live point by id, the newest first.
+func (s *State) Point(id string) (LivePoint, bool) {
+	for i := len(s.Points) - 1; i >= 0; i-- {
+		if p := &s.Points[i]; p.ID == id && p.Deleted == 0 {
+			return *p, true
 		}
 	}
+	return LivePoint{}, false
 }
 
-// Point finds a live point by id.
-func (s *State) Point(id string) (LivePoint, bool) {
-	i, ok := s.byID[id]
-	if !ok {
-		return LivePoint{}, false
+// Named finds live points by their ids, or fails with ErrNoPoint.
+func (s *State) Named(ids []string) ([]LivePoint, error) {
+	at, err := s.named(ids)
+	points := make([]LivePoint, len(at))
+	for i, k := range at {
+		points[i] = s.Points[k]
 	}
-	return s.Points[i], true
+	return points, err
+}
+
+// named answers where in Points the live points of these ids are.
+func (s *State) named(ids []string) ([]int, error) {
+	live := make(map[string]int, len(s.Points))
+	for i, p := range s.Points {
+		if p.Deleted == 0 {
+			live[p.ID] = i
+		}
+	}
+	at := make([]int, len(ids))
+	for i, id := range ids {
+		k, ok := live[id]
+		if !ok {
+			return nil, fmt.Errorf("%w: %s", ErrNoPoint, id)
+		}
+		at[i] = k
+	}
+	return at, nil
 }
 
 // Session finds an open session.
