@@ -233,20 +233,17 @@ func (c *checker) content(ctx context.Context) error {
 func (c *checker) segments(ctx context.Context, v *view) error {
 	for _, s := range v.segments {
 		c.rep.Blobs += int64(s.Len())
-		info, err := c.r.store.Stat(ctx, s.ID().Object())
-		if err == nil {
-			err = index.Check(s.ID(), objectAt{ctx, c.r.store, s.ID().Object()}, info.Size)
-		}
+		err := c.r.checkSegment(ctx, s.ID())
 		switch {
 		case err == nil:
-		case errors.Is(err, ErrDamaged) || errors.Is(err, objstore.ErrNotExist):
+		case errors.Is(err, ErrDamaged):
 			v.hurt[s.ID()] = err
 		default:
 			c.found(Finding{Artifact: s.ID().Object(), Problem: err.Error(), Unread: true, Harmless: true})
 		}
 	}
-	if len(v.hurt) == 0 {
-		return nil
+	if err := c.r.stillHurt(ctx, v); err != nil || len(v.hurt) == 0 {
+		return err
 	}
 	repaired := false
 	if c.opt.Repair {
@@ -259,6 +256,33 @@ func (c *checker) segments(ctx context.Context, v *view) error {
 		c.found(Finding{Artifact: id.Object(), Problem: err.Error() + "; the index is rebuilt from the packs", Harmless: true, Repaired: repaired})
 	}
 	return nil
+}
+
+// checkSegment reads a stored segment whole; ErrDamaged if it is damaged or gone.
+func (r *Repository) checkSegment(ctx context.Context, id index.ID) error {
+	info, err := r.store.Stat(ctx, id.Object())
+	if errors.Is(err, objstore.ErrNotExist) {
+		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	}
+	if err != nil {
+		return err
+	}
+	return index.Check(id, objectAt{ctx, r.store, id.Object()}, info.Size)
+}
+
+// stillHurt takes out of v.hurt what a writer or collector has replaced
+// meanwhile: that is gone for a good reason.
+func (r *Repository) stillHurt(ctx context.Context, v *view) error {
+	if len(v.hurt) == 0 {
+		return nil
+	}
+	state, err := r.log.Read(ctx)
+	for id := range v.hurt {
+		if err == nil && !slices.Contains(state.Segments, id) {
+			delete(v.hurt, id)
+		}
+	}
+	return err
 }
 
 // packs compares the packs that are there with those that the index knows.

@@ -1,6 +1,8 @@
 package repository
 
 import (
+	"bufio"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -15,17 +17,20 @@ import (
 	"holdfast/internal/repository/pack"
 )
 
-// The index is kept to manySegments segments: when there are more, the
-// smallest are merged until fewSegments are left.
-const (
-	manySegments = 12
-	fewSegments  = 6
-)
-
 // forget merges segments: those that mention deleted packs so much that it
-// pays, and the smallest when there are many. Deleted packs that no segment
-// mentions any more are forgotten.
+// pays, and the smallest when there are many of a size. Deleted packs that no
+// segment mentions any more are forgotten. A writer may merge beside us: what it
+// took is looked at again.
 func (c *collection) forget(ctx context.Context) error {
+	for {
+		err := c.forgetOnce(ctx)
+		if !errors.Is(err, ledger.ErrChanged) {
+			return err
+		}
+	}
+}
+
+func (c *collection) forgetOnce(ctx context.Context) error {
 	state, err := c.r.log.Read(ctx)
 	if err != nil {
 		return err
@@ -35,16 +40,9 @@ func (c *collection) forget(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	gone := map[pack.ID]bool{}
-	for id, d := range v.state.Dead {
-		if d.Swept == 0 {
-			continue
-		}
-		if _, err := c.r.store.Stat(ctx, id.Object()); errors.Is(err, objstore.ErrNotExist) {
-			gone[id] = true
-		} else if err != nil {
-			return err
-		}
+	gone, err := c.gone(ctx, v.state)
+	if err != nil {
+		return err
 	}
 	old := worthMerging(v.segments, gone)
 	r := &ledger.Record{Op: ledger.Forget, Session: c.s.id}
@@ -64,13 +62,17 @@ func (c *collection) forget(ctx context.Context) error {
 		}
 	}
 	slices.SortFunc(r.Packs, func(a, b pack.ID) int { return slices.Compare(a[:], b[:]) })
-	if len(r.Drop) > 0 {
-		if r.Add, err = c.merge(ctx, old, gone); err != nil {
-			return err
-		}
-	}
 	if len(r.Drop) == 0 && len(r.Packs) == 0 {
 		return nil
+	}
+	if len(r.Drop) > 0 {
+		r.Add, err = c.s.merge(ctx, old, func(p pack.ID) bool { return !gone[p] })
+		if errors.Is(err, ErrDamaged) {
+			return c.rebuild(ctx, v, old, err)
+		}
+		if err != nil {
+			return err
+		}
 	}
 	_, err = c.r.log.Append(ctx, func(*ledger.State) (*ledger.Record, error) { return r, nil })
 	if err == nil {
@@ -78,6 +80,47 @@ func (c *collection) forget(ctx context.Context) error {
 	}
 	return err
 }
+
+// rebuild makes anew what is damaged of these segments, of which one did not read
+// well, and answers ErrChanged then: the index is another one.
+func (c *collection) rebuild(ctx context.Context, v *view, segments []*index.Reader, why error) error {
+	for _, s := range segments {
+		err := c.r.checkSegment(ctx, s.ID())
+		if err != nil && !errors.Is(err, ErrDamaged) {
+			return err
+		}
+		if err != nil {
+			v.hurt[s.ID()] = err
+		}
+	}
+	if len(v.hurt) == 0 {
+		return why // the store's copies are whole
+	}
+	v.segments = slices.DeleteFunc(slices.Clone(v.segments), func(s *index.Reader) bool { return v.hurt[s.ID()] != nil })
+	if _, err := c.s.reindex(ctx, v); err != nil {
+		return err
+	}
+	return ledger.ErrChanged
+}
+
+// gone answers which swept packs the store doesn't have any more.
+func (c *collection) gone(ctx context.Context, state *ledger.State) (map[pack.ID]bool, error) {
+	gone := map[pack.ID]bool{}
+	for id, d := range state.Dead {
+		if d.Swept == 0 {
+			continue
+		}
+		if _, err := c.r.store.Stat(ctx, id.Object()); errors.Is(err, objstore.ErrNotExist) {
+			gone[id] = true
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return gone, nil
+}
+
+// allTiers is Crowded's top for a collector: it merges segments of any size.
+const allTiers = 64
 
 // worthMerging chooses segments to be written anew.
 func worthMerging(segments []*index.Reader, gone map[pack.ID]bool) (chosen []*index.Reader) {
@@ -95,28 +138,39 @@ func worthMerging(segments []*index.Reader, gone map[pack.ID]bool) (chosen []*in
 			rest = append(rest, s)
 		}
 	}
-	if len(rest) > manySegments {
-		slices.SortFunc(rest, func(a, b *index.Reader) int { return int(int64(a.Len()) - int64(b.Len())) })
-		chosen = append(chosen, rest[:len(rest)-fewSegments]...)
+	return append(chosen, smallest(rest, 0, allTiers)...)
+}
+
+// smallest are the segments that have to be merged, with as many new entries as
+// add says, so that there are few of each size.
+func smallest(segments []*index.Reader, add uint64, top int) []*index.Reader {
+	sorted := slices.SortedStableFunc(slices.Values(segments), func(a, b *index.Reader) int { return cmp.Compare(a.Len(), b.Len()) })
+	lens := make([]uint64, len(sorted))
+	for i, s := range sorted {
+		lens[i] = s.Len()
 	}
-	return chosen
+	return sorted[:index.Crowded(lens, add, top)]
 }
 
 // merge stores one segment of several; none if nothing of them is left.
-func (c *collection) merge(ctx context.Context, old []*index.Reader, gone map[pack.ID]bool) ([]index.ID, error) {
-	if dir := c.r.opt.CacheDir; dir != "" {
+func (s *session) merge(ctx context.Context, old []*index.Reader, keep func(pack.ID) bool) ([]index.ID, error) {
+	if dir := s.r.opt.CacheDir; dir != "" {
 		if err := os.MkdirAll(dir, 0o700); err != nil {
 			return nil, err
 		}
 	}
-	f, err := os.CreateTemp(c.r.opt.CacheDir, "holdfast-merge-")
+	f, err := os.CreateTemp(s.r.opt.CacheDir, "holdfast-merge-")
 	if err != nil {
 		return nil, err
 	}
 	defer os.Remove(f.Name())
 	defer f.Close()
-	id := c.s.segmentID()
-	n, err := index.Merge(f, c.r.keys, id, old, func(p pack.ID) bool { return !gone[p] })
+	id := s.segmentID()
+	w := bufio.NewWriterSize(f, 64<<10)
+	n, err := index.Merge(w, s.r.keys, id, old, keep)
+	if err == nil {
+		err = w.Flush()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("merge index segments: %w", err)
 	}
@@ -130,7 +184,14 @@ func (c *collection) merge(ctx context.Context, old []*index.Reader, gone map[pa
 	if err := index.Check(id, f, size); err != nil {
 		return nil, fmt.Errorf("the merged index segment does not read back: %w", err)
 	}
-	if err := c.r.store.Put(ctx, id.Object(), io.NewSectionReader(f, 0, size), objstore.PutOptions{}); err != nil {
+	m, err := index.Open(s.r.keys, id, f, size)
+	if err == nil {
+		err = index.Prove(m, old, keep)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("the merged index segment does not read back: %w", err)
+	}
+	if err := s.r.store.Put(ctx, id.Object(), io.NewSectionReader(f, 0, size), objstore.PutOptions{}); err != nil {
 		return nil, fmt.Errorf("store %s: %w", id.Object(), err)
 	}
 	return []index.ID{id}, nil

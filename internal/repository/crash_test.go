@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"slices"
+	"strings"
 	"testing"
 
 	"holdfast/internal/keyring"
@@ -43,6 +44,7 @@ type crashHistory struct {
 	keys   []keyring.Key     // each must open it
 	either []keyring.Key     // while the only key is replaced: one of them must
 	count  *int
+	steps  map[string]int // crash points by what was about to happen
 	n      int
 }
 
@@ -52,16 +54,23 @@ type crashHistory struct {
 func TestCrash(t *testing.T) {
 	t.Parallel()
 	want, got := crashPoints(t), 0
+	steps := map[string]int{}
 	seed := uint64(0)
 	for ; got < want; seed++ {
 		h := &crashHistory{t: t, rng: rand.New(rand.NewPCG(seed, 99)), disk: crash.NewDisk(),
-			points: map[string][]byte{}, unsure: map[string][]byte{}, count: &got}
+			points: map[string][]byte{}, unsure: map[string][]byte{}, count: &got, steps: steps}
 		h.run()
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
 		}
 	}
-	t.Logf("%d crash points in %d histories", got, seed)
+	t.Logf("%d crash points in %d histories: %v", got, seed, steps)
+	for _, kind := range []string{"link packs", "link index", "link points", "link ledger", "link state", "link keys",
+		"remove packs", "remove index", "remove points", "remove ledger", "remove state", "remove keys"} {
+		if steps[kind] == 0 && !testing.Short() {
+			t.Errorf("no crash before %s", kind)
+		}
+	}
 }
 
 func (h *crashHistory) run() {
@@ -76,7 +85,16 @@ func (h *crashHistory) run() {
 		h.t.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
+	if h.rng.IntN(4) == 0 { // so many records that the history folds and trims
+		for range 220 + h.rng.IntN(36) {
+			if err := r.DeletePoints(ctx); err != nil {
+				h.t.Fatal(err)
+			}
+		}
+	}
 	h.disk.Before(func(s crash.Step) error {
+		dir, _, _ := strings.Cut(s.Path, "/")
+		h.steps[s.Op+" "+dir] += 2
 		h.check(s, h.disk.PowerLoss(nil))
 		h.check(s, h.disk.PowerLoss(h.rng))
 		if h.t.Failed() {

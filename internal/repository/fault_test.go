@@ -56,11 +56,13 @@ func TestEveryCallFails(t *testing.T) {
 	const size = 12 * chunkSize
 	first := content(rng, size)
 	second := change(rng, first, size, 4)
-	third := change(rng, second.data, size, 4)
+	late := change(rng, second.data, size, 4)
+	third := change(rng, late.data, size, 4)
 	origin := mem.New(mem.Options{})
 	r := initRepo(t, origin)
 	p := mustBackup(t, r, "old", "s", nil, &memDisk{data: first})
-	mustBackup(t, r, "mid", "s", p.Disk("vda"), second)
+	p = mustBackup(t, r, "mid", "s", p.Disk("vda"), second)
+	mustBackup(t, r, "late", "s", p.Disk("vda"), late) // its segment is the third: the next backup merges them
 	count := 0
 	for name, f := range map[string]fault.Fault{"before": fault.Fail(errStore), "after": fault.FailAfter(errStore),
 		"full": fault.Full(), "denied": fault.Denied(), "stale list": fault.StaleList(2)} {
@@ -88,7 +90,7 @@ func TestEveryCallFails(t *testing.T) {
 					t.Fatalf("%s: taken for damage: %v", what, err)
 				}
 			}
-			want := map[string][]byte{"mid": second.data}
+			want := map[string][]byte{"mid": second.data, "late": late.data}
 			if committed {
 				want["new"] = third.data
 			}

@@ -2,6 +2,7 @@ package repository
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -33,25 +34,33 @@ type shelf struct {
 	keys  *seal.Keys
 	cache string
 
-	mu    sync.Mutex
-	dir   string // temporary, when there is no cache
-	held  int64
-	files []*os.File
-	open  map[index.ID]*index.Reader
+	mu   sync.Mutex
+	dir  string // temporary, when there is no cache
+	held int64
+	open map[index.ID]shelved
+}
+
+// shelved is an open segment: a file, or in memory.
+type shelved struct {
+	reader *index.Reader
+	size   int64 // in memory
+	file   *os.File
 }
 
 func newShelf(store objstore.Store, keys *seal.Keys, cache string) *shelf {
-	return &shelf{store: store, keys: keys, cache: cache, open: map[index.ID]*index.Reader{}}
+	return &shelf{store: store, keys: keys, cache: cache, open: map[index.ID]shelved{}}
 }
 
 func (s *shelf) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var errs []error
-	for _, f := range s.files {
-		errs = append(errs, f.Close())
+	for _, x := range s.open {
+		if x.file != nil {
+			errs = append(errs, x.file.Close())
+		}
 	}
-	s.files, s.open = nil, map[index.ID]*index.Reader{}
+	s.open = map[index.ID]shelved{}
 	if s.dir != "" {
 		errs = append(errs, os.RemoveAll(s.dir))
 		s.dir = ""
@@ -63,40 +72,35 @@ func (s *shelf) close() error {
 func (s *shelf) get(ctx context.Context, id index.ID) (*index.Reader, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if r, ok := s.open[id]; ok {
-		return r, nil
+	if x, ok := s.open[id]; ok {
+		return x.reader, nil
 	}
 	info, err := s.store.Stat(ctx, id.Object())
 	if err != nil {
 		return nil, fmt.Errorf("index segment %s: %w", id, err)
 	}
-	at, err := s.body(ctx, id, info.Size)
-	if err != nil {
-		return nil, err
-	}
-	r, err := index.Open(s.keys, id, at, info.Size)
-	if err != nil {
-		return nil, err
-	}
-	s.open[id] = r
-	return r, nil
-}
-
-func (s *shelf) body(ctx context.Context, id index.ID, size int64) (io.ReaderAt, error) {
-	if size <= shelfInMemory && s.held+size <= shelfMemory {
+	var x shelved
+	var at io.ReaderAt
+	if info.Size <= shelfInMemory && s.held+info.Size <= shelfMemory {
 		b, err := ledger.Fetch(ctx, s.store, id.Object())
 		if err != nil {
 			return nil, err
 		}
-		s.held += size
-		return bytes.NewReader(b), nil
+		x.size, at = info.Size, bytes.NewReader(b)
+	} else {
+		if x.file, err = s.file(ctx, id, info.Size); err != nil {
+			return nil, err
+		}
+		at = x.file
 	}
-	f, err := s.file(ctx, id, size)
-	if err != nil {
+	if x.reader, err = index.Open(s.keys, id, at, info.Size); err != nil {
+		if x.file != nil {
+			_ = x.file.Close()
+		}
 		return nil, err
 	}
-	s.files = append(s.files, f)
-	return f, nil
+	s.open[id], s.held = x, s.held+x.size
+	return x.reader, nil
 }
 
 // file brings a segment into the cache. A cached file is trusted as little as
@@ -117,8 +121,11 @@ func (s *shelf) file(ctx context.Context, id index.ID, size int64) (*os.File, er
 	}
 	path := filepath.Join(dir, id.String())
 	if st, err := os.Stat(path); err == nil && st.Size() == size {
-		if f, err := os.Open(path); err == nil && index.Check(id, f, size) == nil {
-			return f, nil
+		if f, err := os.Open(path); err == nil {
+			if index.Check(id, f, size) == nil {
+				return f, nil
+			}
+			_ = f.Close()
 		}
 	}
 	tmp, err := os.CreateTemp(dir, "fetch-")
@@ -149,16 +156,23 @@ func (s *shelf) add(id index.ID, raw []byte) {
 		return
 	}
 	if r, err := index.Open(s.keys, id, bytes.NewReader(raw), int64(len(raw))); err == nil {
-		s.open[id] = r
+		s.open[id] = shelved{reader: r, size: int64(len(raw))}
 		s.held += int64(len(raw))
 	}
 }
 
-// drop forgets segments that are in no state any more.
+// drop forgets segments that are in no state any more. Views that began before
+// may still read them: a file is removed now and closed when the last of them is
+// gone, for the runtime closes files that nobody refers to.
 func (s *shelf) drop(ids []index.ID) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, id := range ids {
+		x := s.open[id]
+		if x.file != nil {
+			_ = os.Remove(filepath.Join(cmp.Or(s.cache, s.dir), id.String()))
+		}
+		s.held -= x.size
 		delete(s.open, id)
 	}
 }

@@ -1,8 +1,10 @@
 package repository
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -133,28 +135,25 @@ func (w *Writer) checkpoint(ctx context.Context) error {
 	if !due {
 		return nil
 	}
-	done, id, err := w.writeSegment(ctx)
+	x, err := w.index(ctx)
 	if err != nil {
 		return err
 	}
-	_, err = w.s.r.log.Append(ctx, func(*ledger.State) (*ledger.Record, error) {
-		return &ledger.Record{Op: ledger.Index, Session: w.s.id, Add: []index.ID{id}}, nil
-	})
-	if err != nil {
+	if _, err := w.publish(ctx, x, ledger.Record{Op: ledger.Index, Session: w.s.id}); err != nil {
 		return err
 	}
 	// The view stays that of the begin, with our own segment added: what
 	// others condemned since then is ours to use until we end.
-	seg, err := w.s.r.shelf.get(ctx, id)
+	seg, err := w.s.r.shelf.get(ctx, x.add[0])
 	if err != nil {
 		return err
 	}
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	next := *w.view
-	next.segments = append(next.segments[:len(next.segments):len(next.segments)], seg)
+	next.segments = append(slices.DeleteFunc(slices.Clone(next.segments), func(r *index.Reader) bool { return slices.Contains(x.drop, r.ID()) }), seg)
 	w.view = &next
-	for _, d := range done {
+	for _, d := range x.done {
 		for _, id := range d.ids {
 			if w.own[id].Pack == d.info.ID {
 				delete(w.own, id)
@@ -164,31 +163,92 @@ func (w *Writer) checkpoint(ctx context.Context) error {
 	return nil
 }
 
-// writeSegment stores an index segment of the durable packs.
-func (w *Writer) writeSegment(ctx context.Context) ([]donePack, index.ID, error) {
+// newIndex is what the index comes to know of a writer's packs: a segment of its
+// own, or that merged with small older ones.
+type newIndex struct {
+	done      []donePack
+	id        index.ID
+	raw       []byte // the segment id, which is stored only if it is in add
+	add, drop []index.ID
+}
+
+// index stores an index segment of the durable packs, merged with those of the
+// view that are too many.
+func (w *Writer) index(ctx context.Context) (*newIndex, error) {
 	w.mu.Lock()
-	done := w.done
+	x := &newIndex{done: w.done, id: w.s.segmentID()}
 	w.done, w.durable = nil, 0
+	segments := w.view.segments
 	w.mu.Unlock()
-	id := w.s.segmentID()
 	var entries []index.Entry
-	packs := make([]index.PackInfo, 0, len(done))
-	for _, d := range done {
+	packs := make([]index.PackInfo, 0, len(x.done))
+	for _, d := range x.done {
 		packs = append(packs, d.info)
 		for i, c := range d.ids {
 			entries = append(entries, index.Entry{ID: c, Pack: d.info.ID, Ordinal: uint32(i)})
 		}
 	}
-	raw, err := index.Build(w.s.r.keys, id, entries, packs)
+	var err error
+	if x.raw, err = index.Build(w.s.r.keys, x.id, entries, packs); err != nil {
+		return nil, err
+	}
+	own, err := index.Open(w.s.r.keys, x.id, bytes.NewReader(x.raw), int64(len(x.raw)))
 	if err != nil {
-		return nil, id, err
+		return nil, err
 	}
-	if err := put(ctx, w.s.r.store, id.Object(), raw); err != nil {
-		return nil, id, err
+	old := smallest(segments, own.Len(), index.WriterTiers)
+	if len(old) == 0 {
+		return x, w.storeOwn(ctx, x)
 	}
-	w.s.r.shelf.add(id, raw)
-	w.stored.Add(int64(len(raw)))
-	return done, id, nil
+	x.add, err = w.s.merge(ctx, append(old[:len(old):len(old)], own), func(pack.ID) bool { return true })
+	if errors.Is(err, ErrDamaged) { // of an old one; Check names it
+		return x, w.storeOwn(ctx, x)
+	}
+	for _, s := range old {
+		x.drop = append(x.drop, s.ID())
+	}
+	return x, err
+}
+
+// storeOwn stores the writer's own segment, to be added alone.
+func (w *Writer) storeOwn(ctx context.Context, x *newIndex) error {
+	if err := put(ctx, w.s.r.store, x.id.Object(), x.raw); err != nil {
+		return err
+	}
+	x.add, x.drop = []index.ID{x.id}, nil
+	w.s.r.shelf.add(x.id, x.raw)
+	w.stored.Add(int64(len(x.raw)))
+	return nil
+}
+
+// publish appends the record that makes x known, and then discards the segments
+// that it replaces. If another session has replaced one of them meanwhile, the
+// writer's own segment goes in alone.
+func (w *Writer) publish(ctx context.Context, x *newIndex, r ledger.Record) (*ledger.State, error) {
+	try := func() (*ledger.State, error) {
+		return w.s.r.log.Append(ctx, func(*ledger.State) (*ledger.Record, error) {
+			mine := r
+			mine.Add, mine.Drop = x.add, x.drop
+			return &mine, nil
+		})
+	}
+	state, err := try()
+	if errors.Is(err, ledger.ErrChanged) {
+		if err := w.storeOwn(ctx, x); err != nil {
+			return nil, err
+		}
+		state, err = try()
+	}
+	if err != nil {
+		return nil, err
+	}
+	w.s.r.shelf.drop(x.drop)
+	objects := make([]string, len(x.drop))
+	for i, id := range x.drop {
+		objects[i] = id.Object()
+	}
+	w.s.r.discard(ctx, objects)
+	return state, nil
 }
 
 // Commit makes the point visible. Only when it has returned nil does the point
@@ -214,13 +274,12 @@ func (w *Writer) commit(ctx context.Context, m Manifest) (Point, error) {
 	if err := w.flush(); err != nil {
 		return Point{}, err
 	}
-	var add []index.ID
+	x := &newIndex{}
 	if len(w.done) > 0 {
-		_, id, err := w.writeSegment(ctx)
-		if err != nil {
+		var err error
+		if x, err = w.index(ctx); err != nil {
 			return Point{}, err
 		}
-		add = append(add, id)
 	}
 	lp := ledger.Point{ID: w.spec.ID, Series: w.spec.Series, Session: w.s.id, Created: w.spec.Created.UTC(), Time: m.Time.UTC(), Disks: w.disks}
 	full := body{lp, m.Attributes}
@@ -239,9 +298,7 @@ func (w *Writer) commit(ctx context.Context, m Manifest) (Point, error) {
 	if err := put(ctx, w.s.r.store, lp.Object(), box); err != nil {
 		return Point{}, err
 	}
-	state, err := w.s.r.log.Append(ctx, func(*ledger.State) (*ledger.Record, error) {
-		return &ledger.Record{Op: ledger.Commit, Session: w.s.id, Add: add, Point: &lp}, nil
-	})
+	state, err := w.publish(ctx, x, ledger.Record{Op: ledger.Commit, Session: w.s.id, Point: &lp})
 	if err != nil {
 		return Point{}, err
 	}

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"fmt"
 	"io"
 	"iter"
 
@@ -12,18 +13,9 @@ import (
 // refuses. It streams: memory is that of one open segment. It answers the
 // number of entries; for 0 nothing is written.
 func Merge(w io.Writer, keys *seal.Keys, id ID, from []*Reader, keep func(pack.ID) bool) (uint64, error) {
-	var packs []PackInfo
-	seen := map[pack.ID]bool{}
-	for _, r := range from {
-		for _, p := range r.Packs() {
-			if !seen[p.ID] && keep(p.ID) {
-				seen[p.ID] = true
-				packs = append(packs, p)
-			}
-		}
-	}
+	packs, kept := packsOf(from, keep)
 	var n uint64
-	for _, err := range merged(from, seen) {
+	for _, err := range merged(from, kept) {
 		if err != nil {
 			return 0, err
 		}
@@ -36,7 +28,7 @@ func Merge(w io.Writer, keys *seal.Keys, id ID, from []*Reader, keep func(pack.I
 	if err != nil {
 		return 0, err
 	}
-	for e, err := range merged(from, seen) {
+	for e, err := range merged(from, kept) {
 		if err == nil {
 			err = b.Add(e)
 		}
@@ -45,6 +37,45 @@ func Merge(w io.Writer, keys *seal.Keys, id ID, from []*Reader, keep func(pack.I
 		}
 	}
 	return n, b.Finish()
+}
+
+// Prove reads the merged segment m back and compares it, entry by entry, with
+// what it was made of.
+func Prove(m *Reader, from []*Reader, keep func(pack.ID) bool) error {
+	_, kept := packsOf(from, keep)
+	want, stop := iter.Pull2(merged(from, kept))
+	defer stop()
+	for e, err := range m.Entries() {
+		if err != nil {
+			return err
+		}
+		w, err, more := want()
+		if err != nil {
+			return err
+		}
+		if !more || w != e {
+			return fmt.Errorf("index segment %s does not read back as merged (bad memory?)", m.ID())
+		}
+	}
+	_, err, more := want()
+	if more && err == nil {
+		err = fmt.Errorf("index segment %s lost entries (bad memory?)", m.ID())
+	}
+	return err
+}
+
+// packsOf is the pack table of a merge, and which packs are in it.
+func packsOf(from []*Reader, keep func(pack.ID) bool) (packs []PackInfo, kept map[pack.ID]bool) {
+	kept = map[pack.ID]bool{}
+	for _, r := range from {
+		for _, p := range r.Packs() {
+			if !kept[p.ID] && keep(p.ID) {
+				kept[p.ID] = true
+				packs = append(packs, p)
+			}
+		}
+	}
+	return packs, kept
 }
 
 // head is the next entry of one segment of a merge.
