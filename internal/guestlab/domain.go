@@ -39,7 +39,7 @@ func (g *Guest) domain(o Options, image string) string {
 	}
 	return fmt.Sprintf(`<domain type='qemu'>
   <name>%s</name>
-  <memory unit='MiB'>512</memory>
+  <memory unit='MiB'>1024</memory>
   <vcpu>2</vcpu>
   <os>
     <type arch='x86_64' machine='q35'>hvm</type>

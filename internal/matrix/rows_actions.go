@@ -90,37 +90,37 @@ var actions = []Row{
 
 var windows = []Row{
 	{
-		ID: "WIN-01", Subject: "Windows 10", Verdict: Supported, Open: "issue 7",
+		ID: "WIN-01", Subject: "Windows 10", Verdict: Supported, In: []string{"support"},
 		Stance: "The 64-bit client is supported.",
 		Must:   "Verdict \"supported\" from what the guest agent says of the OS.",
 	},
 	{
-		ID: "WIN-02", Subject: "Windows Server 2019", Verdict: Supported, Open: "issue 7",
+		ID: "WIN-02", Subject: "Windows Server 2019", Verdict: Supported, In: []string{"support"},
 		Stance: "Datacenter, Core and Standard are supported.",
 		Must:   "Verdict \"supported\".",
 	},
 	{
-		ID: "WIN-03", Subject: "Windows Server 2016", Verdict: Supported, Open: "issue 7",
+		ID: "WIN-03", Subject: "Windows Server 2016", Verdict: Supported, In: []string{"support"},
 		Stance: "Datacenter, Core and Standard are supported.",
 		Must:   "Verdict \"supported\".",
 	},
 	{
-		ID: "WIN-04", Subject: "Windows Server 2012 R2", Verdict: Supported, Open: "issue 7",
+		ID: "WIN-04", Subject: "Windows Server 2012 R2", Verdict: Supported, In: []string{"support"},
 		Stance: "Datacenter and Standard are supported.",
 		Must:   "Verdict \"supported\".",
 	},
 	{
-		ID: "WIN-05", Subject: "Windows Server 2012", Verdict: Supported, Open: "issue 7",
+		ID: "WIN-05", Subject: "Windows Server 2012", Verdict: Supported, In: []string{"support"},
 		Stance: "Datacenter and Standard are supported.",
 		Must:   "Verdict \"supported\".",
 	},
 	{
-		ID: "WIN-06", Subject: "Windows Server 2008 R2", Verdict: Supported, Open: "issue 7",
+		ID: "WIN-06", Subject: "Windows Server 2008 R2", Verdict: Supported, In: []string{"support"},
 		Stance: "RTM and SP1 Standard are supported.",
 		Must:   "Verdict \"supported\".",
 	},
 	{
-		ID: "WIN-07", Subject: "Windows Server 2008", Verdict: Conditional, Open: "issue 7",
+		ID: "WIN-07", Subject: "Windows Server 2008", Verdict: Conditional, In: []string{"support"},
 		Stance: "Supported in 64 bits only.",
 		Must:   "Verdict \"supported\" for 64 bits, \"not supported\" for 32.",
 	},
@@ -130,7 +130,7 @@ var windows = []Row{
 		Must:   "Agent and server state their lists and check them when a machine registers.",
 	},
 	{
-		ID: "WIN-09", Subject: "32-bit systems", Verdict: NotSupported, Open: "issue 7",
+		ID: "WIN-09", Subject: "32-bit systems", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "32-bit operating systems aren't supported.",
 		Must:   "Verdict \"not supported\", for Windows and for Linux.",
 	},
@@ -161,27 +161,27 @@ var linux = []Row{
 
 var linuxSystems = []Row{
 	{
-		ID: "LOS-01", Subject: "endorsed distributions", Verdict: Supported, Open: "issue 7",
+		ID: "LOS-01", Subject: "endorsed distributions", Verdict: Supported, In: []string{"support"},
 		Stance: "The distributions that Azure endorses are supported.",
 		Must:   "One data file lists distributions and versions; the verdict follows it.",
 	},
 	{
-		ID: "LOS-02", Subject: "CoreOS", Verdict: NotSupported, Open: "issue 7",
+		ID: "LOS-02", Subject: "CoreOS", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "CoreOS isn't supported.",
 		Must:   "Verdict \"not supported\".",
 	},
 	{
-		ID: "LOS-03", Subject: "32-bit Linux", Verdict: NotSupported, Open: "issue 7",
+		ID: "LOS-03", Subject: "32-bit Linux", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "32-bit Linux isn't supported.",
 		Must:   "Verdict \"not supported\".",
 	},
 	{
-		ID: "LOS-04", Subject: "other distributions", Verdict: Conditional, Open: "issue 7",
+		ID: "LOS-04", Subject: "other distributions", Verdict: Conditional, In: []string{"support", "service"},
 		Stance: "Others are supported where the agent runs and Python is there.",
 		Must:   "\"Supported, with a note\" when the agent answers and finds Python, otherwise \"not supported\" and why.",
 	},
 	{
-		ID: "LOS-05", Subject: "proxy without Python 2.7", Verdict: NotSupported, Open: "issue 7",
+		ID: "LOS-05", Subject: "proxy without Python 2.7", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "A Linux VM behind a proxy needs Python 2.7.",
 		Must:   "The verdict reads the proxy setting and the Python version in the guest.",
 	},

@@ -4,7 +4,7 @@ package matrix
 
 var compute = []Row{
 	{
-		ID: "CMP-01", Subject: "VM size", Verdict: Limit, Lift: true, Open: "issue 7",
+		ID: "CMP-01", Subject: "VM size", Verdict: Limit, Lift: true, In: []string{"support", "service"},
 		Stance: "Any size from 2 cores and 1 GB of memory.",
 		Must:   "A smaller VM is refused by the verdict.",
 	},
@@ -29,7 +29,7 @@ var compute = []Row{
 		Must:   "Supported.",
 	},
 	{
-		ID: "CMP-06", Subject: "migrated VM", Verdict: Conditional, Open: "issue 7",
+		ID: "CMP-06", Subject: "migrated VM", Verdict: Conditional, In: []string{"support"},
 		Stance: "The agent must be installed.",
 		Must:   "The verdict says so when the agent doesn't answer; crash-consistent backup stays on offer by policy.",
 	},
@@ -82,12 +82,12 @@ var compute = []Row{
 
 var storage = []Row{
 	{
-		ID: "STO-01", Subject: "number of data disks", Verdict: Limit, Open: "issue 7",
+		ID: "STO-01", Subject: "number of data disks", Verdict: Limit, In: []string{"support", "service"},
 		Stance: "32, or 16 for unmanaged or classic VMs.",
 		Must:   "The 33rd and the 17th are refused.",
 	},
 	{
-		ID: "STO-02", Subject: "size of disks", Verdict: Limit, Open: "issue 7",
+		ID: "STO-02", Subject: "size of disks", Verdict: Limit, In: []string{"support", "service"}, Open: "restore and listing of 32 TiB in the bench",
 		Stance: "32 TB a disk, 256 TB a VM.",
 		Must:   "Larger is refused; a sparse disk of 32 TB costs what its data costs.",
 	},
@@ -127,17 +127,17 @@ var storage = []Row{
 		Must:   "A grown disk stays incremental and right.",
 	},
 	{
-		ID: "STO-10", Subject: "cluster shared volumes", Verdict: NotSupported, Open: "issue 7",
+		ID: "STO-10", Subject: "cluster shared volumes", Verdict: NotSupported, In: []string{"support"},
 		Stance: "CSV and scale-out file servers aren't supported.",
 		Must:   "Verdict \"not supported\".",
 	},
 	{
-		ID: "STO-11", Subject: "shared disks", Verdict: NotSupported, Open: "issue 7",
+		ID: "STO-11", Subject: "shared disks", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "Not supported.",
 		Must:   "A `<shareable/>` disk isn't supported unless left out.",
 	},
 	{
-		ID: "STO-12", Subject: "ultra disks", Verdict: NotSupported, Open: "issue 7",
+		ID: "STO-12", Subject: "ultra disks", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "Not supported.",
 		Must:   "Not supported unless left out.",
 	},
@@ -147,7 +147,7 @@ var storage = []Row{
 		Must:   "A disk marked temporary is left out and comes back empty.",
 	},
 	{
-		ID: "STO-14", Subject: "NVMe and ephemeral disks", Verdict: NotSupported, Open: "issue 7",
+		ID: "STO-14", Subject: "NVMe and ephemeral disks", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "Not supported.",
 		Must:   "Verdict \"not supported\"; left out.",
 	},

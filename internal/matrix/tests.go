@@ -25,6 +25,12 @@ var tests = map[string][]string{
 	"ACT-11": {
 		"policy.TestNext",
 	},
+	"CMP-01": {
+		"embedded.TestRowsRefuse",
+	},
+	"CMP-06": {
+		"support.TestRows",
+	},
 	"CMP-10": {
 		"e2e.TestGeneration2",
 	},
@@ -48,6 +54,21 @@ var tests = map[string][]string{
 	},
 	"LNX-01": {
 		"snapshot.TestLeftovers",
+	},
+	"LOS-01": {
+		"support.TestSystems",
+	},
+	"LOS-02": {
+		"support.TestSystems",
+	},
+	"LOS-03": {
+		"support.TestSystems",
+	},
+	"LOS-04": {
+		"support.TestSystems",
+	},
+	"LOS-05": {
+		"support.TestSystems",
 	},
 	"MGT-02": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",
@@ -77,6 +98,12 @@ var tests = map[string][]string{
 	"SEC-03": {
 		"repository.TestNothingInTheClear",
 	},
+	"STO-01": {
+		"embedded.TestRowsRefuse",
+	},
+	"STO-02": {
+		"embedded.TestRowsRefuse",
+	},
 	"STO-04": {
 		"e2e.TestMachineDiesAndComesBack",
 	},
@@ -86,8 +113,44 @@ var tests = map[string][]string{
 	"STO-09": {
 		"snapshot.TestAxis",
 	},
+	"STO-10": {
+		"support.TestRows",
+	},
+	"STO-11": {
+		"embedded.TestRowsRefuse",
+	},
+	"STO-12": {
+		"embedded.TestRowsRefuse",
+	},
 	"STO-13": {
 		"e2e.TestTemporaryDisk",
+	},
+	"STO-14": {
+		"embedded.TestRowsRefuse",
+	},
+	"WIN-01": {
+		"support.TestSystems",
+	},
+	"WIN-02": {
+		"support.TestSystems",
+	},
+	"WIN-03": {
+		"support.TestSystems",
+	},
+	"WIN-04": {
+		"support.TestSystems",
+	},
+	"WIN-05": {
+		"support.TestSystems",
+	},
+	"WIN-06": {
+		"support.TestSystems",
+	},
+	"WIN-07": {
+		"support.TestSystems",
+	},
+	"WIN-09": {
+		"support.TestSystems",
 	},
 	"ZIP-02": {
 		"repository.TestNothingInTheClear",

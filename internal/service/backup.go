@@ -42,6 +42,9 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 	if err != nil {
 		return Job{}, err
 	}
+	if err := s.supported(vm, i.Exclusion, holdfast.GuestFact{}); err != nil {
+		return Job{}, err
+	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, i.ID)
 		if err != nil {

@@ -180,6 +180,16 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 	if err != nil {
 		return Job{}, err
 	}
+	if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
+		return Job{}, err
+	}
+	guest, err := s.Inventory.Guest(ctx, vm.site.Ref(), vm.Name)
+	if err != nil {
+		return Job{}, err
+	}
+	if err := s.supported(vm, in.Exclusion, guest); err != nil {
+		return Job{}, err
+	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		p, err := policyOf(tx, v.ID, in.PolicyID)
 		if err != nil {
@@ -187,9 +197,6 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 		}
 		i := Item{Stamp: Stamp{ID: ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID,
 			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion, Scheduled: tx.Now()}
-		if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
-			return Job{}, err
-		}
 		if err := claimVM(tx, i); err != nil {
 			return Job{}, err
 		}

@@ -8,6 +8,8 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/matrix"
+	"holdfast/internal/support"
 )
 
 // Limits says whether the limits hold that Azure has as a service and that no
@@ -34,6 +36,18 @@ func ParseLimits(s string) (Limits, error) {
 
 // lifted is how a refusal says that it need not be.
 const lifted = "A server with --limits extended has no such limit."
+
+// lifts says that a row of the support matrix does not hold.
+func (l Limits) lifts(row string) bool {
+	r, ok := matrix.Find(row)
+	return ok && r.Lift && l == ExtendedLimits
+}
+
+// supported refuses a machine that a row of the support matrix refuses. Disks
+// that are left out of backups are not looked at.
+func (s *Service) supported(vm VM, exclude *Exclusion, guest holdfast.GuestFact) error {
+	return support.Refused(support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Exclude: exclude.Excluded(vm.Disks), Guest: guest}, s.Limits.lifts)
+}
 
 // onDemandPerDay is how many backups of an item may be asked for in a day of UTC,
 // beside the scheduled one (ACT-07). One that failed or was cancelled does not

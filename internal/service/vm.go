@@ -111,17 +111,14 @@ func (s *Service) CheckVM(ctx context.Context, sub, group, name string) (Check, 
 		if err != nil {
 			return Check{}, err
 		}
-		vm, err := s.supported(ctx, site, name)
-		rows := support.Check(vm, strict)
+		vm, err := s.facts(ctx, site, name)
+		rows := support.Check(vm, s.Limits.lifts)
 		return Check{ID: inGroup(sub, site.Group, TypeVM, name) + "/providers/" + TypePreflight + "/current", Findings: append(found, rows...)}, err
 	})
 }
 
-// strict lifts no limit.
-func strict(string) bool { return false }
-
-// supported collects what the rules of the support matrix look at.
-func (s *Service) supported(ctx context.Context, site Site, name string) (support.VM, error) {
+// facts collects what the rules of the support matrix look at.
+func (s *Service) facts(ctx context.Context, site Site, name string) (support.VM, error) {
 	f, err := s.Inventory.VM(ctx, site.Ref(), name)
 	if err != nil {
 		return support.VM{}, err

@@ -46,6 +46,7 @@ func TestSound(t *testing.T) {
 // Each case changes one thing of a sound VM and says what its row answers.
 func TestRows(t *testing.T) {
 	t.Parallel()
+	matrix.Covers(t, "CMP-06", "STO-10")
 	kept := func(vm *VM, name string, v any) { vm.Kept = map[string]any{"properties": map[string]any{name: v}} }
 	disk := func(vm *VM, name string, v any) {
 		vm.Kept = map[string]any{"disks": map[string]any{"vdb": map[string]any{name: v}}}
@@ -62,6 +63,9 @@ func TestRows(t *testing.T) {
 		{"CMP-06", "vm", "Lessens: the guest agent does not answer", func(vm *VM) { vm.AgentUp = false }},
 		{"CMP-08", "vm", "Lessens: it has diagnostic settings", func(vm *VM) { kept(vm, "diagnosticsProfile", map[string]any{}) }},
 		{"CMP-12", "vm", "Lessens: it is a spot VM", func(vm *VM) { kept(vm, "priority", "Spot") }},
+		{"CMP-05", "vm", "nothing", func(vm *VM) {
+			kept(vm, "storageProfile", map[string]any{"imageReference": map[string]any{"id": "mine"}})
+		}},
 		{"CMP-12", "vm", "nothing", func(vm *VM) { kept(vm, "priority", "Regular") }},
 		{"CMP-13", "vm", "Lessens: it is on a dedicated host", func(vm *VM) { kept(vm, "hostGroup", map[string]any{}) }},
 		{"STO-01", "vm", "Good: it has 32 data disks of at most 32", func(vm *VM) { withDisks(vm, 32, "default") }},
@@ -116,6 +120,7 @@ func windowsGuest(name, build string) holdfast.GuestFact {
 
 func TestSystems(t *testing.T) {
 	t.Parallel()
+	matrix.Covers(t, "WIN-01", "WIN-02", "WIN-03", "WIN-04", "WIN-05", "WIN-06", "WIN-07", "WIN-09", "LOS-01", "LOS-02", "LOS-03", "LOS-04", "LOS-05")
 	linux := func(id, version string) holdfast.GuestFact {
 		return holdfast.GuestFact{ID: id, Name: id + " " + version, Version: version, Machine: "x86_64", Looked: true}
 	}

@@ -1,0 +1,87 @@
+package embedded_test
+
+import (
+	"fmt"
+	"strings"
+	"testing"
+
+	"holdfast"
+	"holdfast/internal/embedded"
+	"holdfast/internal/matrix"
+	"holdfast/internal/service"
+)
+
+// What a row of the support matrix refuses is refused when a VM is protected and
+// when a backup of it is asked for, by the row's name; a disk that is left out
+// hurts nobody, and extended limits lift what they may.
+func TestRowsRefuse(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "CMP-01", "STO-01", "STO-02", "STO-11", "STO-12", "STO-14")
+	protect := func(s *sdk, exclude string) (int, map[string]any) {
+		extended := ""
+		if exclude != "" {
+			extended = `,"extendedProperties":{"diskExclusionProperties":{"isInclusionList":false,"diskLunList":[` + exclude + `]}}`
+		}
+		code, out, _ := s.send(t, "PUT", s.itemPath()+"?api-version=2025-02-01",
+			fmt.Sprintf(`{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":%q,"policyId":%q%s}}`, s.vmID("web"), s.vaultPath()+"/backupPolicies/DefaultPolicy", extended))
+		return code, out
+	}
+	for _, c := range []struct {
+		row, exclude string
+		lifted       bool
+		change       func(*holdfast.VMFact)
+	}{
+		{row: "CMP-01", lifted: true, change: func(vm *holdfast.VMFact) { vm.VCPUs = 1 }},
+		{row: "STO-01", exclude: "0", change: func(vm *holdfast.VMFact) { manyDisks(vm, 17) }},
+		{row: "STO-02", exclude: "0", change: func(vm *holdfast.VMFact) { vm.Disks[1].Size = 32<<40 + 1 }},
+		{row: "STO-11", exclude: "0", change: func(vm *holdfast.VMFact) { vm.Disks[1].Shared = true }},
+		{row: "STO-12", exclude: "0", change: func(vm *holdfast.VMFact) {
+			vm.Kept = map[string]any{"disks": map[string]any{"vdb": map[string]any{"managedDisk": map[string]any{"storageAccountType": "UltraSSD_LRS"}}}}
+		}},
+		{row: "STO-14", exclude: "0", change: func(vm *holdfast.VMFact) { vm.Disks[1].NVMe = true }},
+	} {
+		t.Run(c.row, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			s := dial(t, serve(t, w, t.TempDir()))
+			lab(t, s)
+			c.change(&w.vms[0])
+			code, out := protect(s, "")
+			if e, _ := out["error"].(map[string]any); code != 409 || e["code"] != "OperationNotAllowed" || !strings.Contains(e["message"].(string), c.row) {
+				t.Errorf("protected: %d %v", code, out)
+			}
+			if c.exclude != "" {
+				if code, out := protect(s, c.exclude); code != 202 {
+					t.Errorf("left out, and yet: %d %v", code, out)
+				}
+			}
+			if c.lifted {
+				r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits })
+				s := dial(t, r)
+				lab(t, s)
+				c.change(&r.vms[0])
+				if code, out := protect(s, ""); code != 202 {
+					t.Errorf("lifted, and yet: %d %v", code, out)
+				}
+			}
+		})
+	}
+}
+
+func manyDisks(vm *holdfast.VMFact, n int) {
+	vm.Disks = vm.Disks[:1]
+	for i := range n {
+		vm.Disks = append(vm.Disks, holdfast.DiskFact{LUN: i, Target: fmt.Sprintf("sd%c", 'a'+i), Size: 1 << 20, Path: fmt.Sprint("/disks/", i)})
+	}
+}
+
+// A VM that a row refuses only after it was protected is refused at its backup.
+func TestRowsRefuseABackup(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	w.vms[0].Disks[1].Shared = true
+	s.refuses(t, []refused{{"a shared disk", "POST", s.itemPath() + "/backup", onDemand, 409, "OperationNotAllowed", "STO-11"}})
+}
