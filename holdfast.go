@@ -229,6 +229,8 @@ type BackupResult struct {
 	OSType    string        `json:"osType"`
 	Disks     []DiskResult  `json:"disks"`
 	Warnings  []string      `json:"warnings,omitempty"`
+	// Kept is what was kept of the VM at that moment (VMFact.Kept).
+	Kept map[string]any `json:"kept,omitempty"`
 }
 
 // RestoreMode says what comes back (matrix RST-01, RST-02).

@@ -85,3 +85,34 @@ func TestRowsRefuseABackup(t *testing.T) {
 	w.vms[0].Disks[1].Shared = true
 	s.refuses(t, []refused{{"a shared disk", "POST", s.itemPath() + "/backup", onDemand, 409, "OperationNotAllowed", "STO-11"}})
 }
+
+// A VM with a plan or with diagnostic settings comes back as disks only.
+func TestRowsRefuseANewVM(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "CMP-04", "CMP-08")
+	for row, kept := range map[string]map[string]any{
+		"CMP-04": {"plan": map[string]any{"name": "p"}},
+		"CMP-08": {"properties": map[string]any{"diagnosticsProfile": map[string]any{"bootDiagnostics": map[string]any{"enabled": true}}}},
+	} {
+		t.Run(row, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			w.vms[0].Kept = kept
+			s := dial(t, serve(t, w, t.TempDir()))
+			lab(t, s)
+			s.protect(t)
+			s.job(t, s.backupNow(t))
+			restore := func(mode string) string {
+				return `{"properties":{"objectType":"IaasVMRestoreRequest","storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default",` + mode + `}}`
+			}
+			point := "~I/recoveryPoints/" + *s.points(t)[0].Name + "/restore"
+			s.refuses(t, []refused{{"a new VM", "POST", point, restore(`"recoveryType":"AlternateLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/new"`), 409, "OperationNotAllowed", row}})
+			name := *s.points(t)[0].Name
+			code, out, _ := s.send(t, "POST", s.itemPath()+"/recoveryPoints/"+name+"/restore?api-version=2025-02-01",
+				strings.ReplaceAll(restore(`"recoveryType":"RestoreDisks"`), "~G", "/subscriptions/"+s.sub+"/resourceGroups/lab"))
+			if code != 202 {
+				t.Errorf("its disks: %d %v", code, out)
+			}
+		})
+	}
+}

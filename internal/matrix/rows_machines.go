@@ -19,7 +19,7 @@ var compute = []Row{
 		Must:   "The licence type is kept in the point and on the restored VM.",
 	},
 	{
-		ID: "CMP-04", Subject: "marketplace image", Verdict: Conditional, Open: "issue 8",
+		ID: "CMP-04", Subject: "marketplace image", Verdict: Conditional, In: []string{"support", "service"}, Open: "the template carries the plan; file restore",
 		Stance: "Supported systems only; restored as disks; files only on a same or compatible system.",
 		Must:   "For a VM with a plan creating is refused, disks are restored, and the plan is in the template.",
 	},
@@ -39,7 +39,7 @@ var compute = []Row{
 		Must:   "Not promised; a request for a consistency group is refused.",
 	},
 	{
-		ID: "CMP-08", Subject: "diagnostic settings", Verdict: NotSupported, Open: "issue 8",
+		ID: "CMP-08", Subject: "diagnostic settings", Verdict: NotSupported, In: []string{"support", "service"},
 		Stance: "Not supported; creating a VM fails.",
 		Must:   "Creating is refused for such a VM, restoring disks is offered.",
 	},

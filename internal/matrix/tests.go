@@ -28,8 +28,14 @@ var tests = map[string][]string{
 	"CMP-01": {
 		"embedded.TestRowsRefuse",
 	},
+	"CMP-04": {
+		"embedded.TestRowsRefuseANewVM",
+	},
 	"CMP-06": {
 		"support.TestRows",
+	},
+	"CMP-08": {
+		"embedded.TestRowsRefuseANewVM",
 	},
 	"CMP-10": {
 		"e2e.TestGeneration2",

@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/support"
 )
 
 // RestoreRequest asks for disks or a VM from a point.
@@ -153,6 +154,9 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 	}
 	target, err := parseAs("properties.targetVirtualMachineId", in.TargetVM, TypeVM)
 	if err != nil {
+		return err
+	}
+	if err := support.NewVM(r.point.Result.Kept); err != nil {
 		return err
 	}
 	args.VMName, args.Start = target.Name(), in.Start == nil || *in.Start

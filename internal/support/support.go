@@ -64,6 +64,17 @@ func Refused(vm VM, lifted Lifted) error {
 	return holdfast.Errorf(holdfast.Unsupported, f.Subject, "The virtual machine %q cannot be backed up: %s (%s).", vm.Name, f.Text, f.Row).WithHint(f.Fix)
 }
 
+// NewVM refuses to make a new VM of a point whose VM a row says that of
+// (CMP-04, CMP-08): its disks can be restored. kept is what the point kept of it.
+func NewVM(kept map[string]any) error {
+	vm := VM{VMFact: holdfast.VMFact{Kept: kept}}
+	for _, f := range append(plan(vm), diagnostics(vm)...) {
+		return holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "The VM of the point cannot be restored as a new VM: %s (%s).", f.Text, f.Row).
+			WithHint("Restore its disks (RestoreDisks) and make the VM of them.")
+	}
+	return nil
+}
+
 func one(severity holdfast.Severity, row, subject, text, fix string) []holdfast.Finding {
 	return []holdfast.Finding{{Row: row, Severity: severity, Subject: subject, Text: text, Fix: fix}}
 }

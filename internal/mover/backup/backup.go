@@ -248,7 +248,7 @@ func result(id string, man mover.Manifest) holdfast.BackupResult {
 	res := holdfast.BackupResult{
 		PointID: id, Time: man.Time, Consistency: man.Consistency, Reason: man.Reason, FrozenFor: man.FrozenFor,
 		VMSize: fmt.Sprintf("%d vCPU, %d MiB", man.VM.VCPUs, man.VM.MemoryBytes>>20),
-		OSType: man.VM.OSType, Warnings: man.Warnings,
+		OSType: man.VM.OSType, Warnings: man.Warnings, Kept: man.VM.Kept,
 	}
 	for _, d := range man.Disks {
 		res.Disks = append(res.Disks, d.Cost)
