@@ -89,6 +89,13 @@ func (a Agent) OS(ctx context.Context, timeout time.Duration) (OS, error) {
 	return OS(r), nil
 }
 
+// Time asks for the guest's clock (guest-get-time).
+func (a Agent) Time(ctx context.Context, timeout time.Duration) (time.Time, error) {
+	var ns int64
+	err := a.call(ctx, "guest-get-time", nil, &ns, timeout)
+	return time.Unix(0, ns), err
+}
+
 // Frozen asks whether the guest's file systems are frozen.
 func (a Agent) Frozen(ctx context.Context, timeout time.Duration) (bool, error) {
 	var status string

@@ -27,6 +27,10 @@ for p in python3 python2 python python2.7; do
 done
 grep -hiE '^[[:space:]]*(export[[:space:]]+)?https?_proxy=' /etc/environment 2>/dev/null | sed 's/^[^=]*=/proxy /'
 grep -hE '^HttpProxy\.Host=' /etc/waagent.conf 2>/dev/null | sed 's/^[^=]*=/proxy /'
+` + mountScript
+
+// mountScript prints the mounts alone.
+const mountScript = `
 while read -r _ where kind _; do echo "mount $kind $where"; done </proc/mounts
 exit 0
 `
@@ -40,7 +44,17 @@ var ErrNoLook = errors.New("the guest cannot be looked into")
 
 // Look runs a script of nothing but questions in a Linux guest. ErrNoLook.
 func (a Agent) Look(ctx context.Context, timeout time.Duration) (Look, error) {
-	r, err := a.Run(ctx, Command{Path: "/bin/sh", Args: []string{"-s"}, Stdin: []byte(lookScript)}, timeout)
+	return a.look(ctx, lookScript, timeout)
+}
+
+// Mounts says where network file systems are mounted in a Linux guest. ErrNoLook.
+func (a Agent) Mounts(ctx context.Context, timeout time.Duration) ([]string, error) {
+	l, err := a.look(ctx, mountScript, timeout)
+	return l.Mounts, err
+}
+
+func (a Agent) look(ctx context.Context, script string, timeout time.Duration) (Look, error) {
+	r, err := a.Run(ctx, Command{Path: "/bin/sh", Args: []string{"-s"}, Stdin: []byte(script)}, timeout)
 	switch {
 	case err != nil:
 		return Look{}, fmt.Errorf("%w: %w", ErrNoLook, err)

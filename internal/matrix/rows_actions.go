@@ -82,7 +82,7 @@ var actions = []Row{
 		Must:   "Soft delete and the security PIN of agent and server items can't be turned off; the call is refused.",
 	},
 	{
-		ID: "ACT-13", Subject: "guest clock in the future", Verdict: NotSupported, Open: "issue 6",
+		ID: "ACT-13", Subject: "guest clock in the future", Verdict: NotSupported, In: []string{"mover/backup", "service"},
 		Stance: "A VM whose clock was moved to the future isn't supported, even when it is moved back.",
 		Must:   "Points are ordered by the server's clock; a guest clock far from it is a job warning and never decides retention.",
 	},
@@ -186,7 +186,7 @@ var linuxSystems = []Row{
 		Must:   "The verdict reads the proxy setting and the Python version in the guest.",
 	},
 	{
-		ID: "LOS-06", Subject: "network file systems", Verdict: NotSupported, Open: "issue 7",
+		ID: "LOS-06", Subject: "network file systems", Verdict: NotSupported, In: []string{"support", "mover/backup"},
 		Stance: "NFS mounts in the guest aren't backed up, only locally attached disks.",
 		Must:   "Network mounts found in the guest are listed in the job as not covered; their data isn't in the point.",
 	},

@@ -25,6 +25,9 @@ var tests = map[string][]string{
 	"ACT-11": {
 		"policy.TestNext",
 	},
+	"ACT-13": {
+		"mover/backup.TestAsk",
+	},
 	"CMP-01": {
 		"embedded.TestRowsRefuse",
 	},
@@ -75,6 +78,9 @@ var tests = map[string][]string{
 	},
 	"LOS-05": {
 		"support.TestSystems",
+	},
+	"LOS-06": {
+		"mover/backup.TestAsk",
 	},
 	"MGT-02": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",

@@ -152,7 +152,9 @@ func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
 	r.tellScripts(snap.Scripts)
 	r.progress.Task(taskTransfer)
 	r.progress.Cancellable(false)
+	said := r.ask(ctx, snap.Domain)
 	err = errors.Join(r.transfer(ctx, w, snap, &man), snap.Check(ctx))
+	man.Warnings = append(man.Warnings, <-said...)
 	if err == nil {
 		_, err = w.Commit(ctx, repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)})
 	}
