@@ -17,6 +17,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
+	"holdfast/internal/transit"
 )
 
 // Outside is an issuer of another house whose tokens are accepted (OpenID
@@ -112,7 +113,9 @@ func (o *Outside) prepared(now clock.Clock) (*oidc.IDTokenVerifier, error) {
 func (o *Outside) through(ctx context.Context) context.Context {
 	c := o.Client
 	if c == nil {
-		c = &http.Client{Timeout: issuerPatience}
+		t := http.DefaultTransport.(*http.Transport).Clone()
+		t.TLSClientConfig = transit.Config()
+		c = &http.Client{Timeout: issuerPatience, Transport: t}
 	}
 	return oidc.ClientContext(ctx, c)
 }

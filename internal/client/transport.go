@@ -1,7 +1,6 @@
 package client
 
 import (
-	"crypto/tls"
 	"crypto/x509"
 	"errors"
 	"fmt"
@@ -15,6 +14,8 @@ import (
 	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+
+	"holdfast/internal/transit"
 )
 
 // transport carries every request, those of the sign-in included. It traces
@@ -44,13 +45,14 @@ func newTransport(caFile string, trace io.Writer) (*transport, error) {
 				Message: "The CA file " + caFile + " holds no PEM certificate."}
 		}
 	}
+	security := transit.Config()
+	security.RootCAs = roots
 	return &transport{trace: trace, next: &http.Transport{
 		Proxy:                 http.ProxyFromEnvironment,
 		DialContext:           (&net.Dialer{Timeout: 10 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		TLSClientConfig:       &tls.Config{RootCAs: roots, MinVersion: tls.VersionTLS12},
+		TLSClientConfig:       security,
 		TLSHandshakeTimeout:   10 * time.Second,
 		ResponseHeaderTimeout: 90 * time.Second, // registering a site asks libvirt first
-		ForceAttemptHTTP2:     true,
 		MaxIdleConnsPerHost:   4,
 		IdleConnTimeout:       60 * time.Second,
 	}}, nil

@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"holdfast/internal/clock"
+	"holdfast/internal/transit"
 )
 
 // authority is the CA of this server and the certificate that it shows. The CA
@@ -124,18 +125,11 @@ func serial() *big.Int {
 	return n
 }
 
-// config is the TLS that the server speaks: 1.2 or newer, and of 1.2 only
-// suites with forward secrecy and AES-256 or better (SEC-01).
+// config is the TLS that the server speaks (SEC-01).
 func (a *authority) config() *tls.Config {
-	return &tls.Config{
-		MinVersion: tls.VersionTLS12,
-		CipherSuites: []uint16{
-			tls.TLS_ECDHE_ECDSA_WITH_AES_256_GCM_SHA384, tls.TLS_ECDHE_RSA_WITH_AES_256_GCM_SHA384,
-			tls.TLS_ECDHE_ECDSA_WITH_CHACHA20_POLY1305_SHA256, tls.TLS_ECDHE_RSA_WITH_CHACHA20_POLY1305_SHA256,
-		},
-		GetCertificate: a.certificate,
-		NextProtos:     []string{"http/1.1"},
-	}
+	c := transit.Config()
+	c.GetCertificate, c.NextProtos = a.certificate, []string{"http/1.1"}
+	return c
 }
 
 // certificate returns the given certificate where it covers the name that is

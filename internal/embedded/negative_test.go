@@ -317,7 +317,7 @@ func TestOtherRegionIsRefused(t *testing.T) {
 // TestNoPlaintext: what does not speak TLS gets no answer of the API.
 func TestNoPlaintext(t *testing.T) {
 	t.Parallel()
-	matrix.Covers(t, "SEC-02")
+	matrix.Covers(t, "SEC-01", "SEC-02")
 	r := serve(t, newWorld(), t.TempDir())
 	resp, err := http.Get(strings.Replace(r.env["HOLDFAST_ENDPOINT"], "https:", "http:", 1) + "/healthz")
 	if err != nil {
@@ -327,6 +327,15 @@ func TestNoPlaintext(t *testing.T) {
 	b, err := io.ReadAll(resp.Body)
 	if err != nil || resp.StatusCode != 400 || strings.Contains(string(b), "status") {
 		t.Errorf("plain HTTP: %d %s, %v", resp.StatusCode, b, err)
+	}
+	any := tls.Config{InsecureSkipVerify: true} //nolint:gosec // certificates are tested elsewhere
+	c, err := tls.Dial("tcp", strings.TrimPrefix(r.env["HOLDFAST_ENDPOINT"], "https://"), &any)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	if suite := tls.CipherSuiteName(c.ConnectionState().CipherSuite); !strings.Contains(suite, "AES_256") {
+		t.Errorf("the server speaks %s", suite)
 	}
 	old := tls.Config{InsecureSkipVerify: true, MinVersion: tls.VersionTLS10, MaxVersion: tls.VersionTLS11} //nolint:gosec // this is what must be refused
 	if c, err := tls.Dial("tcp", strings.TrimPrefix(r.env["HOLDFAST_ENDPOINT"], "https://"), &old); err == nil {

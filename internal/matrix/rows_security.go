@@ -4,7 +4,7 @@ package matrix
 
 var security = []Row{
 	{
-		ID: "SEC-01", Subject: "encryption in transit", Verdict: Supported, In: []string{"server", "embedded"}, Open: "issue 5",
+		ID: "SEC-01", Subject: "encryption in transit", Verdict: Supported, In: []string{"transit", "embedded", "client", "objstore"},
 		Stance: "Traffic is encrypted with AES-256.",
 		Must:   "TLS 1.2 or later with AES-256 suites between all parts.",
 	},

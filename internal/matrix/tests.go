@@ -103,6 +103,8 @@ var tests = map[string][]string{
 	},
 	"SEC-01": {
 		"embedded.TestGivenCertificate",
+		"embedded.TestNoPlaintext",
+		"transit.TestAES256",
 	},
 	"SEC-02": {
 		"embedded.TestNoPlaintext",

@@ -1,5 +1,5 @@
 // Package transport makes the HTTP transport of the stores behind a network:
-// TLS 1.2 at least, and no wait without an end.
+// encrypted as transit says, and no wait without an end.
 //
 // A connection on which nothing moves for Stall fails, so that a call that the
 // network has forgotten ends although its context doesn't. It does not limit
@@ -8,10 +8,11 @@ package transport
 
 import (
 	"context"
-	"crypto/tls"
 	"net"
 	"net/http"
 	"time"
+
+	"holdfast/internal/transit"
 )
 
 // Stall is how long a connection in use may be silent.
@@ -33,7 +34,7 @@ func stalling(limit time.Duration) *http.Transport {
 			}
 			return stallConn{c, limit}, nil
 		},
-		TLSClientConfig:       &tls.Config{MinVersion: tls.VersionTLS12},
+		TLSClientConfig:       transit.Config(),
 		TLSHandshakeTimeout:   15 * time.Second,
 		ResponseHeaderTimeout: limit,
 		ExpectContinueTimeout: time.Second,
