@@ -215,7 +215,7 @@ var network = []Row{
 		Must:   "Agent and movers honour HTTPS_PROXY; a proxy URL with credentials is refused.",
 	},
 	{
-		ID: "NET-13", Subject: "service endpoints", Verdict: Conditional, Open: "issue 5",
+		ID: "NET-13", Subject: "service endpoints", Verdict: Conditional, In: []string{"server", "service"},
 		Stance: "Supported when the firewall allows it.",
 		Must:   "The vault has a list of allowed networks; others are refused.",
 	},

@@ -88,6 +88,9 @@ var tests = map[string][]string{
 	"MGT-08": {
 		"e2e.TestMachineDiesAndComesBack",
 	},
+	"NET-13": {
+		"embedded.TestVaultNetworks",
+	},
 	"RPT-23": {
 		"embedded.TestOutsideIssuer",
 		"embedded.TestRolesByOperationAndScope",

@@ -106,7 +106,7 @@ func (s *Server) answer(r *request) (a answer) {
 	if err := s.match(r); err != nil {
 		return failure(r, err)
 	}
-	for _, check := range []func(*request) error{s.identify, s.authorise, s.limited, s.unlocked} {
+	for _, check := range []func(*request) error{s.identify, s.authorise, s.inside, s.limited, s.unlocked} {
 		if r.action == public {
 			break
 		}

@@ -82,6 +82,7 @@ var allowed = []struct {
 	words []string
 }{
 	{"publicNetworkAccess", []string{"Enabled", "Disabled"}},
+	{networkRules + ".defaultAction", []string{"Allow", "Deny"}},
 	{"redundancySettings.standardTierStorageRedundancy", []string{"LocallyRedundant", "GeoRedundant", "ZoneRedundant"}},
 	{"redundancySettings.crossRegionRestore", []string{"Enabled", "Disabled"}},
 	{"securitySettings.softDeleteSettings.softDeleteState", []string{"Enabled", "Disabled", "AlwaysON"}},
@@ -99,6 +100,9 @@ func checkSettings(in map[string]any) error {
 		if word, isText := v.(string); !isText || !slices.Contains(a.words, word) {
 			return holdfast.Errorf(holdfast.Invalid, "properties."+a.path, "properties.%s is %v; it is one of %s.", a.path, v, strings.Join(a.words, ", "))
 		}
+	}
+	if _, err := parseNetworks(in); err != nil {
+		return err
 	}
 	const days = "securitySettings.softDeleteSettings.softDeleteRetentionPeriodInDays"
 	if v, ok := find(in, days); ok {
