@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 
 	"holdfast/bench/image"
 	"holdfast/bench/livevm"
@@ -28,6 +29,7 @@ func liveOne(ctx context.Context, o options) error {
 	if !ok {
 		return fmt.Errorf("-live-one %q: not one of create, backup, restore", o.liveOne)
 	}
+	runtime.GOMAXPROCS(runtime.GOMAXPROCS(0) + 2) // as main of cmd/holdfast does
 	return step(ctx, o.job)
 }
 
