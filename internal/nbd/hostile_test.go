@@ -322,7 +322,7 @@ func TestHostileStatus(t *testing.T) {
 		}
 		got = append(got, s)
 	}
-	want := []Status{{0, 4096, [4]uint32{0}}, {4096, 8192, [4]uint32{3}}, {12288, 4096, [4]uint32{2}}, {16384, 1<<20 - 16384, [4]uint32{0}}}
+	want := []Status{{0, 4096, [4]uint32{0}}, {4096, 4096, [4]uint32{3}}, {8192, 4096, [4]uint32{3}}, {12288, 4096, [4]uint32{2}}, {16384, 1<<20 - 16384, [4]uint32{0}}}
 	if !slices.Equal(got, want) {
 		t.Errorf("%v", got)
 	}

@@ -59,7 +59,8 @@ func (s *Source) Size() int64 { return s.client.Size() }
 // ReadAt reads any range, of any kind.
 func (s *Source) ReadAt(p []byte, off int64) (int, error) { return s.client.ReadAt(p, off) }
 
-// Extents streams the map from the server.
+// Extents streams the map from the server. Data is told at once, so that reading
+// need not wait for what follows; all else as one extent as long as it lasts.
 func (s *Source) Extents(ctx context.Context) iter.Seq2[disk.Extent, error] {
 	return func(yield func(disk.Extent, error) bool) {
 		if len(s.contexts) == 0 {
@@ -68,21 +69,26 @@ func (s *Source) Extents(ctx context.Context) iter.Seq2[disk.Extent, error] {
 			}
 			return
 		}
-		var last disk.Extent
+		var last disk.Extent // never Data
 		for st, err := range s.client.BlockStatus(ctx, s.contexts...) {
 			if err != nil {
 				yield(disk.Extent{}, err)
 				return
 			}
-			kind := s.kind(st)
-			if last.Length > 0 && kind == last.Kind {
-				last.Length += st.Length
+			e := disk.Extent{Offset: st.Offset, Length: st.Length, Kind: s.kind(st)}
+			if last.Length > 0 && e.Kind == last.Kind {
+				last.Length += e.Length
 				continue
 			}
 			if last.Length > 0 && !yield(last, nil) {
 				return
 			}
-			last = disk.Extent{Offset: st.Offset, Length: st.Length, Kind: kind}
+			last = disk.Extent{}
+			if e.Kind != disk.Data {
+				last = e
+			} else if !yield(e, nil) {
+				return
+			}
 		}
 		if last.Length > 0 {
 			yield(last, nil)

@@ -20,16 +20,15 @@ type Status struct {
 
 // BlockStatus streams the state of the whole export under the given contexts,
 // all asked in the same requests and merged: ranges come in order, without
-// gaps, each under one combination of flags and as long as that holds. It
-// keeps one answer of the server in memory, never the map. Every context must
-// have been negotiated (ErrNoContext).
+// gaps, each under one combination of flags and as long as that holds within one
+// answer of the server. It keeps that answer in memory, never the map, and holds
+// back nothing of it. Every context must have been negotiated (ErrNoContext).
 func (c *Client) BlockStatus(ctx context.Context, contexts ...string) iter.Seq2[Status, error] {
 	return func(yield func(Status, error) bool) {
 		if err := c.checkContexts(contexts); err != nil {
 			yield(Status{}, err)
 			return
 		}
-		var last Status
 		for off, asked := int64(0), int64(0); off < c.info.Size; asked++ {
 			if asked > freeStatusRequests && off/asked < minStatusProgress {
 				yield(Status{}, protocolError("block status of %d bytes takes %d requests", off, asked))
@@ -40,6 +39,7 @@ func (c *Client) BlockStatus(ctx context.Context, contexts ...string) iter.Seq2[
 				yield(Status{}, err)
 				return
 			}
+			var last Status
 			for s := range mergeRuns(off, length, answer) {
 				if last.Length > 0 && s.Flags == last.Flags {
 					last.Length += s.Length
@@ -50,10 +50,10 @@ func (c *Client) BlockStatus(ctx context.Context, contexts ...string) iter.Seq2[
 				}
 				last = s
 			}
+			if last.Length > 0 && !yield(last, nil) {
+				return
+			}
 			off += length
-		}
-		if last.Length > 0 {
-			yield(last, nil)
 		}
 	}
 }
