@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"holdfast/internal/disk"
 	"holdfast/internal/disk/disktest"
 )
 
@@ -101,5 +102,50 @@ func TestLostWriteIsKept(t *testing.T) {
 	_ = d.Close()
 	if left, err := os.ReadDir(filepath.Dir(path)); err != nil || len(left) > 0 {
 		t.Errorf("left: %v, %v", left, err)
+	}
+}
+
+// counting is a Target whose Syncs are counted and fail as told.
+type counting struct {
+	disk.Target
+	syncs int
+	err   error
+}
+
+func (c *counting) Sync() error {
+	c.syncs++
+	return c.err
+}
+
+// TestSyncs: Sync does its work when something was written since, and only then;
+// a Sync that fails has failed for good, as fsync(2) has.
+func TestSyncs(t *testing.T) {
+	t.Parallel()
+	d, err := CreateTarget(context.Background(), filepath.Join(t.TempDir(), "d.raw"), Raw, 1<<20)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer d.Close()
+	below := &counting{Target: d.Target}
+	d.Target = below
+	write := func() error { _, err := d.WriteAt([]byte{1}, 0); return err }
+	for i, step := range []struct {
+		do    func() error
+		syncs int
+	}{
+		{d.Sync, 1}, {d.Sync, 1}, {write, 1}, {d.Sync, 2}, {d.Sync, 2},
+		{func() error { return d.Zero(0, 512) }, 2}, {d.Sync, 3}, {d.Sync, 3},
+	} {
+		if err := step.do(); err != nil || below.syncs != step.syncs {
+			t.Errorf("step %d: %d syncs, want %d (%v)", i, below.syncs, step.syncs, err)
+		}
+	}
+	below.err = unix.EIO
+	if err := errors.Join(write(), d.Sync()); !errors.Is(err, unix.EIO) {
+		t.Errorf("a Sync that fails: %v", err)
+	}
+	below.err = nil
+	if err := d.Commit(); !errors.Is(err, unix.EIO) {
+		t.Errorf("Commit after a Sync that failed: %v, want EIO", err)
 	}
 }

@@ -28,8 +28,10 @@ type Target struct {
 	committed     bool
 	closed        bool
 	unsent        atomic.Int64 // bytes written since they were last sent to the disk
+	changes       atomic.Int64 // writes and zeroings so far
 
 	sending sync.Mutex
+	durable int64                        // changes at the last Sync; under sending
 	lost    atomic.Pointer[os.PathError] // what was sent and did not arrive
 	arrive  func(fd int) error           // waits until what was written is on the disk
 }
@@ -53,6 +55,7 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 		return 0, lost
 	}
 	n, err := t.Target.WriteAt(p, off)
+	t.changes.Add(1)
 	if err != nil {
 		return n, err
 	}
@@ -65,6 +68,12 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 		defer t.sending.Unlock()
 	}
 	return n, nil
+}
+
+// Zero makes a range read as zeroes.
+func (t *Target) Zero(off, length int64) error {
+	defer t.changes.Add(1)
+	return t.Target.Zero(off, length)
 }
 
 // send waits until what was written is on the disk, drops it from the page
@@ -87,14 +96,24 @@ func arrive(fd int) error {
 	return unix.SyncFileRange(fd, 0, 0, unix.SYNC_FILE_RANGE_WAIT_BEFORE|unix.SYNC_FILE_RANGE_WRITE|unix.SYNC_FILE_RANGE_WAIT_AFTER)
 }
 
-// Sync makes what was written durable.
+// Sync makes what was written durable. Again without another write it does
+// nothing: what was durable stays so.
 func (t *Target) Sync() error {
 	t.sending.Lock()
 	defer t.sending.Unlock()
 	if lost := t.lost.Load(); lost != nil {
 		return lost
 	}
-	return t.Target.Sync()
+	changes := t.changes.Load()
+	if t.durable == changes {
+		return nil
+	}
+	if err := t.Target.Sync(); err != nil {
+		t.lost.Store(&os.PathError{Op: "sync", Path: t.partial, Err: err})
+		return err
+	}
+	t.durable = changes
+	return nil
 }
 
 // CreateTarget makes a fresh image of size bytes (qcow2 rounds up to 512).
@@ -117,7 +136,7 @@ func CreateTarget(ctx context.Context, path, format string, size int64) (*Target
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{path: path, partial: partial, file: f, arrive: arrive}
+	t := &Target{path: path, partial: partial, file: f, durable: -1, arrive: arrive}
 	if format == Raw {
 		t.Target, err = raw.NewTarget(f, size)
 	} else {
