@@ -3,7 +3,8 @@
 // A figure counts from the start of the process until everything it wrote has
 // reached the disk: files that the program left unsynced are synced inside the
 // measured time, so a program that does not sync gains nothing by it. What a
-// program reads is put into the page cache beforehand, for all alike.
+// program reads is put into the page cache beforehand, and what others wrote is on
+// the disk before the clock starts, for all alike.
 package measure
 
 import (
@@ -44,6 +45,7 @@ func Run(ctx context.Context, c Command, written ...string) (Cost, error) {
 	cmd.Env, cmd.Dir = append(os.Environ(), c.Env...), c.Dir
 	var complaint bytes.Buffer
 	cmd.Stdout, cmd.Stderr = io.Discard, &complaint
+	unix.Sync()
 	start := time.Now()
 	if err := cmd.Run(); err != nil {
 		return Cost{}, fmt.Errorf("%s: %w: %s", strings.Join(c.Args, " "), err, lastLines(complaint.String()))
