@@ -17,6 +17,10 @@ import (
 	"holdfast/internal/repository"
 )
 
+// options are those of a server, which has a cache beside it: here, dir with
+// ".cache" behind.
+func options(dir string) repository.Options { return repository.Options{CacheDir: dir + ".cache"} }
+
 // Create makes a repository in the directory.
 func Create(ctx context.Context, dir string) (*repository.Repository, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -26,7 +30,7 @@ func Create(ctx context.Context, dir string) (*repository.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return repository.Init(ctx, store, keyring.Raw(keyring.Secret{1}), repository.Options{})
+	return repository.Init(ctx, store, keyring.Raw(keyring.Secret{1}), options(dir))
 }
 
 // Open opens the repository that Create made in the directory.
@@ -35,7 +39,7 @@ func Open(ctx context.Context, dir string) (*repository.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return repository.Open(ctx, store, keyring.Raw(keyring.Secret{1}), repository.Options{})
+	return repository.Open(ctx, store, keyring.Raw(keyring.Secret{1}), options(dir))
 }
 
 // Backup stores src as the only disk of a new point. base is an earlier point

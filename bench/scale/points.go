@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"path/filepath"
 	"time"
 
 	"holdfast/bench/engine"
@@ -19,30 +20,27 @@ const (
 )
 
 // points makes thousands of points of one disk, lists them, deletes about half
-// of them and collects; then deletes one more and collects again, which must
-// cost what is new and not what is there.
+// of them and collects; then deletes one more and collects again, then makes one
+// more and collects again, which must cost what is new and not what is there.
 func points(ctx context.Context, o Options, got func(Figure)) error {
 	count := o.Points
 	if count == 0 {
 		count = 9999
 	}
-	r, err := engine.Create(ctx, o.Dir)
+	dir := filepath.Join(o.Dir, "store")
+	r, err := engine.Create(ctx, dir)
 	if err != nil {
 		return err
 	}
 	src := &synthetic{size: pointsDisk, run: run, stride: 64 * run, seed: 2}
-	start := time.Now()
-	for i := range count {
-		if err := onePoint(ctx, r, src, i); err != nil {
-			return err
-		}
+	if err := createPoints(ctx, r, src, count, got); err != nil {
+		return err
 	}
-	got(Figure{Name: "points_create_each", Value: time.Since(start).Seconds() / float64(count) * 1000, Unit: "ms"})
 	if err := r.Close(); err != nil {
 		return err
 	}
-	start = time.Now()
-	if r, err = engine.Open(ctx, o.Dir); err != nil {
+	start := time.Now()
+	if r, err = engine.Open(ctx, dir); err != nil {
 		return err
 	}
 	defer r.Close()
@@ -54,10 +52,51 @@ func points(ctx context.Context, o Options, got func(Figure)) error {
 		return fmt.Errorf("%d points are listed, not %d", len(list), count)
 	}
 	got(Figure{Name: fmt.Sprintf("points_open_and_list_%d", count), Value: time.Since(start).Seconds(), Unit: "s", Bound: 1})
-	if err := deleteAndCollect(ctx, r, o.Dir, list, got); err != nil {
+	if err := deleteAndCollect(ctx, r, dir, list, got); err != nil {
 		return err
 	}
-	return checkLast(ctx, r, src, list[len(list)-1])
+	if err := oneMore(ctx, r, src, count, got); err != nil {
+		return err
+	}
+	last, err := r.Point(ctx, pointID(count))
+	if err != nil {
+		return err
+	}
+	return checkLast(ctx, r, src, last)
+}
+
+// createPoints makes count points and compares what the last tenth of them cost,
+// after the first, with what the first tenth did.
+func createPoints(ctx context.Context, r *repository.Repository, src *synthetic, count int, got func(Figure)) error {
+	start := time.Now()
+	tenth := (count - 1) / 10
+	var used [10]time.Duration
+	for i := range count {
+		before := processorTime()
+		if err := onePoint(ctx, r, src, i); err != nil {
+			return err
+		}
+		if part := (i - 1) / max(tenth, 1); i > 0 && part < 10 {
+			used[part] += processorTime() - before
+		}
+	}
+	got(Figure{Name: "points_create_each", Value: time.Since(start).Seconds() / float64(count) * 1000, Unit: "ms"})
+	if tenth > 0 {
+		each := func(d time.Duration) float64 { return d.Seconds() / float64(tenth) * 1000 }
+		got(Figure{Name: "points_create_each_processor_first_tenth", Value: each(used[0]), Unit: "ms"})
+		got(Figure{Name: "points_create_each_processor_last_tenth", Value: each(used[9]), Unit: "ms"})
+		got(Figure{Name: "points_create_last_over_first_tenth", Value: used[9].Seconds() / used[0].Seconds(), Unit: "ratio", Bound: 2})
+	}
+	return nil
+}
+
+// oneMore makes another point and collects, which has to read what is new.
+func oneMore(ctx context.Context, r *repository.Repository, src *synthetic, i int, got func(Figure)) error {
+	if err := onePoint(ctx, r, src, i); err != nil {
+		return err
+	}
+	_, err := collect(ctx, r, "points_collect_after_1_new", got)
+	return err
 }
 
 func pointID(i int) string { return fmt.Sprintf("point-%05d", i) }
@@ -82,11 +121,11 @@ func onePoint(ctx context.Context, r *repository.Repository, src *synthetic, i i
 	return err
 }
 
-// deleteAndCollect deletes every other point, but never the last.
+// deleteAndCollect deletes the older half of the points, as a retention would.
 func deleteAndCollect(ctx context.Context, r *repository.Repository, dir string, list []repository.Point, got func(Figure)) error {
 	var ids []string
-	for i := 0; i+1 < len(list); i += 2 {
-		ids = append(ids, list[i].ID)
+	for _, p := range list[:len(list)/2] {
+		ids = append(ids, p.ID)
 	}
 	before, err := measure.Size(dir)
 	if err != nil {
@@ -106,24 +145,29 @@ func deleteAndCollect(ctx context.Context, r *repository.Repository, dir string,
 		return err
 	}
 	got(Figure{Name: "points_collect_freed", Value: float64(before - after), Unit: "bytes"})
-	if err := r.DeletePoint(ctx, list[1].ID); err != nil {
+	if err := r.DeletePoint(ctx, list[len(list)/2].ID); err != nil {
 		return err
 	}
 	again, err := collect(ctx, r, "points_collect_after_1_more", got)
 	if err != nil {
 		return err
 	}
-	got(Figure{Name: "points_collect_again_over_first", Value: again / first, Unit: "ratio", Bound: 1})
+	got(Figure{Name: "points_collect_again_over_first", Value: again / first, Unit: "ratio", Bound: 0.5})
 	return nil
 }
 
 func collect(ctx context.Context, r *repository.Repository, name string, got func(Figure)) (seconds float64, err error) {
 	start := time.Now()
-	if _, err := r.Collect(ctx, repository.CollectOptions{}); err != nil {
+	used := processorTime()
+	st, err := r.Collect(ctx, repository.CollectOptions{})
+	if err != nil {
 		return 0, err
 	}
 	seconds = time.Since(start).Seconds()
 	got(Figure{Name: name, Value: seconds, Unit: "s"})
+	got(Figure{Name: name + "_processor", Value: (processorTime() - used).Seconds(), Unit: "s"})
+	got(Figure{Name: name + "_nodes_read", Value: float64(st.Read), Unit: "nodes"})
+	got(Figure{Name: name + "_packs_deleted", Value: float64(st.Deleted), Unit: "packs"})
 	return seconds, nil
 }
 

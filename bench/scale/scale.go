@@ -13,6 +13,7 @@ import (
 	"io"
 	"iter"
 	"math/rand/v2"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -53,6 +54,15 @@ func PeakMemory() Figure {
 		panic("getrusage of the own process: " + err.Error()) // has no reason to fail
 	}
 	return Figure{Name: "peak_memory", Value: float64(u.Maxrss << 10), Unit: "bytes", Bound: 512 << 20}
+}
+
+// processorTime is what this process has used so far, of all processors.
+func processorTime() time.Duration {
+	var u unix.Rusage
+	if err := unix.Getrusage(unix.RUSAGE_SELF, &u); err != nil {
+		panic("getrusage of the own process: " + err.Error()) // has no reason to fail
+	}
+	return time.Duration(unix.TimevalToNsec(u.Utime) + unix.TimevalToNsec(u.Stime))
 }
 
 // synthetic is a Source whose bytes follow from their place and a generation.

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 
 	"holdfast/internal/objstore"
 	"holdfast/internal/repository/ledger"
+	"holdfast/internal/repository/links"
 	"holdfast/internal/repository/pack"
 )
 
@@ -32,6 +34,7 @@ type CollectStats struct {
 	Deleted   int   `json:"deleted"`   // packs deleted from the store
 	Orphans   int   `json:"orphans"`   // of those, left by sessions that never ended
 	Freed     int64 `json:"freed"`     // bytes
+	Read      int64 `json:"read"`      // nodes of trees that were read; where others lead was known
 	Held      int   `json:"held"`      // packs that the store's retention still holds
 	Extended  int   `json:"extended"`  // objects that the store was asked to hold longer
 	// Waiting are sessions that began before the packs were condemned: until
@@ -48,11 +51,13 @@ type collection struct {
 	v     *view
 	m     *marks
 	sizes map[pack.ID]int64
+	links *links.File
 }
 
 // Collect frees what no point needs. It runs beside backups, takes up what an
-// interrupted collection left, and uses one bit of memory a stored blob. At
-// most one runs at a time: the second fails with ErrBusy.
+// interrupted collection left, and uses one bit of memory a stored blob. With an
+// Options.CacheDir it reads from the store only what is new since the last one.
+// At most one runs at a time: the second fails with ErrBusy.
 func (r *Repository) Collect(ctx context.Context, opt CollectOptions) (CollectStats, error) {
 	if opt.Thin == 0 {
 		opt.Thin = 0.5
@@ -63,6 +68,10 @@ func (r *Repository) Collect(ctx context.Context, opt CollectOptions) (CollectSt
 	}
 	defer s.abort()
 	c := &collection{r: r, s: s, opt: opt, sizes: map[pack.ID]int64{}}
+	if dir := r.opt.CacheDir; dir != "" {
+		c.links = links.Open(filepath.Join(dir, "links-"+r.config.ID), r.keys)
+	}
+	defer c.keepLinks()
 	if err := c.run(ctx); err != nil {
 		return c.stats, fmt.Errorf("collect: %w", err)
 	}
@@ -93,6 +102,13 @@ func (c *collection) run(ctx context.Context) error {
 		return err
 	}
 	return c.r.log.Trim(ctx)
+}
+
+// keepLinks writes what was learnt beside the server. It is only a saving of work.
+func (c *collection) keepLinks() {
+	_ = c.links.Close(func(id pack.ID) bool {
+		return c.m == nil || c.m.packs[id] != nil && !c.v.state.IsDead(id)
+	})
 }
 
 func (c *collection) progress(phase string, done, total int64) {
@@ -176,12 +192,12 @@ func (c *collection) mark(ctx context.Context) error {
 }
 
 func (c *collection) markPoints(ctx context.Context, points []ledger.LivePoint) error {
-	f := &finder{r: c.r, state: c.v.state, view: c.v}
+	k := &marker{r: c.r, f: &finder{r: c.r, state: c.v.state, view: c.v}, v: c.v, m: c.m, links: c.links}
+	defer func() { c.stats.Read += k.read }()
 	for i, p := range points {
 		c.progress("mark", int64(i), int64(len(points)))
 		for _, d := range p.Disks {
-			k := &marker{r: c.r, f: f, v: c.v, m: c.m}
-			k.lost = func(level uint8, _ int64, err error) error {
+			k.lost = func(level uint8, err error) error {
 				if level == 0 {
 					return nil // a lost chunk keeps nothing else alive
 				}
@@ -246,7 +262,7 @@ func (c *collection) decide(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	sweep := slices.DeleteFunc(condemned, func(id pack.ID) bool { return slices.Contains(keep, id) })
+	sweep := slices.DeleteFunc(condemned, func(id pack.ID) bool { p := c.m.packs[id]; return p != nil && p.count() > 0 })
 	c.stats.Kept += len(keep)
 	_, err = c.r.log.Append(ctx, func(*ledger.State) (*ledger.Record, error) {
 		return &ledger.Record{Op: ledger.Sweep, Session: c.s.id, Packs: sweep, Keep: keep}, nil

@@ -36,16 +36,18 @@ func crashPoints(t testing.TB) int {
 // crashHistory is a random history of one repository on a disk that may lose
 // power at any step, and what it has promised so far.
 type crashHistory struct {
-	t      *testing.T
-	rng    *rand.Rand
-	disk   *crash.Disk
-	points map[string][]byte // committed, and not being deleted
-	unsure map[string][]byte // being committed or deleted
-	keys   []keyring.Key     // each must open it
-	either []keyring.Key     // while the only key is replaced: one of them must
-	count  *int
-	steps  map[string]int // crash points by what was about to happen
-	n      int
+	t       *testing.T
+	rng     *rand.Rand
+	disk    *crash.Disk
+	points  map[string][]byte // committed, and not being deleted
+	unsure  map[string][]byte // being committed or deleted
+	keys    []keyring.Key     // each must open it
+	either  []keyring.Key     // while the only key is replaced: one of them must
+	count   *int
+	steps   map[string]int // crash points by what was about to happen
+	cache   string         // beside the repository
+	futures string         // the same for what goes on after the crashes: full of what never happened
+	n       int
 }
 
 // Every committed point restores bit for bit after a crash at any step of a
@@ -58,7 +60,8 @@ func TestCrash(t *testing.T) {
 	seed := uint64(0)
 	for ; got < want; seed++ {
 		h := &crashHistory{t: t, rng: rand.New(rand.NewPCG(seed, 99)), disk: crash.NewDisk(),
-			points: map[string][]byte{}, unsure: map[string][]byte{}, count: &got, steps: steps}
+			points: map[string][]byte{}, unsure: map[string][]byte{}, count: &got, steps: steps,
+			cache: t.TempDir(), futures: t.TempDir()}
 		h.run()
 		if t.Failed() {
 			t.Fatalf("seed %d", seed)
@@ -80,7 +83,7 @@ func (h *crashHistory) run() {
 		h.t.Fatal(err)
 	}
 	h.keys = []keyring.Key{testKey}
-	r, err := repository.Init(ctx, store, testKey, repository.Options{Owner: repository.Owner{ID: "o"}, Workers: 1})
+	r, err := repository.Init(ctx, store, testKey, repository.Options{Owner: repository.Owner{ID: "o"}, Workers: 1, CacheDir: h.cache})
 	if err != nil {
 		h.t.Fatal(err)
 	}
@@ -221,7 +224,7 @@ func (h *crashHistory) open(ctx context.Context, store objstore.Store) (r *repos
 		keys = h.either
 	}
 	for _, key := range keys {
-		r, err = repository.Open(ctx, store, key, repository.Options{Owner: repository.Owner{ID: "o"}, Workers: 1})
+		r, err = repository.Open(ctx, store, key, repository.Options{Owner: repository.Owner{ID: "o"}, Workers: 1, CacheDir: h.futures})
 		if err == nil {
 			return r, nil
 		}

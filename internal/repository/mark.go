@@ -6,9 +6,12 @@ import (
 	"fmt"
 	"math/bits"
 
+	"holdfast/internal/repository/chunk"
 	"holdfast/internal/repository/index"
 	"holdfast/internal/repository/ledger"
+	"holdfast/internal/repository/links"
 	"holdfast/internal/repository/pack"
+	"holdfast/internal/repository/seal"
 	"holdfast/internal/repository/tree"
 )
 
@@ -106,8 +109,14 @@ type marker struct {
 	f *finder
 	v *view
 	m *marks
+	// links are those of nodes that were read by an earlier walk; read counts
+	// the nodes that were read by this one.
+	links *links.File
+	read  int64
+	dir   pack.ID // of which ids is the directory
+	ids   []chunk.ID
 	// lost is called for a subtree or chunk that cannot be found or read.
-	lost func(level uint8, index int64, err error) error
+	lost func(level uint8, err error) error
 }
 
 // disk marks everything that a disk refers to.
@@ -115,41 +124,119 @@ func (k *marker) disk(ctx context.Context, d ledger.Disk) error {
 	if d.Root == nil {
 		return nil
 	}
-	return k.visit(ctx, *d.Root, d.Level, 0)
+	_, _, err := k.visit(ctx, *d.Root, d.Level)
+	return err
 }
 
 // visit marks the blob of ref and, if it is a node seen for the first time,
-// what is below it.
-func (k *marker) visit(ctx context.Context, ref tree.Ref, level uint8, at int64) error {
-	if ref.IsZero() {
-		return nil
-	}
-	place, ok, err := k.place(ref)
+// what is below it. It answers where the blob lies; false if it is lost.
+func (k *marker) visit(ctx context.Context, ref tree.Ref, level uint8) (tree.Ref, bool, error) {
+	at, ok, err := k.place(ref)
 	if err != nil {
-		return err
+		return at, false, err
 	}
 	if !ok {
-		return k.lost(level, at, fmt.Errorf("%w: no pack holds %s", ErrDamaged, ref.ID))
+		return at, false, k.lost(level, fmt.Errorf("%w: no pack holds %s", ErrDamaged, ref.ID))
 	}
-	if !k.m.set(place.Pack, place.Ordinal) || level == 0 {
-		return nil
+	if !k.m.set(at.Pack, at.Ordinal) || level == 0 {
+		return at, true, nil
 	}
+	ok, err = k.below(ctx, at, level)
+	return at, ok, err
+}
+
+// below marks what is below the node at a place: by its links if they serve, else
+// by reading it. It answers false if the node is lost.
+func (k *marker) below(ctx context.Context, at tree.Ref, level uint8) (bool, error) {
+	n, packs := k.links.Node(at)
+	if !k.serves(n, packs, level) {
+		return k.node(ctx, at, level)
+	}
+	for _, r := range n.Runs {
+		for i := range r.Count {
+			kid := tree.Ref{Pack: packs[r.Pack], Ordinal: r.First + i}
+			if !k.m.set(kid.Pack, kid.Ordinal) || level == 1 {
+				continue
+			}
+			if _, err := k.below(ctx, kid, level-1); err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+// serves reports whether the links of a node, which is to have this level, can be
+// relied on now: all that they name lies in packs that live and are not known to
+// be damaged.
+func (k *marker) serves(n links.Node, packs []pack.ID, level uint8) bool {
+	if n.Level != level {
+		return false
+	}
+	for _, r := range n.Runs {
+		id := packs[r.Pack]
+		_, hurt := k.v.state.Damaged[id]
+		if p := k.m.packs[id]; p == nil || p.info.Blobs < r.First+r.Count || hurt || k.v.state.IsDead(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// node marks what is below the node at a place, which it reads, and notes its
+// links. It answers false if the node is lost.
+func (k *marker) node(ctx context.Context, at tree.Ref, level uint8) (bool, error) {
 	if err := ctx.Err(); err != nil {
-		return err
+		return false, err
 	}
-	n, err := k.r.blobs.node(ctx, k.f, place, level)
+	k.read++
+	at, err := k.named(ctx, at)
+	var n *tree.Node
+	if err == nil {
+		n, err = k.r.blobs.node(ctx, k.f, at, level)
+	}
+	if errors.Is(err, ErrDamaged) {
+		return false, k.lost(level, err)
+	}
 	if err != nil {
-		if errors.Is(err, ErrDamaged) {
-			return k.lost(level, at, err)
-		}
-		return err
+		return false, err
 	}
-	for i, kid := range n.Kids {
-		if err := k.visit(ctx, kid, level-1, at*tree.Fanout+int64(i)); err != nil {
-			return err
+	whole := true
+	places := make([]tree.Ref, 0, tree.Fanout)
+	for _, kid := range n.Kids {
+		if kid.IsZero() {
+			continue
 		}
+		place, ok, err := k.visit(ctx, kid, level-1)
+		if err != nil {
+			return false, err
+		}
+		whole, places = whole && ok, append(places, place)
 	}
-	return nil
+	if whole {
+		k.links.Set(at, level, places)
+	}
+	return true, nil
+}
+
+// named adds its id to a place that was reached by links: what is read there is
+// proved by it.
+func (k *marker) named(ctx context.Context, at tree.Ref) (tree.Ref, error) {
+	if !at.IsZero() {
+		return at, nil
+	}
+	if k.dir != at.Pack {
+		_, ids, err := k.r.blobs.directory(ctx, at.Pack)
+		if err != nil {
+			return at, err
+		}
+		k.dir, k.ids = at.Pack, ids
+	}
+	if int(at.Ordinal) >= len(k.ids) {
+		return at, seal.Damaged("pack %s has %d blobs, not %d", at.Pack, len(k.ids), at.Ordinal+1)
+	}
+	at.ID = k.ids[at.Ordinal]
+	return at, nil
 }
 
 // place answers where the blob of ref is kept: where the hint says if that pack

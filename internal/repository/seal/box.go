@@ -18,6 +18,7 @@ var (
 	Ledger  = Magic([]byte("HFLEDGER"))
 	State   = Magic([]byte("HFSTATE\x00"))
 	Lease   = Magic([]byte("HFLEASE\x00"))
+	Links   = Magic([]byte("HFLINKS\x00")) // beside the server only
 )
 
 const (
@@ -132,6 +133,18 @@ func (k *Keys) OpenBox(m Magic, object string, raw []byte) ([]byte, error) {
 		return nil, Damaged("box of %s has a wrong length", name(m))
 	}
 	return plain, nil
+}
+
+// BoxHeaderSize is how many bytes of a box BoxSize needs.
+const BoxHeaderSize = boxHeader
+
+// BoxSize is how long the box of kind m is that begins with head; false if none
+// does.
+func BoxSize(m Magic, head []byte) (int64, bool) {
+	if len(head) < boxHeader || Magic(head[:8]) != m {
+		return 0, false
+	}
+	return boxHeader + int64(binary.LittleEndian.Uint32(head[36:])) + boxSum, true
 }
 
 // CheckBox finds damage in a box of any kind without a key.
