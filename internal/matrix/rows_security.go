@@ -34,7 +34,7 @@ var security = []Row{
 		Must:   "As STO-05; keys and secrets are backed up and restored.",
 	},
 	{
-		ID: "SEC-07", Subject: "encryption by the store", Verdict: Supported, Open: "issue 3",
+		ID: "SEC-07", Subject: "encryption by the store", Verdict: Supported, In: []string{"objstore/s3"},
 		Stance: "The back end is encrypted by its storage service.",
 		Must:   "A bucket with server-side encryption works too.",
 	},

@@ -115,6 +115,9 @@ var tests = map[string][]string{
 	"SEC-03": {
 		"repository.TestNothingInTheClear",
 	},
+	"SEC-07": {
+		"objstore/s3.TestDemandedEncryption",
+	},
 	"STO-01": {
 		"embedded.TestRowsRefuse",
 	},

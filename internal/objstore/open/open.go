@@ -14,6 +14,9 @@
 //	        addressing path | host: https://HOST/BUCKET or https://BUCKET.HOST; none =
 //	                   host at Amazon, path elsewhere
 //	        lock       compliance | governance: the kind of object locks
+//	        sse        AES256 | aws:kms: demand that the server encrypts what it
+//	                   stores; none = as the bucket is set up
+//	        kms-key    the key's id, with sse=aws:kms; none = the bucket's
 //	        credentials, profile   an AWS credentials file, and the section in it;
 //	                   none = AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY (and
 //	                   AWS_SESSION_TOKEN), ~/.aws/credentials, the machine's role
@@ -94,7 +97,7 @@ func (l Location) open(ctx context.Context, create bool) (objstore.Store, error)
 
 func (l Location) openS3(ctx context.Context) (objstore.Store, error) {
 	c := s3.Config{Bucket: l.Bucket, Prefix: l.Prefix, Endpoint: l.Endpoint, Region: l.Region, Addressing: s3.Addressing(l.Addressing),
-		Governance: l.Lock == "governance"}
+		Governance: l.Lock == "governance", SSE: l.SSE, KMSKey: l.KMSKey}
 	if l.Credentials != "" || l.Profile != "" {
 		creds, err := s3.FileCredentials(l.Credentials, l.Profile)
 		if err != nil {

@@ -1,6 +1,7 @@
 package open
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"net/url"
@@ -35,6 +36,8 @@ type Location struct {
 	Region      string
 	Addressing  string // of S3: path, host or ""
 	Lock        string // as written; "" = the strictest
+	SSE         string // of S3: AES256, aws:kms or ""
+	KMSKey      string // of S3, with aws:kms; "" = the bucket's
 	Credentials string // name of a file
 	Profile     string
 	Anonymous   bool
@@ -49,7 +52,7 @@ func (l Location) String() string { return l.raw }
 // nil is any.
 var parameters = map[Kind]map[string][]string{
 	S3: {"endpoint": nil, "region": nil, "addressing": {"path", "host"}, "lock": {"compliance", "governance"},
-		"credentials": nil, "profile": nil},
+		"sse": {"AES256", "aws:kms"}, "kms-key": nil, "credentials": nil, "profile": nil},
 	AzBlob: {"endpoint": nil, "lock": {"locked", "unlocked"}, "credentials": nil},
 	GCS:    {"endpoint": nil, "lock": {"locked", "unlocked"}, "credentials": nil, "anonymous": booleans},
 }
@@ -190,6 +193,10 @@ func (l *Location) query(raw string) error {
 	l.Endpoint, l.Region, l.Lock = q.Get("endpoint"), q.Get("region"), q.Get("lock")
 	l.Credentials, l.Profile = q.Get("credentials"), q.Get("profile")
 	l.Addressing, l.Anonymous = q.Get("addressing"), q.Get("anonymous") == "true"
+	l.SSE, l.KMSKey = q.Get("sse"), q.Get("kms-key")
+	if l.KMSKey != "" && l.SSE != "aws:kms" {
+		return errors.New("parameter kms-key: it belongs to sse=aws:kms")
+	}
 	return validEndpoint(l.Endpoint)
 }
 

@@ -30,6 +30,7 @@ import (
 
 	"github.com/minio/minio-go/v7"
 	"github.com/minio/minio-go/v7/pkg/credentials"
+	"github.com/minio/minio-go/v7/pkg/encrypt"
 
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/transport"
@@ -49,6 +50,10 @@ type Config struct {
 	// Governance takes locks that a privileged user can break instead of
 	// compliance locks, which nobody can.
 	Governance bool
+	// SSE demands that the server encrypts what it stores (SSE-S3 is AES256,
+	// SSE-KMS aws:kms): some buckets refuse what comes without. "" leaves it to
+	// the bucket. KMSKey names the key of aws:kms; "" is the bucket's.
+	SSE, KMSKey string
 	// Credentials; nil = from the environment, ~/.aws/credentials, or the
 	// machine's role (EC2, ECS, EKS), whichever is first.
 	Credentials *credentials.Credentials
@@ -72,6 +77,7 @@ type Store struct {
 	prefix   string // "" or ends in "/"
 	location string
 	lock     minio.RetentionMode // "" = no retention
+	sse      encrypt.ServerSide  // nil = as the bucket is set up
 
 	probe       sync.Mutex
 	conditional condition
@@ -134,10 +140,30 @@ func newStore(c Config, location string) (*Store, error) {
 		return nil, fmt.Errorf("%w: %w", objstore.ErrInvalid, err)
 	}
 	s := &Store{client: client, core: minio.Core{Client: client}, bucket: c.Bucket, location: location, claimTries: claimTries}
+	if s.sse, err = serverSide(c); err != nil {
+		return nil, err
+	}
 	if c.Prefix != "" {
 		s.prefix = c.Prefix + "/"
 	}
 	return s, nil
+}
+
+// serverSide is what each upload says of its encryption at rest.
+func serverSide(c Config) (encrypt.ServerSide, error) {
+	switch {
+	case c.SSE == "" && c.KMSKey == "":
+		return nil, nil
+	case c.SSE == "AES256" && c.KMSKey == "":
+		return encrypt.NewSSE(), nil
+	case c.SSE == "aws:kms":
+		sse, err := encrypt.NewSSEKMS(c.KMSKey, nil)
+		if err != nil {
+			return nil, fmt.Errorf("%w: server-side encryption: %w", objstore.ErrInvalid, err)
+		}
+		return sse, nil
+	}
+	return nil, fmt.Errorf("%w: server-side encryption %q with key %q: it is AES256 without a key, or aws:kms", objstore.ErrInvalid, c.SSE, c.KMSKey)
 }
 
 func defaultCredentials() *credentials.Credentials {
@@ -196,7 +222,7 @@ func (s *Store) Put(ctx context.Context, name string, body objstore.Body, opt ob
 
 // upload is one PutObject request.
 func (s *Store) upload(ctx context.Context, key string, body objstore.Body, opt objstore.PutOptions, conditional bool) error {
-	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true}
+	o := minio.PutObjectOptions{ContentType: "application/octet-stream", DisableMultipart: true, ServerSideEncryption: s.sse}
 	if conditional {
 		o.SetMatchETagExcept("*")
 	}

@@ -8,6 +8,7 @@ package servertest
 
 import (
 	"bytes"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -49,6 +50,9 @@ func VersityGW(t testing.TB, flags ...string) string {
 	})
 }
 
+// KMSKey is the key with which MinIO can encrypt what it stores.
+const KMSKey = "holdfast-test"
+
 // MinIO starts a MinIO server and returns its URL.
 func MinIO(t testing.TB) string {
 	bin := find(t, "minio")
@@ -56,7 +60,7 @@ func MinIO(t testing.TB) string {
 	return start(t, "http", func(address string) *exec.Cmd {
 		c := exec.Command(bin, "server", "--quiet", "--address", address, "--console-address", "127.0.0.1:0", dir)
 		c.Env = append(os.Environ(), "MINIO_ROOT_USER="+AccessKey, "MINIO_ROOT_PASSWORD="+SecretKey, "MINIO_UPDATE=off",
-			"MINIO_BROWSER=off", "HOME="+dir)
+			"MINIO_BROWSER=off", "MINIO_KMS_SECRET_KEY="+KMSKey+":"+base64.StdEncoding.EncodeToString(make([]byte, 32)), "HOME="+dir)
 		return c
 	})
 }
