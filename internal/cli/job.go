@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"slices"
@@ -12,10 +13,10 @@ import (
 )
 
 func (a *app) job() *cobra.Command {
-	return noun("job", "See, follow and cancel jobs",
+	return noun("job", "See, follow, cancel, retry and export jobs",
 		`A job is long work in a vault: a backup, a restore, a change of protection. It
 belongs to the server and goes on whoever watches.`,
-		a.jobList(), a.jobShow(), a.jobWatch(), a.jobCancel())
+		a.jobList(), a.jobShow(), a.jobWatch(), a.jobCancel(), a.jobRetry(), a.jobExport())
 }
 
 func (a *app) jobList() *cobra.Command {
@@ -28,26 +29,10 @@ func (a *app) jobList() *cobra.Command {
   holdfast job list --operation Backup --since 24h --output json`,
 		Args: cobra.NoArgs,
 		RunE: a.verb(func(s *session, _ []string) error {
-			ctx := s.cmd.Context()
-			if since != "" {
-				var err error
-				if filter.Since, err = parseWhen("since", since, true, time.Now()); err != nil {
-					return err
-				}
-			}
-			vaults, err := s.vaults(ctx, vault)
+			jobs, err := s.jobs(vault, since, filter, s.client.Jobs)
 			if err != nil {
 				return err
 			}
-			var jobs []client.Job
-			for _, v := range vaults {
-				more, err := s.client.Jobs(ctx, v.Ref(), filter)
-				if err != nil {
-					return err
-				}
-				jobs = append(jobs, more...)
-			}
-			slices.SortStableFunc(jobs, func(x, y client.Job) int { return y.Start.Compare(x.Start) })
 			var rows []resource
 			for _, j := range jobs {
 				rows = append(rows, resource{j.Raw, []string{j.Name, j.Vault.Name, j.Operation, j.Entity, j.Status, when(j.Start), elapsed(j)}})
@@ -56,13 +41,43 @@ func (a *app) jobList() *cobra.Command {
 		}),
 	}
 	a.vaultFlag(c, &vault)
+	jobFilterFlags(c, &filter, &since)
+	return c
+}
+
+// jobFilterFlags choose jobs.
+func jobFilterFlags(c *cobra.Command, filter *client.JobFilter, since *string) {
 	c.Flags().StringVar(&filter.Status, "status", "", "only jobs of this `STATUS`, such as InProgress, Completed or Failed")
 	c.Flags().StringVar(&filter.Operation, "operation", "", "only jobs of this `OPERATION`, such as Backup or Restore")
-	c.Flags().StringVar(&since, "since", "", "only jobs started since this `TIME`: 24h, 7d or a date")
+	c.Flags().StringVar(since, "since", "", "only jobs started since this `TIME`: 24h, 7d or a date")
 	fixed(c, "status", "InProgress", "Completed", "CompletedWithWarnings", "Failed", "Cancelling", "Cancelled")
 	fixed(c, "operation", "Backup", "Restore", "ConfigureBackup", "DisableBackup", "DeleteBackupData", "Undelete")
 	fixed(c, "since", "1h", "24h", "7d", "30d")
-	return c
+}
+
+// jobs are those of one vault, or of all, newest first, as fetch finds them.
+func (s *session) jobs(vault, since string, filter client.JobFilter, fetch func(context.Context, client.VaultRef, client.JobFilter) ([]client.Job, error)) ([]client.Job, error) {
+	ctx := s.cmd.Context()
+	if since != "" {
+		var err error
+		if filter.Since, err = parseWhen("since", since, true, time.Now()); err != nil {
+			return nil, err
+		}
+	}
+	vaults, err := s.vaults(ctx, vault)
+	if err != nil {
+		return nil, err
+	}
+	var jobs []client.Job
+	for _, v := range vaults {
+		more, err := fetch(ctx, v.Ref(), filter)
+		if err != nil {
+			return nil, err
+		}
+		jobs = append(jobs, more...)
+	}
+	slices.SortStableFunc(jobs, func(x, y client.Job) int { return y.Start.Compare(x.Start) })
+	return jobs, nil
 }
 
 // jobVerb is a command about the job that is its argument.
@@ -123,7 +138,7 @@ func (a *app) jobCancel() *cobra.Command {
 	return a.jobVerb(&cobra.Command{
 		Use: "cancel ID", Short: "Cancel a job",
 		Long: `Cancel a job. A backup can be cancelled while the snapshot is taken, and not while
-data goes to the vault; the server refuses then.`,
+data goes to the vault; the server refuses then, unless it has --limits extended.`,
 		Example: "  holdfast job cancel 5f0c2c9e-8a3d-4a43-9a5b-3a4a2f0d4c11",
 	}, func(s *session, j client.Job) error {
 		if err := s.client.CancelJob(s.cmd.Context(), j.Vault, j.Name); err != nil {

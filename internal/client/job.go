@@ -10,6 +10,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	backup "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 )
 
@@ -195,6 +196,54 @@ func (c *Client) CancelJob(ctx context.Context, v VaultRef, name string) error {
 		return err
 	})
 	return err
+}
+
+// RetryJob does again, in a new job, what one failed to do.
+func (c *Client) RetryJob(ctx context.Context, v VaultRef, name string) (Work, error) {
+	return c.start(ctx, v, func(ctx context.Context) error {
+		_, err := c.send(ctx, http.MethodPost, c.url(c.vaultID(v)+"/backupJobs/"+name+"/retry", backupVersion), nil, http.StatusAccepted)
+		return err
+	})
+}
+
+// ExportJobs is every job that the filter chooses, newest first, with its steps
+// and errors.
+func (c *Client) ExportJobs(ctx context.Context, v VaultRef, f JobFilter) ([]Job, error) {
+	filter := f.expression(time.Now())
+	accepted, err := c.answer(ctx, func(ctx context.Context) error {
+		_, err := c.backup.NewJobsClient().Export(ctx, v.Name, v.Group, &backup.JobsClientExportOptions{Filter: &filter})
+		return err
+	})
+	if err != nil {
+		return nil, err
+	}
+	done, err := c.send(ctx, http.MethodGet, accepted.Header.Get("Location"), nil, http.StatusOK)
+	if err != nil {
+		return nil, err
+	}
+	var result backup.OperationResultInfoBaseResource
+	if err := runtime.UnmarshalAsJSON(done, &result); err != nil {
+		return nil, c.translate(ctx, err)
+	}
+	info, _ := result.Operation.(*backup.ExportJobsOperationResultInfo)
+	if info == nil || value(info.BlobURL) == "" {
+		return nil, &Error{Reason: Internal, Code: "UnexpectedAnswer", Message: "The server exported the jobs and did not say where they are."}
+	}
+	resp, err := c.send(ctx, http.MethodGet, *info.BlobURL, nil, http.StatusOK)
+	if err != nil {
+		return nil, err
+	}
+	var all []json.RawMessage
+	if err := runtime.UnmarshalAsJSON(resp, &all); err != nil {
+		return nil, c.translate(ctx, err)
+	}
+	jobs := make([]Job, len(all))
+	for i, raw := range all {
+		if jobs[i], err = decoded(decodeJob, raw); err != nil {
+			return nil, err
+		}
+	}
+	return jobs, nil
 }
 
 // Follow looks at a job until it has ended and tells watch every state it sees.

@@ -153,7 +153,7 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 }
 
 func (s *Server) openService(ctx context.Context) error {
-	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log})
+	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate()})
 	var deployer server.Deployer // sends its requests to the server, which is made of the service
 	s.service = service.New(service.Deps{
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,

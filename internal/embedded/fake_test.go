@@ -31,14 +31,17 @@ type world struct {
 	refuse   error             // of Provision
 	hold     chan struct{}     // if set, movers wait for it
 	begun    chan string       // movers say that they began
-	restores []holdfast.RestoreArgs
-	backups  []holdfast.BackupArgs
-	fail     error            // of movers
-	clock    clock.Clock      // nil is the machine's
-	ticks    <-chan time.Time // nil is each minute
-	findings []holdfast.Finding
-	volumes  []holdfast.VolumeFact
-	machines []holdfast.MachineArgs
+	// transferring, if set, is received from once by a backup that transfers, which
+	// then goes on when it is closed.
+	transferring chan struct{}
+	restores     []holdfast.RestoreArgs
+	backups      []holdfast.BackupArgs
+	fail         error            // of movers
+	clock        clock.Clock      // nil is the machine's
+	ticks        <-chan time.Time // nil is each minute
+	findings     []holdfast.Finding
+	volumes      []holdfast.VolumeFact
+	machines     []holdfast.MachineArgs
 }
 
 func newWorld() *world {
@@ -132,12 +135,30 @@ func (w *world) Backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Pr
 	p.Task("Transfer data to vault")
 	p.Bytes(3<<30, 3<<30)
 	p.Property("Frozen for", "0.4 s")
+	if err := w.transfer(ctx); err != nil {
+		return holdfast.BackupResult{}, err
+	}
 	vm, err := w.VM(ctx, a.Site, a.VM.Name)
 	if err != nil {
 		return holdfast.BackupResult{}, err
 	}
 	return holdfast.BackupResult{Kept: vm.Kept, PointID: a.PointID, Time: time.Now().UTC(), Consistency: holdfast.FileSystemConsistent, Reason: "The guest agent froze the file systems.",
 		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Size: 2 << 30}, {LUN: 0, Target: "vdb", Size: 1 << 30}}}, nil
+}
+
+// transfer waits where a test wants a backup to be in its second phase.
+func (w *world) transfer(ctx context.Context) error {
+	for range 2 {
+		if w.transferring == nil {
+			break
+		}
+		select {
+		case <-w.transferring:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+	return nil
 }
 
 func (w *world) Restore(ctx context.Context, a holdfast.RestoreArgs, p holdfast.Progress) (holdfast.RestoreResult, error) {

@@ -27,6 +27,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,8 +88,15 @@ type Failure struct {
 // Final says whether the job has ended.
 func (j Job) Final() bool { return !j.Ended.IsZero() }
 
+// Retriable says whether the job can be tried again: a backup or a restore that
+// did not end well.
+func (j Job) Retriable() bool {
+	return j.Final() && (j.State == Failed || j.State == Cancelled) && (j.Operation == "Backup" || j.Operation == "Restore")
+}
+
 // Filter picks jobs of one scope; empty fields pick all.
 type Filter struct {
+	ID        string
 	Scope     string
 	Subject   string
 	Operation string
@@ -96,7 +104,9 @@ type Filter struct {
 	From, To  time.Time // created between, inclusive
 	// Before continues a listing after the job with this id and creation time.
 	Before *Job
-	Limit  int // at most so many; 0 is no limit
+	// Running picks the jobs that have not ended.
+	Running bool
+	Limit   int // at most so many; 0 is no limit
 }
 
 // states and operations are the words that a filter may give in any case.
@@ -104,6 +114,9 @@ var (
 	states     = []string{string(InProgress), string(Cancelling), string(Completed), string(CompletedWithWarnings), string(Failed), string(Cancelled)}
 	operations = []string{"Backup", "Restore", "ConfigureBackup", "DisableBackup", "DeleteBackupData", "DeleteRecoveryPoints", "Undelete"}
 )
+
+// States are the words for how far a job is.
+func States() []string { return slices.Clone(states) }
 
 // canonical gives a word in the case it is kept in.
 func canonical(word string, known []string) string {
@@ -131,6 +144,9 @@ func Get(tx *catalog.Tx, id string) (Job, error) {
 func List(tx *catalog.Tx, f Filter) ([]Job, error) {
 	conds, args := []string{`1 = 1`}, []any(nil)
 	add := func(cond string, arg ...any) { conds, args = append(conds, cond), append(args, arg...) }
+	if f.ID != "" {
+		add(`id = ?`, strings.ToLower(f.ID))
+	}
 	if f.Scope != "" {
 		add(`scope = ?`, strings.ToLower(f.Scope))
 	}
@@ -142,6 +158,9 @@ func List(tx *catalog.Tx, f Filter) ([]Job, error) {
 	}
 	if f.State != "" {
 		add(`state = ?`, canonical(string(f.State), states))
+	}
+	if f.Running {
+		add(`ended = 0`)
 	}
 	if !f.From.IsZero() {
 		add(`created >= ?`, catalog.Micros(f.From))
@@ -202,6 +221,12 @@ func insert(tx *catalog.Tx, j Job) error {
 func ForgetArgs(tx *catalog.Tx, id string) error {
 	_, err := tx.Exec(`UPDATE job SET args = '{}' WHERE id = ?`, id)
 	return err
+}
+
+// Exclusive is what a job held while it ran (Spec.Exclusive).
+func Exclusive(tx *catalog.Tx, id string) (held string, err error) {
+	err = tx.QueryRow(`SELECT coalesce(exclusive, '') FROM job WHERE id = ?`, id).Scan(&held)
+	return held, err
 }
 
 // Idle is nil when no running job holds exclusive, and else a Conflict that

@@ -25,6 +25,32 @@ type Task struct {
 	State   State     `json:"state"`
 	Started time.Time `json:"started"`
 	Ended   time.Time `json:"ended,omitzero"`
+	Done    int64     `json:"done,omitempty"`  // bytes
+	Total   int64     `json:"total,omitempty"` // bytes; 0 is unknown
+}
+
+// Percent is how far the task is, 0 to 100; -1 is unknown.
+func (t Task) Percent() float64 {
+	switch {
+	case t.State == Completed:
+		return 100
+	case t.Total <= 0:
+		return -1
+	}
+	return float64(min(t.Done, t.Total)) * 100 / float64(t.Total)
+}
+
+// Remaining is how long a running job takes yet, by how its task went until now.
+func (j Job) Remaining(now time.Time) (left time.Duration, known bool) {
+	n := len(j.Report.Tasks)
+	if j.Final() || n == 0 {
+		return 0, false
+	}
+	t := j.Report.Tasks[n-1]
+	if t.Done <= 0 || t.Done > t.Total || now.Before(t.Started) {
+		return 0, false
+	}
+	return time.Duration(float64(now.Sub(t.Started)) * float64(t.Total-t.Done) / float64(t.Done)).Round(time.Second), true
 }
 
 // progress is the holdfast.Progress of one run. It only changes memory; the
@@ -35,6 +61,7 @@ type progress struct {
 	mu          sync.Mutex
 	report      Report
 	cancellable bool
+	always      bool // cancellable whatever the run says
 	dirty       bool
 }
 
@@ -54,7 +81,12 @@ func (p *progress) Task(name string) {
 }
 
 func (p *progress) Bytes(done, total int64) {
-	p.change(func() { p.report.Done, p.report.Total = done, total })
+	p.change(func() {
+		p.report.Done, p.report.Total = done, total
+		if n := len(p.report.Tasks); n > 0 {
+			p.report.Tasks[n-1].Done, p.report.Tasks[n-1].Total = done, total
+		}
+	})
 }
 
 func (p *progress) Property(key, value string) {
@@ -74,7 +106,10 @@ func (p *progress) Warn(message string) {
 	})
 }
 
-func (p *progress) Cancellable(yes bool) { p.change(func() { p.cancellable = yes }) }
+func (p *progress) Cancellable(yes bool) { p.change(func() { p.cancellable = yes || p.always }) }
+
+// late lets the run be cancelled in every phase.
+func (p *progress) late(yes bool) { p.change(func() { p.always = yes }) }
 
 func (p *progress) change(f func()) {
 	p.mu.Lock()

@@ -33,6 +33,8 @@ type Config struct {
 	// UndoFor is how long after Start the work of dead processes is waited for
 	// that cannot be taken back yet, because its host is away. Default 1 h.
 	UndoFor time.Duration
+	// CancelLate are the kinds whose jobs may be cancelled in every phase.
+	CancelLate []string
 	// SaveEvery is how often a running job's report is saved. Default 1 s.
 	SaveEvery time.Duration
 }

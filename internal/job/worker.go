@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime/debug"
+	"slices"
 	"time"
 
 	"github.com/riverqueue/river"
@@ -41,6 +42,7 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 	if err != nil {
 		return err
 	}
+	p.late(slices.Contains(w.r.cfg.CancelLate, j.Kind))
 	h, ok := w.r.kinds[j.Kind]
 	if !ok {
 		return fmt.Errorf("job %s: no runner for kind %q", j.ID, j.Kind)

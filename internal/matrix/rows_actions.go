@@ -42,7 +42,7 @@ var actions = []Row{
 		Must:   "Exactly that, shown on a chain of points with an injected clock.",
 	},
 	{
-		ID: "ACT-05", Subject: "cancel a backup", Verdict: Conditional, Lift: true, Open: "issue 6",
+		ID: "ACT-05", Subject: "cancel a backup", Verdict: Conditional, Lift: true, In: []string{"job"},
 		Stance: "A backup job can be cancelled while it takes the snapshot, not while it transfers to the vault.",
 		Must:   "Cancel in the snapshot phase stops the job and leaves nothing; in the transfer phase it is refused.",
 	},

@@ -12,6 +12,9 @@ var tests = map[string][]string{
 	"ACT-04": {
 		"service.TestRetention",
 	},
+	"ACT-05": {
+		"embedded.TestCancelByPhase",
+	},
 	"ACT-06": {
 		"embedded.TestOtherRegionIsRefused",
 	},

@@ -2,6 +2,8 @@ package server
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"holdfast"
 	"holdfast/internal/api/backup"
@@ -22,6 +24,10 @@ var jobRoutes = []route{
 	get(jobsPath, vaultType+"/backupJobs/read", (*Server).jobs),
 	get(jobsPath+"/{job}", vaultType+"/backupJobs/read", (*Server).job),
 	post(jobsPath+"/{job}/cancel", vaultType+"/backupJobs/cancel/action", (*Server).cancelJob),
+	post(jobsPath+"/{job}/retry", vaultType+"/backupJobs/retry/action", (*Server).retryJob),
+	post(vaultPath+"/backupJobsExport", vaultType+"/backupJobsExport/action", (*Server).exportJobs),
+	get(jobsPath+"/operationResults/{export}", vaultType+"/backupJobs/operationResults/read", (*Server).exported),
+	get(jobsPath+"/exports/{export}", vaultType+"/backupJobs/read", (*Server).exportedJobs),
 
 	get(vaultPath+"/backupOperations/{op}", vaultType+"/backupOperations/read", (*Server).operation),
 	get(itemPath+"/operationsStatus/{op}", itemType+"/operationsStatus/read", (*Server).operation),
@@ -66,22 +72,38 @@ func (s *Server) operationResult(r *request) (answer, error) {
 	return noContent()
 }
 
-func (s *Server) jobs(r *request) (answer, error) {
+// jobFilter reads the $filter of a listing of jobs. Whether a job of another kind
+// than Holdfast's was asked for is told by none.
+func (r *request) jobFilter() (filter service.JobFilter, none bool, err error) {
 	f, err := r.filter("operation", "status", "startTime", "endTime", "backupManagementType", "jobId")
 	if err != nil {
-		return answer{}, err
+		return filter, false, err
 	}
 	from, err1 := f.Time("startTime")
 	to, err2 := f.Time("endTime")
 	if err1 != nil || err2 != nil {
-		return answer{}, holdfast.Errorf(holdfast.Invalid, "$filter", "startTime and endTime are dates such as '2024-01-02 12:00:00 AM'.")
+		return filter, false, holdfast.Errorf(holdfast.Invalid, "$filter", "startTime and endTime are dates such as '2024-01-02 12:00:00 AM'.")
+	}
+	if !from.IsZero() && !to.IsZero() && to.Before(from) {
+		return filter, false, holdfast.Errorf(holdfast.Invalid, "$filter", "endTime lies before startTime.")
+	}
+	if known := service.JobStates(); f.Get("status") != "" && !slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, f.Get("status")) }) {
+		return filter, false, holdfast.Errorf(holdfast.Invalid, "$filter", "The status %q is none of %s.", f.Get("status"), strings.Join(known, ", "))
+	}
+	filter = service.JobFilter{ID: f.Get("jobId"), Operation: f.Get("operation"), State: service.JobState(f.Get("status")), From: from, To: to}
+	return filter, !f.Matches("backupManagementType", "AzureIaasVM"), nil
+}
+
+func (s *Server) jobs(r *request) (answer, error) {
+	filter, none, err := r.jobFilter()
+	if err != nil {
+		return answer{}, err
 	}
 	size, err := r.pageSize(pageSize)
 	if err != nil {
 		return answer{}, err
 	}
-	filter := service.JobFilter{Operation: f.Get("operation"), From: from, To: to, Limit: size + 1}
-	filter.State = service.JobState(f.Get("status"))
+	filter.Limit = size + 1
 	if after := r.URL.Query().Get("$skipToken"); after != "" {
 		last, err := s.Service.VaultJob(r.Context(), r.vaultID(), after)
 		if err != nil {
@@ -93,11 +115,11 @@ func (s *Server) jobs(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if none {
+		all = nil
+	}
 	return paged(r, all, size, func(j service.Job) string { return j.ID }, func(j service.Job) any {
-		if f.Matches("backupManagementType", "AzureIaasVM") && f.Matches("jobId", j.ID) {
-			return backup.Job(r.vaultID(), j, s.Clock(), false)
-		}
-		return nil
+		return backup.Job(r.vaultID(), j, s.Clock(), false)
 	})
 }
 
@@ -115,5 +137,28 @@ func (s *Server) cancelJob(r *request) (answer, error) {
 	}
 	a := status(http.StatusAccepted, nil)
 	a.header = http.Header{"Location": {r.link(r.vaultID() + "/backupOperationResults/" + r.captures["job"])}, "Retry-After": {retryAfter}}
+	return a, nil
+}
+
+// retryJob does again what a job failed to do, for who may do that.
+func (s *Server) retryJob(r *request) (answer, error) {
+	old, err := s.Service.VaultJob(r.Context(), r.vaultID(), r.captures["job"])
+	if err != nil {
+		return answer{}, err
+	}
+	action := map[string]string{"Backup": itemType + "/backup/action", "Restore": itemType + "/recoveryPoints/restore/action"}[old.Operation]
+	if action != "" && !r.may(action, old.Subject) {
+		return answer{}, r.forbidden(action, old.Subject)
+	}
+	j, err := s.Service.RetryJob(r.Context(), r.vaultID(), old.ID)
+	if err != nil {
+		return answer{}, err
+	}
+	a := status(http.StatusAccepted, nil)
+	a.header = http.Header{
+		"Azure-Asyncoperation": {r.link(r.vaultID() + "/backupOperations/" + j.ID)},
+		"Location":             {r.link(r.vaultID() + "/backupOperationResults/" + j.ID)},
+		"Retry-After":          {retryAfter},
+	}
 	return a, nil
 }

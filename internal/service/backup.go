@@ -31,6 +31,12 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 	if err := checkExpiry("properties.recoveryPointExpiryTimeInUTC", expires, now); err != nil {
 		return Job{}, err
 	}
+	return s.backUp(ctx, item, expires)
+}
+
+// backUp starts a backup of an item; a point whose expires is zero is kept as the
+// policy says.
+func (s *Service) backUp(ctx context.Context, item string, expires time.Time) (Job, error) {
 	i, err := s.Item(ctx, item)
 	if err != nil {
 		return Job{}, err
@@ -53,8 +59,10 @@ func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time)
 		if err := s.hasRoom(tx, i); err != nil {
 			return Job{}, err
 		}
-		if err := s.checkOnDemand(tx, i); err != nil {
-			return Job{}, err
+		if !expires.IsZero() { // else it stands for a scheduled one
+			if err := s.checkOnDemand(tx, i); err != nil {
+				return Job{}, err
+			}
 		}
 		return s.enqueueBackup(ctx, tx, i, vm, expires)
 	})

@@ -2,7 +2,11 @@ package service
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"holdfast"
 	"holdfast/internal/catalog"
@@ -11,6 +15,9 @@ import (
 
 // JobFilter picks jobs of a vault.
 type JobFilter = job.Filter
+
+// JobStates are the words for how far a job is.
+func JobStates() []string { return job.States() }
 
 // VaultJobs lists the jobs of a vault, newest first.
 func (s *Service) VaultJobs(ctx context.Context, vault string, f JobFilter) ([]Job, error) {
@@ -40,4 +47,51 @@ func (s *Service) CancelJob(ctx context.Context, vault, id string) error {
 		return err
 	}
 	return s.Jobs.Cancel(ctx, strings.ToLower(id))
+}
+
+// RetryJob does again what a job of a vault failed to do, in a new job: a backup
+// for as long as the first was to be kept, a restore to the same place.
+func (s *Service) RetryJob(ctx context.Context, vault, id string) (Job, error) {
+	old, err := s.VaultJob(ctx, vault, id)
+	switch {
+	case err != nil:
+		return old, err
+	case !old.Final():
+		return old, holdfast.Errorf(holdfast.Conflict, id, "The job has not ended: %s.", old.State)
+	case !old.Retriable():
+		return old, holdfast.Errorf(holdfast.Unsupported, id, "A %s job that is %s is not tried again.", old.Operation, old.State).WithHint("Ask for the operation itself.")
+	case old.Operation == "Restore":
+		return s.restoreAgain(ctx, old)
+	}
+	var a holdfast.BackupArgs // of a job that could not even begin there are none
+	if err := json.Unmarshal(old.Args, &a); err != nil {
+		return old, fmt.Errorf("args of job %s: %w", id, err)
+	}
+	if !a.Expires.IsZero() {
+		return s.BackupNow(ctx, old.Subject, a.Expires)
+	}
+	return s.backUp(ctx, old.Subject, a.Expires)
+}
+
+// restoreAgain repeats a restore whose point is still there.
+func (s *Service) restoreAgain(ctx context.Context, old Job) (Job, error) {
+	var a holdfast.RestoreArgs
+	if err := json.Unmarshal(old.Args, &a); err != nil || a.PointID == "" {
+		return old, holdfast.Errorf(holdfast.Unsupported, old.ID, "The job does not say what it was to restore.").WithCause(err)
+	}
+	a.RestoreID = uuid.NewString()
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		i, err := findItem(tx, old.Subject)
+		if err != nil {
+			return old, err
+		}
+		if _, err := findPoint(tx, i.ID, a.PointID); err != nil {
+			return old, err
+		}
+		spec := i.spec(ctx, "Restore")
+		if spec.Exclusive, err = job.Exclusive(tx, old.ID); err != nil {
+			return old, err
+		}
+		return job.Enqueue(s.Jobs, tx, kindRestore, spec, a)
+	})
 }

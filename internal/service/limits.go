@@ -34,6 +34,15 @@ func ParseLimits(s string) (Limits, error) {
 	return "", fmt.Errorf("the limits are %q; they are %s or %s", s, AzureLimits, ExtendedLimits)
 }
 
+// CancelLate are the kinds of jobs that may be cancelled in every phase: Azure
+// lets no backup be that transfers data (ACT-05).
+func (l Limits) CancelLate() []string {
+	if l.lifts("ACT-05") {
+		return []string{kindBackup}
+	}
+	return nil
+}
+
 // lifted is how a refusal says that it need not be.
 const lifted = "A server with --limits extended has no such limit."
 

@@ -51,6 +51,9 @@ func actions(j service.Job) []*sdk.JobSupportedAction {
 	if !j.Final() && j.Cancellable {
 		return []*sdk.JobSupportedAction{to.Ptr(sdk.JobSupportedActionCancellable)}
 	}
+	if j.Retriable() {
+		return []*sdk.JobSupportedAction{to.Ptr(sdk.JobSupportedActionRetriable)}
+	}
 	return []*sdk.JobSupportedAction{}
 }
 
@@ -59,12 +62,32 @@ func failures(j service.Job) []*sdk.AzureIaaSVMErrorInfo {
 		return []*sdk.AzureIaaSVMErrorInfo{}
 	}
 	hints := []*string{}
-	if j.Failure.Hint != "" {
-		hints = append(hints, &j.Failure.Hint)
+	for _, hint := range []string{j.Failure.Hint, advice[j.Failure.Kind]} {
+		if hint != "" {
+			hints = append(hints, &hint)
+		}
 	}
 	return []*sdk.AzureIaaSVMErrorInfo{{
 		ErrorCode: to.Ptr(errorCode(j.Failure.Kind)), ErrorTitle: to.Ptr(string(j.Failure.Kind)), ErrorString: &j.Failure.Message, Recommendations: hints,
 	}}
+}
+
+// advice is what helps against a kind of failure, beside what the failure itself
+// says.
+var advice = map[holdfast.Kind]string{
+	holdfast.Unreachable: "See that libvirt, the guest agent or the vault's place answers (holdfast vm check), then retry the job.",
+	holdfast.Full:        "Make room in the place that the message names, then retry the job.",
+	holdfast.Denied:      "Give the server the right to read and write in the place that the message names, then retry the job.",
+	holdfast.WrongKey:    "Put the vault's key back into the server's key directory, then retry the job.",
+	holdfast.Damaged:     "Check the repository (holdfast repository verify) before anything in it is deleted.",
+	holdfast.NotFound:    "See that the machine or point still exists under its name.",
+	holdfast.Conflict:    "Wait for the other work on it to end, then retry the job.",
+	holdfast.Internal:    "Retry the job; if it fails again, the server's log has more under the job's id.",
+}
+
+// ExportResult says where exported jobs can be fetched.
+func ExportResult(url string) *sdk.OperationResultInfoBaseResource {
+	return &sdk.OperationResultInfoBaseResource{StatusCode: to.Ptr(sdk.HTTPStatusCodeOK), Headers: map[string][]*string{}, Operation: &sdk.ExportJobsOperationResultInfo{ObjectType: to.Ptr("ExportJobsOperationResultInfo"), BlobURL: &url}}
 }
 
 // errorCode is a number for a kind: Azure's jobs carry one. It is made from the
@@ -86,6 +109,10 @@ func extended(j service.Job, now time.Time) *sdk.AzureIaaSVMJobExtendedInfo {
 		tasks[i] = &sdk.AzureIaaSVMJobTaskDetails{
 			TaskID: &t.Name, Status: to.Ptr(string(t.State)), StartTime: moment(t.Started), EndTime: moment(t.Ended), Duration: to.Ptr(Duration(end.Sub(t.Started))),
 		}
+		if percent := t.Percent(); percent >= 0 {
+			tasks[i].ProgressPercentage = &percent
+			tasks[i].TaskExecutionDetails = to.Ptr(fmt.Sprintf("%d of %d bytes", t.Done, t.Total))
+		}
 	}
 	properties := maps.Clone(j.Report.Properties)
 	if properties == nil {
@@ -105,6 +132,9 @@ func extended(j service.Job, now time.Time) *sdk.AzureIaaSVMJobExtendedInfo {
 	}
 	if j.Report.Total > 0 {
 		x.ProgressPercentage = to.Ptr(float64(j.Report.Done) * 100 / float64(j.Report.Total))
+	}
+	if left, known := j.Remaining(now); known {
+		x.EstimatedRemainingDuration = to.Ptr(Duration(left))
 	}
 	if j.Final() && j.Failure == nil {
 		x.ProgressPercentage = to.Ptr(100.0)

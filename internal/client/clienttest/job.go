@@ -50,12 +50,23 @@ func (s *Server) job(w http.ResponseWriter, q Request, path string) {
 		name, _, _ = strings.Cut(rest, "/")
 	}
 	switch j := s.jobs[name]; {
+	case name == "" && strings.HasSuffix(path, "/backupjobsexport"):
+		w.Header().Set("Location", "https://server.invalid"+Vault+"/backupJobs/operationResults/e1?api-version=2025-02-01")
+		w.WriteHeader(http.StatusAccepted)
 	case name == "":
 		s.jobList(w, q)
+	case name == "operationresults":
+		reply(w, http.StatusOK, object{"operation": object{"objectType": "ExportJobsOperationResultInfo", "blobUrl": "https://server.invalid" + Vault + "/backupJobs/exports/e1?api-version=2025-02-01"}})
+	case name == "exports":
+		reply(w, http.StatusOK, s.allJobs(""))
 	case j == nil:
 		Fail(w, http.StatusNotFound, "BMSUserErrorObjectNotFound", "The job "+name+" was not found.")
 	case strings.HasSuffix(path, "/cancel") && j.ended():
 		Fail(w, http.StatusBadRequest, "UserErrorJobCannotBeCancelled", "The job cannot be cancelled any more.")
+	case strings.HasSuffix(path, "/retry") && (j.status != "Failed"):
+		Fail(w, http.StatusConflict, "OperationNotAllowed", "A job that is "+j.status+" is not tried again.")
+	case strings.HasSuffix(path, "/retry"):
+		s.accept(w, j.operation)
 	case strings.HasSuffix(path, "/cancel"):
 		j.status = "Cancelled"
 		w.WriteHeader(http.StatusAccepted)
@@ -66,14 +77,19 @@ func (s *Server) job(w http.ResponseWriter, q Request, path string) {
 }
 
 func (s *Server) jobList(w http.ResponseWriter, q Request) {
+	reply(w, http.StatusOK, object{"value": s.allJobs(q.Query)})
+}
+
+// allJobs are those that a filter takes, newest first.
+func (s *Server) allJobs(query string) []object {
 	value := []object{}
 	for i := len(s.jobs); i > 0; i-- {
 		j := s.jobs[fmt.Sprintf("job-%d", i)]
-		if !strings.Contains(q.Query, "operation") || strings.Contains(q.Query, "%27"+j.operation+"%27") {
+		if !strings.Contains(query, "operation") || strings.Contains(query, "%27"+j.operation+"%27") {
 			value = append(value, j.resource())
 		}
 	}
-	reply(w, http.StatusOK, object{"value": value})
+	return value
 }
 
 func (s *Server) advance(j *job) {
