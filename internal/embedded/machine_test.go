@@ -39,7 +39,7 @@ func (w *world) actOn(ctx context.Context, a holdfast.MachineArgs, p holdfast.Pr
 	case holdfast.MachineDisks:
 		vm.Disks = slices.DeleteFunc(slices.Clone(vm.Disks), func(k holdfast.DiskFact) bool { return slices.Contains(a.Detach, k.Target) })
 		for _, k := range a.Attach {
-			k.LUN, k.Target, k.Pool, k.Size = len(vm.Disks)-1, "vd"+string(rune('a'+len(vm.Disks))), "default", 1<<30
+			k.Target, k.Pool, k.Size = "vd"+string(rune('a'+len(vm.Disks))), "default", 1<<30
 			vm.Disks = append(vm.Disks, k)
 		}
 	}

@@ -80,8 +80,9 @@ func GuestFacts(ctx context.Context, host hypervisor.Host, d hypervisor.Domain) 
 
 // DiskFacts gives a domain's disks with their LUNs: the OS disk, which is the
 // first in boot order or else the first defined, is -1 as in Azure's point
-// model, and the others count from 0 in the order of the definition. Drives
-// for removable media are no disks.
+// model, and the others have those that Holdfast keeps (LUNsSpace), or the lowest
+// free ones in the order of the definition. Drives for removable media are no
+// disks.
 func DiskFacts(d hypervisor.Domain) []holdfast.DiskFact {
 	osDisk := -1
 	for i, k := range d.Disks {
@@ -92,7 +93,7 @@ func DiskFacts(d hypervisor.Domain) []holdfast.DiskFact {
 			osDisk = i
 		}
 	}
-	facts, lun := []holdfast.DiskFact(nil), 0
+	facts := []holdfast.DiskFact(nil)
 	for i, k := range d.Disks {
 		if !isDisk(k) {
 			continue
@@ -100,10 +101,11 @@ func DiskFacts(d hypervisor.Domain) []holdfast.DiskFact {
 		f := holdfast.DiskFact{Target: k.Target, Path: k.Path, Pool: k.Pool, Format: k.Format, Bus: k.Bus, Size: k.Size, LUN: -1,
 			Shared: k.Shareable, NVMe: k.Kind == "nvme"}
 		if i != osDisk {
-			f.LUN, lun, f.Temporary = lun, lun+1, k.Transient
+			f.LUN, f.Temporary = 0, k.Transient
 		}
 		facts = append(facts, f)
 	}
+	number(facts, d)
 	return facts
 }
 

@@ -1,6 +1,7 @@
 package service
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -172,7 +173,8 @@ func (s *Service) diskChange(ctx context.Context, site Site, vm VM, wanted []Wan
 		member := fmt.Sprintf("properties.storageProfile.dataDisks[%d]", i)
 		if have, ok := vm.attached(site, w); ok {
 			if w.LUN != nil && *w.LUN != have.LUN {
-				return nil, nil, holdfast.Errorf(holdfast.Unsupported, member+".lun", "The disk %q has LUN %d; LUNs count the data disks in the order of the VM's definition and cannot be chosen.", have.Target, have.LUN)
+				return nil, nil, holdfast.Errorf(holdfast.Unsupported, member+".lun", "The disk %q has LUN %d, which it keeps while it is attached.", have.Target, have.LUN).
+					WithHint("Detach it and attach it with the other LUN.")
 			}
 			keep[have.Target] = !w.Detach
 			continue
@@ -181,11 +183,11 @@ func (s *Service) diskChange(ctx context.Context, site Site, vm VM, wanted []Wan
 		if err != nil {
 			return nil, nil, err
 		}
-		next := vm.dataDisks() + len(attach)
-		if w.LUN != nil && *w.LUN != next {
-			return nil, nil, holdfast.Errorf(holdfast.Unsupported, member+".lun", "%s.lun is %d; the next data disk of %q gets LUN %d.", member, *w.LUN, vm.Name, next)
+		lun, err := vm.lunFor(member, w.LUN, attach)
+		if err != nil {
+			return nil, nil, err
 		}
-		attach = append(attach, holdfast.DiskFact{Path: k.Path, Format: k.Format, Bus: vm.busForNew()})
+		attach = append(attach, holdfast.DiskFact{LUN: lun, Path: k.Path, Format: k.Format, Bus: vm.busForNew()})
 	}
 	for _, k := range vm.Disks {
 		if k.LUN >= 0 && !keep[k.Target] {
@@ -212,13 +214,30 @@ func (vm VM) attached(site Site, w WantedDisk) (holdfast.DiskFact, bool) {
 	return vm.Disks[i], true
 }
 
-func (vm VM) dataDisks() (n int) {
-	for _, k := range vm.Disks {
-		if k.LUN >= 0 {
-			n++
-		}
+// maxLUN is the largest LUN (of Azure's largest sizes, 64 data disks).
+const maxLUN = 63
+
+// lunFor is the LUN of a disk that is to be attached: the one that is asked for,
+// or the lowest that is free.
+func (vm VM) lunFor(member string, want *int, attach []holdfast.DiskFact) (int, error) {
+	taken := map[int]string{}
+	for _, k := range append(slices.Clone(vm.Disks), attach...) {
+		taken[k.LUN] = cmp.Or(k.Target, k.Path)
 	}
-	return n
+	if want == nil {
+		lun := 0
+		for taken[lun] != "" {
+			lun++
+		}
+		return lun, nil
+	}
+	switch by := taken[*want]; {
+	case *want < 0 || *want > maxLUN:
+		return 0, holdfast.Errorf(holdfast.Invalid, member+".lun", "%s.lun is %d; it is 0 to %d.", member, *want, maxLUN)
+	case by != "":
+		return 0, holdfast.Errorf(holdfast.Conflict, member+".lun", "%s.lun is %d, which the disk %q of %q has.", member, *want, by, vm.Name)
+	}
+	return *want, nil
 }
 
 // busForNew is the bus that a new disk goes to: the OS disk's where disks can be

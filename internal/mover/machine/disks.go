@@ -22,9 +22,13 @@ func gone(err error) error {
 	return err
 }
 
-// changeDisks detaches and attaches what is not yet so.
+// changeDisks detaches and attaches what is not yet so. The LUNs are written down
+// first: those of the other disks stay, whenever this ends.
 func changeDisks(ctx context.Context, host hypervisor.Host, a holdfast.MachineArgs) error {
 	for _, target := range a.Detach {
+		if err := keepLUNs(ctx, host, a.VM.UUID, holdfast.DiskFact{LUN: -1}); err != nil {
+			return err
+		}
 		if err := detach(ctx, host, a.VM.UUID, target); err != nil {
 			return err
 		}
@@ -38,11 +42,38 @@ func changeDisks(ctx context.Context, host hypervisor.Host, a holdfast.MachineAr
 			continue // an earlier run did it
 		}
 		disk := hypervisor.Disk{Path: k.Path, Format: k.Format, Bus: k.Bus, Target: freeTarget(d.Disks, k.Bus)}
+		if err := keepLUNs(ctx, host, a.VM.UUID, holdfast.DiskFact{Target: disk.Target, LUN: k.LUN}); err != nil {
+			return err
+		}
 		if err := host.AttachDisk(ctx, a.VM.UUID, disk); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// keepLUNs writes down which LUNs the disks of a machine have, and that of one
+// that comes: the one it asks for, or the lowest free one if that is taken.
+func keepLUNs(ctx context.Context, host hypervisor.Host, uuid string, comes holdfast.DiskFact) error {
+	d, err := host.Domain(ctx, uuid)
+	if err != nil {
+		return err
+	}
+	facts, taken := mover.DiskFacts(d), map[int]bool{}
+	for _, f := range facts {
+		taken[f.LUN] = true
+	}
+	if comes.LUN >= 0 {
+		if taken[comes.LUN] {
+			comes.LUN = mover.FreeLUN(taken)
+		}
+		facts = append(facts, comes)
+	}
+	element, err := mover.LUNsElement(facts)
+	if err != nil {
+		return err
+	}
+	return host.SetMetadata(ctx, uuid, mover.LUNsSpace, mover.TagsPrefix, element)
 }
 
 // detach takes a disk away and waits until a running guest has let go of it.

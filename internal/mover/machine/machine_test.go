@@ -145,13 +145,14 @@ func (r *real) disk() {
 	if !ok || v.Size != 1<<30 || v.Format != "qcow2" || v.VM.UUID != "" {
 		r.Fatalf("made: %+v", v)
 	}
-	attach := holdfast.MachineArgs{Action: holdfast.MachineDisks, Attach: []holdfast.DiskFact{{Path: v.Path, Format: v.Format, Bus: "virtio"}}}
+	attach := holdfast.MachineArgs{Action: holdfast.MachineDisks, Attach: []holdfast.DiskFact{{LUN: 5, Path: v.Path, Format: v.Format, Bus: "virtio"}}}
 	r.do(p, attach)
 	r.do(p, attach) // run again after a crash
 	v, _ = r.named("extra")
 	if v.VM.UUID != r.vm.UUID || v.Target == "" || !v.Running {
 		r.Fatalf("attached: %+v", v)
 	}
+	r.luns(v.Target, 5)
 	if err := r.m.GrowDisk(ctx, r.site, v, 2<<30); err != nil {
 		r.Fatal(err)
 	}
@@ -176,6 +177,40 @@ func (r *real) disk() {
 	}
 	if _, ok := r.named("extra"); ok {
 		r.Error("a deleted disk is there")
+	}
+}
+
+// luns plugs in a second disk beside one with a LUN of its own, pulls out the
+// first and sees that the second one's LUN stays.
+func (r *real) luns(first string, lun int) {
+	r.Helper()
+	if err := r.m.CreateDisk(r.Context(), r.site, holdfast.VolumeFact{Name: "second", Pool: r.name, Format: "raw", Size: 1 << 20}); err != nil {
+		r.Fatal(err)
+	}
+	v, _ := r.named("second")
+	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Attach: []holdfast.DiskFact{{LUN: lun, Path: v.Path, Format: v.Format, Bus: "virtio"}}})
+	v, _ = r.named("second")
+	at := func() map[string]int {
+		d, err := r.guest.Host.Domain(r.Context(), r.vm.UUID)
+		if err != nil {
+			r.Fatal(err)
+		}
+		luns := map[string]int{}
+		for _, k := range mover.DiskFacts(d) {
+			luns[k.Target] = k.LUN
+		}
+		return luns
+	}
+	before := at()
+	if before[first] != lun || before[v.Target] == lun || before[v.Target] < 0 {
+		r.Errorf("LUNs with two disks: %v", before)
+	}
+	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Detach: []string{v.Target}})
+	if after := at(); after[first] != lun || len(after) != len(before)-1 {
+		r.Errorf("LUNs after %s is gone: %v, before %v", v.Target, after, before)
+	}
+	if err := r.m.DeleteDisk(r.Context(), r.site, holdfast.VolumeFact{Name: v.Name, Pool: v.Pool, Path: v.Path}); err != nil {
+		r.Fatal(err)
 	}
 }
 
