@@ -12,6 +12,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/jackc/pgx/v5"
+
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/catalog/catalogtest"
@@ -304,5 +306,91 @@ func TestCopyBetweenDatabases(t *testing.T) {
 			}
 			return nil
 		})
+	}
+}
+
+// TestMove: what lies below an id and what is listed under it goes with it, and
+// bodies name the new id; what only begins alike stays.
+func TestMove(t *testing.T) { onBoth(t, checkMove) }
+
+func checkMove(t *testing.T, place string) {
+	c := open(t, place, clock.System)
+	type link struct{ To string }
+	write := func(id, parent, to string) {
+		t.Helper()
+		err := c.Update(t.Context(), func(tx *catalog.Tx) error {
+			_, err := catalog.Write(tx, catalog.Resource{ID: id, Type: "T", Parent: parent}, link{to})
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("/A/Safe", "/A", "/A/Safe2/x")
+	write("/A/Safe/item", "/A/Safe", "/A/Safe")
+	write("/A/Safe/item/point", "/A/Safe/item", "/A/Safe/item")
+	write("/claims/vm", "/A/Safe", "/A/Safe/item")
+	write("/A/Safe2", "/A", "/A/Safe2/x")
+	if err := c.Update(t.Context(), func(tx *catalog.Tx) error { return tx.Move("/A/Safe", "/Other/Safe") }); err != nil {
+		t.Fatal(err)
+	}
+	for id, want := range map[string]struct{ parent, to string }{
+		"/Other/Safe":            {"/a", "/A/Safe2/x"},
+		"/Other/Safe/item":       {"/other/safe", "/Other/Safe"},
+		"/Other/Safe/item/point": {"/other/safe/item", "/Other/Safe/item"},
+		"/claims/vm":             {"/other/safe", "/Other/Safe/item"},
+		"/A/Safe2":               {"/a", "/A/Safe2/x"},
+	} {
+		err := c.View(t.Context(), func(tx *catalog.Tx) error {
+			v, r, err := catalog.Read[link](tx, id)
+			if err == nil && (r.ID != id || r.Parent != want.parent || v.To != want.to) {
+				t.Errorf("%s: %+v, %+v; want %+v", id, r, v, want)
+			}
+			return err
+		})
+		if err != nil {
+			t.Errorf("%s: %v", id, err)
+		}
+	}
+	err := c.View(t.Context(), func(tx *catalog.Tx) error { _, err := tx.Get("/A/Safe/item"); return err })
+	if holdfast.KindOf(err) != holdfast.NotFound {
+		t.Errorf("the old id: %v", err)
+	}
+}
+
+// TestLostLockOnPostgres ends the session that has the server's lock, as a
+// restart of PostgreSQL or a broken connection does: nothing is written any more,
+// and another server takes over.
+func TestLostLockOnPostgres(t *testing.T) {
+	t.Parallel()
+	place := catalogtest.Postgres(t)
+	c := open(t, place, clock.System)
+	put(t, c, "/a", "T", "/", 1)
+	conn, err := pgx.Connect(t.Context(), place)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close(t.Context())
+	if _, err := conn.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted`); err != nil {
+		t.Fatal(err)
+	}
+	wrote := func() error {
+		return c.Update(t.Context(), func(tx *catalog.Tx) error {
+			_, err := catalog.Write(tx, catalog.Resource{ID: "/b", Type: "T", Parent: "/"}, thing{2})
+			return err
+		})
+	}
+	if err := wrote(); !errors.Is(err, catalog.ErrLost) {
+		t.Errorf("a write without the lock: %v", err)
+	}
+	<-c.Lost()
+	other := open(t, place, clock.System)
+	put(t, other, "/c", "T", "/", 3)
+	if err := wrote(); !errors.Is(err, catalog.ErrLost) {
+		t.Errorf("a write beside another server: %v", err)
+	}
+	err = other.View(t.Context(), func(tx *catalog.Tx) error { _, err := tx.Get("/b"); return err })
+	if holdfast.KindOf(err) != holdfast.NotFound {
+		t.Errorf("the write without the lock is there: %v", err)
 	}
 }

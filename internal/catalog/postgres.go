@@ -9,6 +9,8 @@ import (
 	"regexp"
 	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/pgxpool"
@@ -19,7 +21,21 @@ import (
 type postgres struct {
 	pool *pgxpool.Pool
 	held *pgxpool.Conn // has serverLock as long as the catalog is open
+	pid  uint32        // of held's session
+
+	watching chan struct{} // closed to end the watch
+	watched  chan struct{} // closed when it has ended
+	lost     chan struct{} // closed when the session that has the lock is gone
+	once     sync.Once     // closes lost
 }
+
+// ErrLost says that the session which keeps other servers away from a PostgreSQL
+// catalog is gone: another server may have taken it, and nothing is written any
+// more.
+var ErrLost = errors.New("the catalog is lost: PostgreSQL ended the session that holds its lock")
+
+// lookEvery is how often the session that has the lock is asked whether it is there.
+const lookEvery = 5 * time.Second
 
 // Keys of advisory locks (postgresql.org/docs/current/explicit-locking.html,
 // 13.3.5). Their first half is "hold" in ASCII.
@@ -46,11 +62,13 @@ func openPostgres(ctx context.Context, place string) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	c := &Catalog{pg: &postgres{pool: pool}}
+	c := &Catalog{pg: &postgres{pool: pool, watching: make(chan struct{}), watched: make(chan struct{}), lost: make(chan struct{})}}
 	if err := c.pg.hold(ctx); err != nil {
+		close(c.pg.watched)
 		c.pg.close()
 		return nil, fmt.Errorf("%s: %w", shown(place), err)
 	}
+	go c.pg.watch()
 	c.write = stdlib.OpenDBFromPool(pool)
 	c.read = c.write
 	return c, nil
@@ -81,10 +99,65 @@ func (p *postgres) hold(ctx context.Context) (err error) {
 	if !free {
 		return errors.New("the catalog is used by another holdfast serve")
 	}
+	p.pid = p.held.Conn().PgConn().PID()
 	return nil
 }
 
+// watch asks the session that has the lock, now and then, whether it is there.
+func (p *postgres) watch() {
+	defer close(p.watched)
+	tick := time.NewTicker(lookEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-p.watching:
+			return
+		case <-p.lost:
+			return
+		case <-tick.C:
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), 4*lookEvery)
+		err := p.held.Ping(ctx)
+		cancel()
+		if err != nil {
+			p.lose()
+		}
+	}
+}
+
+func (p *postgres) lose() { p.once.Do(func() { close(p.lost) }) }
+
+// ours checks, in a transaction that writes, that the lock is this server's. The
+// next server writes only after it, so that between the two nobody else does.
+func (p *postgres) ours(ctx context.Context, t pgx.Tx) error {
+	var n int
+	err := t.QueryRow(ctx, `SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND granted AND pid = $1 AND classid = $2 AND objid = $3
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`, p.pid, uint32(serverLock>>32), uint32(serverLock&0xffffffff)).Scan(&n)
+	if err != nil {
+		return err
+	}
+	if n == 0 {
+		p.lose()
+		return ErrLost
+	}
+	return nil
+}
+
+// Lost is closed when the catalog can be written no more, since another server
+// may have it; that of SQLite never is.
+func (c *Catalog) Lost() <-chan struct{} {
+	if c.pg == nil {
+		return nil
+	}
+	return c.pg.lost
+}
+
 func (p *postgres) close() {
+	if p.watching != nil {
+		close(p.watching)
+		<-p.watched
+		p.watching = nil
+	}
 	if p.held != nil {
 		// The end of the session would let go of the lock, too, but some time later.
 		_, _ = p.held.Exec(context.Background(), `SELECT pg_advisory_unlock_all()`)
@@ -124,6 +197,9 @@ func (c *Catalog) runPostgres(ctx context.Context, opt pgx.TxOptions, f func(*Tx
 	defer t.Rollback(context.WithoutCancel(ctx)) // after Commit it does nothing
 	if opt.AccessMode != pgx.ReadOnly {
 		if _, err := t.Exec(ctx, `SELECT pg_advisory_xact_lock($1)`, int64(writerLock)); err != nil {
+			return err
+		}
+		if err := c.pg.ours(ctx, t); err != nil {
 			return err
 		}
 	}

@@ -215,6 +215,8 @@ func (s *Server) Wait(ctx context.Context) error {
 	select {
 	case <-ctx.Done():
 		return nil
+	case <-s.catalog.Lost():
+		return catalog.ErrLost
 	case <-s.done:
 		return s.err
 	}
