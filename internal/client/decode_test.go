@@ -30,6 +30,7 @@ func FuzzDecode(f *testing.F) {
 		_, _ = decodePolicy(b)
 		_, _ = decodeItem(b)
 		_, _ = decodePoint(b)
+		_, _ = decodeEvent(b)
 		if j, err := decodeJob(b); err == nil && (j.Done < 0 || j.Total < 0 || j.Succeeded() && !j.Ended()) {
 			t.Errorf("job %+v", j)
 		}
