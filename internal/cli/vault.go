@@ -87,6 +87,9 @@ func (a *app) vaultShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if v, err = s.client.Vault(s.cmd.Context(), v.Ref()); err != nil {
+				return err
+			}
 			return s.showVault(v)
 		}),
 	}
@@ -94,7 +97,7 @@ func (a *app) vaultShow() *cobra.Command {
 
 func (s *session) showVault(v client.Vault) error {
 	return s.show(v.Raw, []fact{{"name", v.Name}, {"id", v.ID}, {"site", v.Site}, {"state", v.State},
-		{"repository", v.RepositoryURL}, {"repository id", v.RepositoryID}})
+		{"repository", v.RepositoryURL}, {"repository id", v.RepositoryID}, {"unusable", v.Unusable}})
 }
 
 func (a *app) vaultDelete() *cobra.Command {

@@ -18,6 +18,7 @@ type Vault struct {
 	State           string // provisioningState
 	RepositoryURL   string
 	RepositoryID    string
+	Unusable        string // why nothing can be written to it or read from it; of a show only
 }
 
 // Ref names the vault.
@@ -37,11 +38,13 @@ func decodeVault(raw json.RawMessage) (Vault, error) {
 			Holdfast struct {
 				RepositoryURL string `json:"repositoryUrl"`
 				RepositoryID  string `json:"repositoryId"`
+				Unusable      string `json:"unusable"`
 			} `json:"holdfast"`
 		} `json:"properties"`
 	}
 	err := json.Unmarshal(raw, &extension)
 	v.RepositoryURL, v.RepositoryID = extension.Properties.Holdfast.RepositoryURL, extension.Properties.Holdfast.RepositoryID
+	v.Unusable = extension.Properties.Holdfast.Unusable
 	return v, err
 }
 

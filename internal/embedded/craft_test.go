@@ -164,6 +164,31 @@ func TestAudit(t *testing.T) {
 	}
 }
 
+// TestVaultWithoutKey: a vault whose key is lost says so when it is shown.
+func TestVaultWithoutKey(t *testing.T) {
+	t.Parallel()
+	w := newWorld()
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	said := func() any {
+		_, out, _ := s.send(t, "GET", s.vaultPath()+"?api-version=2023-04-01", "")
+		p := out["properties"].(map[string]any)
+		if p["provisioningState"] != "Succeeded" {
+			t.Errorf("state: %v", p)
+		}
+		return p["holdfast"].(map[string]any)["unusable"]
+	}
+	if got := said(); got != nil {
+		t.Errorf("a good vault: %v", got)
+	}
+	w.mu.Lock()
+	w.unusable = holdfast.Errorf(holdfast.WrongKey, "k", "The server has no key.").WithHint("Put it back.")
+	w.mu.Unlock()
+	if got := said(); got != "The server has no key. Put it back." {
+		t.Errorf("without its key: %v", got)
+	}
+}
+
 func TestGenericListings(t *testing.T) {
 	t.Parallel()
 	s := dial(t, serve(t, newWorld(), t.TempDir()))

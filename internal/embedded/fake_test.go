@@ -29,6 +29,7 @@ type world struct {
 	down     bool              // libvirt does not answer
 	provided map[string]string // repository URL -> id
 	refuse   error             // of Provision
+	unusable error             // of every repository
 	hold     chan struct{}     // if set, movers wait for it
 	begun    chan string       // movers say that they began
 	// transferring, if set, is received from once by a backup that transfers, which
@@ -95,6 +96,12 @@ func (w *world) Guest(ctx context.Context, site holdfast.SiteRef, name string) (
 		return holdfast.GuestFact{}, err
 	}
 	return holdfast.GuestFact{ID: "debian", Name: "Debian GNU/Linux 12", Version: "12", Machine: "x86_64", Looked: true}, nil
+}
+
+func (w *world) Usable(holdfast.RepositoryRef) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.unusable
 }
 
 func (w *world) Provision(_ context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {

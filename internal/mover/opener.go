@@ -62,11 +62,7 @@ func (o *Opener) Repository(ctx context.Context, ref holdfast.RepositoryRef) (*r
 	if r, ok := o.open[ref]; ok {
 		return r, nil
 	}
-	key, err := o.existingKey(ref.KeyID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, holdfast.Errorf(holdfast.WrongKey, ref.KeyID, "The server has no key %q for the repository at %s.", ref.KeyID, ref.URL).
-			WithHint(fmt.Sprintf("Put the key file back at %s.", o.keyPath(ref.KeyID))).WithCause(err)
-	}
+	key, err := o.keyOf(ref)
 	if err != nil {
 		return nil, err
 	}
@@ -83,6 +79,23 @@ func (o *Opener) Repository(ctx context.Context, ref holdfast.RepositoryRef) (*r
 	}
 	o.open[ref] = r
 	return r, nil
+}
+
+// keyOf is the key of a repository that is there.
+func (o *Opener) keyOf(ref holdfast.RepositoryRef) (keyring.Key, error) {
+	key, err := o.existingKey(ref.KeyID)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, holdfast.Errorf(holdfast.WrongKey, ref.KeyID, "The server has no key %q for the repository at %s.", ref.KeyID, ref.URL).
+			WithHint(fmt.Sprintf("Put the key file back at %s.", o.keyPath(ref.KeyID))).WithCause(err)
+	}
+	return key, err
+}
+
+// HasKey is nil when the key of a repository is there and can be read. It is
+// looked for even if the repository is open: the next start needs it.
+func (o *Opener) HasKey(ref holdfast.RepositoryRef) error {
+	_, err := o.keyOf(ref)
+	return err
 }
 
 // Options are those with which this server uses a repository.

@@ -61,7 +61,7 @@ func (s *Server) vault(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return ok(resources.Vault(v))
+	return ok(resources.LiveVault(v, s.Service.Unusable(v)))
 }
 
 func (s *Server) putVault(r *request) (answer, error) {

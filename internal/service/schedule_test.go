@@ -85,6 +85,10 @@ func (y *year) Guest(context.Context, holdfast.SiteRef, string) (holdfast.GuestF
 	return holdfast.GuestFact{}, nil
 }
 
+func (y *year) Usable(holdfast.RepositoryRef) error {
+	return nil
+}
+
 func (y *year) Provision(context.Context, holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
 	return holdfast.ProvisionResult{RepositoryID: "r"}, nil
 }

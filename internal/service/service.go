@@ -41,6 +41,10 @@ type Inventory interface {
 // Provisioner makes or finds the repository of a vault.
 type Provisioner interface {
 	Provision(ctx context.Context, a holdfast.ProvisionArgs) (holdfast.ProvisionResult, error)
+	// Usable says why nothing can be written to or read from a repository that is
+	// there, as far as can be seen without its store: its key may be gone. nil is
+	// that nothing is wrong.
+	Usable(ref holdfast.RepositoryRef) error
 }
 
 // Deps is what the rules need.

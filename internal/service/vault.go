@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"net/url"
 	"path/filepath"
 	"strings"
@@ -199,6 +200,20 @@ func putVault(tx *catalog.Tx, v Vault) (Vault, error) {
 // Vault returns one vault.
 func (s *Service) Vault(ctx context.Context, sub, group, name string) (Vault, error) {
 	return read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, inGroup(sub, group, TypeVault, name)) })
+}
+
+// Unusable says why nothing can be written to or read from a vault, "" for no
+// reason that can be seen.
+func (s *Service) Unusable(v Vault) string {
+	err := s.Provisioner.Usable(v.Repository)
+	var e *holdfast.Error
+	switch {
+	case err == nil:
+		return ""
+	case errors.As(err, &e):
+		return strings.TrimSpace(e.Message + " " + e.Hint)
+	}
+	return "The key of the repository cannot be read."
 }
 
 // Vaults lists the vaults of a resource group, or of a subscription for "".

@@ -131,7 +131,8 @@ func extended(j service.Job, now time.Time) *sdk.AzureIaaSVMJobExtendedInfo {
 		x.DynamicErrorMessage = &message
 	}
 	if j.Report.Total > 0 {
-		x.ProgressPercentage = to.Ptr(float64(j.Report.Done) * 100 / float64(j.Report.Total))
+		// What was read has still to be stored: a job that goes on is not at 100 %.
+		x.ProgressPercentage = to.Ptr(min(99, float64(j.Report.Done)*100/float64(j.Report.Total)))
 	}
 	if left, known := j.Remaining(now); known {
 		x.EstimatedRemainingDuration = to.Ptr(Duration(left))

@@ -22,6 +22,17 @@ func Vault(v service.Vault) Resource {
 	return Resource{ID: v.ID, Name: v.Name, Type: service.TypeVault, Location: v.Location, Tags: v.Tags, ETag: v.ETag, SKU: sku, Identity: v.Identity, Properties: p}
 }
 
+// LiveVault is a vault with why it cannot be used now, if it cannot.
+// provisioningState stays Succeeded: the vault is there, and clients take
+// everything else for work that goes on.
+func LiveVault(v service.Vault, unusable string) Resource {
+	r := Vault(v)
+	if p, ok := r.Properties.(map[string]any); ok && unusable != "" {
+		p["holdfast"].(map[string]any)["unusable"] = unusable
+	}
+	return r
+}
+
 // readOnly are the members of a vault that clients send back and that are ignored.
 var readOnly = []string{"provisioningState", "privateEndpointStateForBackup", "privateEndpointStateForSiteRecovery", "privateEndpointConnections",
 	"backupStorageVersion", "upgradeDetails", "moveDetails", "moveState", "secureScore", "bcdrSecurityLevel", "holdfast"}

@@ -34,6 +34,8 @@ import (
 const (
 	taskSnapshot = "Take Snapshot"
 	taskTransfer = "Transfer data to vault"
+	// taskCommit ends with the point: what was read is stored, and proved to be.
+	taskCommit = "Commit recovery point"
 )
 
 // releasePatience bounds how long the host may take to end a snapshot.
@@ -156,6 +158,7 @@ func (r *run) backup(ctx context.Context) (mover.Manifest, error) {
 	err = errors.Join(r.transfer(ctx, w, snap, &man), snap.Check(ctx))
 	man.Warnings = append(man.Warnings, <-said...)
 	if err == nil {
+		r.progress.Task(taskCommit)
 		_, err = w.Commit(ctx, repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)})
 	}
 	if err != nil {

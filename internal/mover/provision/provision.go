@@ -32,6 +32,11 @@ func (m Mover) Provision(ctx context.Context, a holdfast.ProvisionArgs) (holdfas
 	return holdfast.ProvisionResult{RepositoryID: r.ID()}, nil
 }
 
+// Usable says whether the server has the key of a repository.
+func (m Mover) Usable(ref holdfast.RepositoryRef) error {
+	return mover.Explain(m.Opener.HasKey(ref), ref.URL)
+}
+
 func (m Mover) provision(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, err error) {
 	key, undo, err := m.Opener.Key(ref.KeyID)
 	if err != nil {
