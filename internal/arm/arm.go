@@ -9,6 +9,7 @@ package arm
 import (
 	"regexp"
 	"strings"
+	"time"
 )
 
 // ErrorBody is ARM's body of a refusal (github.com/microsoft/api-guidelines,
@@ -43,11 +44,27 @@ type OperationStatus struct {
 	Error      *Error `json:"error,omitempty"`
 }
 
+// firstVersion is the api-version with which ARM began; no client asks for an
+// older one.
+const firstVersion = "2014-04-01"
+
 var version = regexp.MustCompile(`^\d{4}-\d{2}-\d{2}(-(preview|alpha|beta|rc|privatepreview))?$|^1\.0$`)
 
 // IsVersion says whether s is a well-formed api-version: a date, perhaps a
 // preview. 1.0 is the metadata endpoint's oldest.
-func IsVersion(s string) bool { return version.MatchString(strings.ToLower(s)) }
+func IsVersion(s string) bool {
+	s = strings.ToLower(s)
+	if s == "1.0" || !version.MatchString(s) {
+		return s == "1.0"
+	}
+	_, err := time.Parse(time.DateOnly, s[:len(time.DateOnly)])
+	return err == nil
+}
+
+// WasVersion says whether a well-formed api-version can be one: not of a time
+// before there were any. Newer ones than those that are known are taken, since
+// clients ask for them before anybody else has heard of them (arm-contract, 4).
+func WasVersion(s string) bool { return s == "1.0" || strings.ToLower(s) >= firstVersion }
 
 var name = regexp.MustCompile(`^[A-Za-z0-9_]([A-Za-z0-9_.()-]{0,88}[A-Za-z0-9_()-])?$`)
 

@@ -382,7 +382,11 @@ func TestKilledServer(t *testing.T) {
 			t.Errorf("%+v: %+v", c, j)
 		}
 		for range c.forgot {
-			<-w.forgotten
+			select {
+			case <-w.forgotten:
+			case <-time.After(30 * time.Second):
+				t.Fatalf("%+v: what was kept for Undo is not forgotten", c)
+			}
 		}
 		b.stop(t)
 		if w.undone != 1 || w.ran != c.ran || len(w.forgotten) > 0 {

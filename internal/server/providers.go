@@ -78,7 +78,7 @@ func (s *Server) provider(r *request) (answer, error) {
 // allResources lists what has a place in a resource group, of one or of all. A
 // site that does not answer shows no machines here; its own listing says why.
 func (s *Server) allResources(r *request) (answer, error) {
-	f, err := r.filter("resourceType", "resourceGroup", "name")
+	f, err := r.filter("resourceType", "resourceGroup", "name", "tagName", "tagValue")
 	if err != nil {
 		return answer{}, err
 	}
@@ -88,7 +88,7 @@ func (s *Server) allResources(r *request) (answer, error) {
 	}
 	var all []resources.Resource
 	add := func(one resources.Resource) {
-		if f.Matches("resourceType", one.Type) && f.Matches("name", one.Name) {
+		if f.Matches("resourceType", one.Type) && f.Matches("name", one.Name) && tagged(f, one.Tags) {
 			one.Properties, one.ETag = nil, ""
 			all = append(all, one)
 		}

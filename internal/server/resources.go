@@ -2,8 +2,11 @@ package server
 
 import (
 	"net/http"
+	"slices"
+	"strings"
 
 	"holdfast/internal/api/resources"
+	"holdfast/internal/arm"
 	"holdfast/internal/service"
 )
 
@@ -24,6 +27,9 @@ var resourceRoutes = []route{
 	put(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/write", (*Server).putGroup),
 	patch(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/write", (*Server).patchGroup),
 	remove(groupPath, "Microsoft.Resources/subscriptions/resourceGroups/delete", (*Server).deleteGroup),
+
+	post(groupPath+"/moveResources", "Microsoft.Resources/subscriptions/resourceGroups/moveResources/action", (*Server).moveResources),
+	post(groupPath+"/validateMoveResources", "Microsoft.Resources/subscriptions/resourceGroups/validateMoveResources/action", (*Server).checkMove),
 
 	get(sitesPath, "Holdfast.Site/sites/read", (*Server).sites),
 	get(sitesPath+"/{name}", "Holdfast.Site/sites/read", (*Server).site),
@@ -67,9 +73,62 @@ func made(created bool, body any, err error) (answer, error) {
 	return ok(body)
 }
 
+// groups lists the resource groups; az asks for those with a tag.
 func (s *Server) groups(r *request) (answer, error) {
+	f, err := r.filter("tagName", "tagValue")
+	if err != nil {
+		return answer{}, err
+	}
 	all, err := s.Service.Groups(r.Context(), r.sub())
-	return listOf(all, err, resources.Group)
+	return listOf(slices.DeleteFunc(all, func(g service.Group) bool { return !tagged(f, g.Tags) }), err, resources.Group)
+}
+
+// tagged says whether tags are those that a filter asks for.
+func tagged(f arm.Filter, tags map[string]string) bool {
+	want, value := f.Get("tagName"), f.Get("tagValue")
+	if want == "" && value == "" {
+		return true
+	}
+	for name, v := range tags {
+		if (want == "" || strings.EqualFold(name, want)) && (value == "" || v == value) {
+			return true
+		}
+	}
+	return false
+}
+
+// moving is what a request to move resources asks for.
+func (r *request) moving() (service.Moving, error) {
+	in, err := decoded(r, resources.DecodeMove)
+	return service.Moving{Subscription: r.sub(), Group: r.group(), Resources: in.Resources, Target: in.Target, May: func(action, resource string) error {
+		if !r.may(action, resource) {
+			return r.forbidden(action, resource)
+		}
+		return r.unlockedFor(action, resource)
+	}}, err
+}
+
+func (s *Server) moveResources(r *request) (answer, error) {
+	m, err := r.moving()
+	if err != nil {
+		return answer{}, err
+	}
+	j, err := s.Service.MoveResources(r.Context(), m)
+	if err != nil {
+		return answer{}, err
+	}
+	return r.following(http.StatusAccepted, nil, j), nil
+}
+
+func (s *Server) checkMove(r *request) (answer, error) {
+	m, err := r.moving()
+	if err != nil {
+		return answer{}, err
+	}
+	if err := s.Service.CheckMove(r.Context(), m); err != nil {
+		return answer{}, err
+	}
+	return noContent()
 }
 
 func (s *Server) getGroup(r *request) (answer, error) {

@@ -128,13 +128,15 @@ func (r *request) checkVersion(route *route) error {
 		return httpError{http.StatusBadRequest, "MissingApiVersionParameter", "The api-version query parameter (?api-version=) is required for all requests."}
 	case !arm.IsVersion(r.version):
 		return httpError{http.StatusBadRequest, "InvalidApiVersionParameter", fmt.Sprintf("The api-version %q is invalid: it is a date such as 2024-04-01, perhaps with -preview.", r.version)}
+	case !arm.WasVersion(r.version):
+		return httpError{http.StatusBadRequest, "NoRegisteredProviderFound", fmt.Sprintf("No registered resource provider was found for the API version '%s'. The supported api-versions are '%s'.", r.version, strings.Join(versions, ", "))}
 	}
 	return nil
 }
 
 // allRoutes is everything that Holdfast answers.
 func allRoutes() []route {
-	return slices.Concat(signInRoutes, resourceRoutes, deploymentRoutes, providerRoutes, computeRoutes, machineRoutes, operationRoutes, authorizationRoutes, vaultRoutes, policyRoutes, itemRoutes, jobRoutes, auditRoutes, documentRoutes)
+	return slices.Concat(signInRoutes, resourceRoutes, deploymentRoutes, providerRoutes, computeRoutes, machineRoutes, operationRoutes, authorizationRoutes, vaultRoutes, policyRoutes, itemRoutes, jobRoutes, tagRoutes, auditRoutes, documentRoutes)
 }
 
 func get(pattern, action string, h handler) route {

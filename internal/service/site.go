@@ -55,6 +55,9 @@ func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out
 			return site, err
 		}
 		if err == nil {
+			if err := old.stays(tx, site.Group); err != nil {
+				return site, err
+			}
 			site.Name = old.Name
 		}
 		others, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)

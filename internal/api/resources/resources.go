@@ -79,6 +79,41 @@ func Group(g service.Group) Resource {
 		Properties: map[string]string{"provisioningState": "Succeeded"}}
 }
 
+// Move is what a client asks to be moved.
+type Move struct {
+	Resources []string `json:"resources"`
+	Target    string   `json:"targetResourceGroup"`
+}
+
+// DecodeMove reads moveResources and validateMoveResources.
+func DecodeMove(body []byte) (Move, error) { return Decode[Move](body) }
+
+// Tags are the tags of a resource as a resource of their own.
+func Tags(of string, tags map[string]string) Resource {
+	if tags == nil {
+		tags = map[string]string{}
+	}
+	return Resource{ID: of + "/providers/Microsoft.Resources/tags/default", Name: "default", Type: "Microsoft.Resources/tags",
+		Properties: map[string]any{"tags": tags}}
+}
+
+// TagChange is what PUT and PATCH on tags ask for.
+type TagChange struct {
+	Operation string // of PATCH: Replace, Merge or Delete
+	Tags      map[string]string
+}
+
+// DecodeTags reads PUT and PATCH on tags.
+func DecodeTags(body []byte) (TagChange, error) {
+	in, err := Decode[struct {
+		Operation  string `json:"operation"`
+		Properties struct {
+			Tags map[string]string `json:"tags"`
+		} `json:"properties"`
+	}](body)
+	return TagChange{Operation: in.Operation, Tags: in.Properties.Tags}, err
+}
+
 // SiteProperties are the properties of a site.
 type SiteProperties struct {
 	URI           string `json:"uri"`

@@ -1,0 +1,91 @@
+package service
+
+import (
+	"context"
+
+	"holdfast"
+	"holdfast/internal/arm"
+)
+
+// Tags are the tags of a resource group, a vault or a machine, by its id.
+func (s *Service) Tags(ctx context.Context, id string) (map[string]string, error) {
+	of, err := taggable(id)
+	switch {
+	case err != nil:
+		return nil, err
+	case of.Is(TypeGroup):
+		g, err := s.Group(ctx, of.Subscription, of.Group)
+		return g.Tags, err
+	case of.Is(TypeVault):
+		v, err := s.Vault(ctx, of.Subscription, of.Group, of.Name())
+		return v.Tags, err
+	}
+	vm, err := s.VM(ctx, of.Subscription, of.Group, of.Name())
+	return vm.Tags, err
+}
+
+// SetTags replaces the tags of a resource group, a vault or a machine.
+func (s *Service) SetTags(ctx context.Context, id string, tags map[string]string) error {
+	of, err := taggable(id)
+	if err == nil {
+		err = checkTags(tags)
+	}
+	switch {
+	case err != nil:
+	case of.Is(TypeGroup):
+		_, err = s.TagGroup(ctx, of.Subscription, of.Group, tags)
+	case of.Is(TypeVault):
+		_, err = s.UpdateVault(ctx, of.Subscription, of.Group, of.Name(), VaultInput{Tags: tags})
+	default:
+		_, _, err = s.UpdateVM(ctx, of.Subscription, of.Group, of.Name(), VMUpdate{Tags: tags})
+	}
+	return err
+}
+
+// taggable refuses what keeps no tags.
+func taggable(id string) (arm.ID, error) {
+	of, err := arm.ParseID(id)
+	if err != nil {
+		return of, holdfast.Errorf(holdfast.Invalid, "scope", "%q is not a resource id: %v.", id, err)
+	}
+	if !of.Is(TypeGroup) && !of.Is(TypeVault) && !of.Is(TypeVM) {
+		return of, holdfast.Errorf(holdfast.Unsupported, id, "A %s keeps no tags; resource groups, vaults and virtual machines do.", of.Type())
+	}
+	return of, nil
+}
+
+// TagsUsed counts the tags of a subscription's resources: by name and value. A
+// site that does not answer adds nothing.
+func (s *Service) TagsUsed(ctx context.Context, sub string) (map[string]map[string]int, error) {
+	used := map[string]map[string]int{}
+	add := func(tags map[string]string) {
+		for name, v := range tags {
+			if used[name] == nil {
+				used[name] = map[string]int{}
+			}
+			used[name][v]++
+		}
+	}
+	groups, err := s.Groups(ctx, sub)
+	if err != nil {
+		return nil, err
+	}
+	for _, g := range groups {
+		add(g.Tags)
+	}
+	vaults, err := s.Vaults(ctx, sub, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, v := range vaults {
+		add(v.Tags)
+	}
+	vms, err := s.VMs(ctx, sub, "")
+	if err != nil && holdfast.KindOf(err) != holdfast.Unreachable {
+		return nil, err
+	}
+	for _, vm := range vms {
+		add(vm.Tags)
+	}
+	return used, nil
+}
