@@ -116,3 +116,30 @@ func TestRowsRefuseANewVM(t *testing.T) {
 		})
 	}
 }
+
+// What a VM is beside its definition does not keep it from being backed up, and
+// the point knows of it.
+func TestKindsOfVMs(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "CMP-03", "CMP-05", "CMP-15")
+	for what, properties := range map[string]map[string]any{
+		"custom image":       {"storageProfile": map[string]any{"imageReference": map[string]any{"id": "/images/mine"}}},
+		"hybrid use benefit": {"licenseType": "Windows_Server"},
+		"one of a scale set": {"virtualMachineScaleSet": map[string]any{"id": "/sets/a"}},
+	} {
+		t.Run(what, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld()
+			w.vms[0].Kept = map[string]any{"properties": properties}
+			s := dial(t, serve(t, w, t.TempDir()))
+			lab(t, s)
+			s.protect(t)
+			if j := s.job(t, s.backupNow(t)); *j.Status != "Completed" {
+				t.Errorf("backup: %+v", j)
+			}
+			if n := len(s.points(t)); n != 1 {
+				t.Errorf("%d points", n)
+			}
+		})
+	}
+}

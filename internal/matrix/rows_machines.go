@@ -14,7 +14,7 @@ var compute = []Row{
 		Must:   "As MGT-05.",
 	},
 	{
-		ID: "CMP-03", Subject: "hybrid use benefit", Verdict: Supported, Open: "issue 8",
+		ID: "CMP-03", Subject: "hybrid use benefit", Verdict: Supported, In: []string{"mover/backup", "mover/restore"},
 		Stance: "Supported.",
 		Must:   "The licence type is kept in the point and on the restored VM.",
 	},
@@ -24,7 +24,7 @@ var compute = []Row{
 		Must:   "For a VM with a plan creating is refused, disks are restored, and the plan is in the template.",
 	},
 	{
-		ID: "CMP-05", Subject: "custom image", Verdict: Supported, Open: "issue 7",
+		ID: "CMP-05", Subject: "custom image", Verdict: Supported, In: []string{"support", "mover/backup"},
 		Stance: "Supported systems; files only to a compatible one.",
 		Must:   "Supported.",
 	},
@@ -54,7 +54,7 @@ var compute = []Row{
 		Must:   "A UEFI domain is saved with its NVRAM, and TPM state where there is one, and boots again.",
 	},
 	{
-		ID: "CMP-11", Subject: "VM with a lock", Verdict: Conditional, Open: "issue 6",
+		ID: "CMP-11", Subject: "VM with a lock", Verdict: Conditional, In: []string{"support", "service"},
 		Stance: "Not for unmanaged VMs; managed ones are supported.",
 		Must:   "The verdict follows.",
 	},
@@ -74,7 +74,7 @@ var compute = []Row{
 		Must:   "Backup and whole restore work for a pool over several disks.",
 	},
 	{
-		ID: "CMP-15", Subject: "scale sets", Verdict: Supported, Open: "issue 7",
+		ID: "CMP-15", Subject: "scale sets", Verdict: Supported, In: []string{"mover/backup", "mover/restore"},
 		Stance: "Single VMs of uniform and flexible sets.",
 		Must:   "One instance is backed up and restored.",
 	},
@@ -180,7 +180,7 @@ var network = []Row{
 		Must:   "As NET-02.",
 	},
 	{
-		ID: "NET-06", Subject: "network security group", Verdict: Supported, Open: "issue 8",
+		ID: "NET-06", Subject: "network security group", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "Supported on NIC and subnet.",
 		Must:   "The nwfilter reference is kept.",
 	},
@@ -190,7 +190,7 @@ var network = []Row{
 		Must:   "The NIC is dynamic, and the job says which static address it had.",
 	},
 	{
-		ID: "NET-08", Subject: "dynamic address", Verdict: Supported, Open: "issue 8",
+		ID: "NET-08", Subject: "dynamic address", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "Comes back dynamic.",
 		Must:   "Supported.",
 	},

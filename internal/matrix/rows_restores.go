@@ -148,7 +148,7 @@ var management = []Row{
 		Must:   "Domain and disks are deleted, restored and booted.",
 	},
 	{
-		ID: "MGT-09", Subject: "domain controller", Verdict: Supported, Open: "issue 8",
+		ID: "MGT-09", Subject: "domain controller", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "Can be restored.",
 		Must:   "The restored domain gets a new generation id, by which the guest notices.",
 	},

@@ -34,8 +34,15 @@ var tests = map[string][]string{
 	"CMP-01": {
 		"embedded.TestRowsRefuse",
 	},
+	"CMP-03": {
+		"embedded.TestKindsOfVMs",
+		"mover/restore.TestLeftBehind",
+	},
 	"CMP-04": {
 		"embedded.TestRowsRefuseANewVM",
+	},
+	"CMP-05": {
+		"embedded.TestKindsOfVMs",
 	},
 	"CMP-06": {
 		"support.TestRows",
@@ -46,7 +53,14 @@ var tests = map[string][]string{
 	"CMP-10": {
 		"e2e.TestGeneration2",
 	},
+	"CMP-11": {
+		"support.TestRows",
+	},
 	"CMP-12": {
+		"mover/restore.TestLeftBehind",
+	},
+	"CMP-15": {
+		"embedded.TestKindsOfVMs",
 		"mover/restore.TestLeftBehind",
 	},
 	"FRQ-01": {
@@ -90,6 +104,15 @@ var tests = map[string][]string{
 	},
 	"MGT-08": {
 		"e2e.TestMachineDiesAndComesBack",
+	},
+	"MGT-09": {
+		"mover/restore.TestRewriteDomain",
+	},
+	"NET-06": {
+		"mover/restore.TestRewriteDomain",
+	},
+	"NET-08": {
+		"mover/restore.TestRewriteDomain",
 	},
 	"NET-13": {
 		"embedded.TestVaultNetworks",

@@ -48,12 +48,12 @@ func (s *Service) backUp(ctx context.Context, item string, expires time.Time) (J
 	if err != nil {
 		return Job{}, err
 	}
-	if err := s.supported(vm, i.Exclusion, holdfast.GuestFact{}); err != nil {
-		return Job{}, err
-	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, i.ID)
 		if err != nil {
+			return Job{}, err
+		}
+		if err := s.supported(tx, vm, i.Exclusion, holdfast.GuestFact{}); err != nil {
 			return Job{}, err
 		}
 		if err := s.hasRoom(tx, i); err != nil {

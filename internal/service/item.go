@@ -187,10 +187,10 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 	if err != nil {
 		return Job{}, err
 	}
-	if err := s.supported(vm, in.Exclusion, guest); err != nil {
-		return Job{}, err
-	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		if err := s.supported(tx, vm, in.Exclusion, guest); err != nil {
+			return Job{}, err
+		}
 		p, err := policyOf(tx, v.ID, in.PolicyID)
 		if err != nil {
 			return Job{}, err

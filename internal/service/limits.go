@@ -54,8 +54,12 @@ func (l Limits) lifts(row string) bool {
 
 // supported refuses a machine that a row of the support matrix refuses. Disks
 // that are left out of backups are not looked at.
-func (s *Service) supported(vm VM, exclude *Exclusion, guest holdfast.GuestFact) error {
-	return support.Refused(support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Exclude: exclude.Excluded(vm.Disks), Guest: guest}, s.Limits.lifts)
+func (s *Service) supported(tx *catalog.Tx, vm VM, exclude *Exclusion, guest holdfast.GuestFact) error {
+	_, locked, err := lockOn(tx, vm.ID, true)
+	if err != nil {
+		return err
+	}
+	return support.Refused(support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Exclude: exclude.Excluded(vm.Disks), Guest: guest, Locked: locked}, s.Limits.lifts)
 }
 
 // onDemandPerDay is how many backups of an item may be asked for in a day of UTC,

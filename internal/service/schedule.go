@@ -148,7 +148,7 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 		i.Scheduled = d.at
 		refused := vmErr
 		if refused == nil {
-			refused = s.supported(vm, i.Exclusion, holdfast.GuestFact{})
+			refused = s.supported(tx, vm, i.Exclusion, holdfast.GuestFact{})
 		}
 		if refused == nil {
 			refused = s.hasRoom(tx, i)

@@ -127,7 +127,11 @@ func (s *Service) facts(ctx context.Context, site Site, name string) (support.VM
 	if vm.Guest, err = s.Inventory.Guest(ctx, site.Ref(), name); err != nil {
 		return vm, err
 	}
-	item, err := s.ProtectionOf(ctx, vmOf(site, f).ID)
+	id := vmOf(site, f).ID
+	if _, vm.Locked, err = s.LockedBy(ctx, id, true); err != nil {
+		return vm, err
+	}
+	item, err := s.ProtectionOf(ctx, id)
 	if err == nil {
 		vm.Exclude = item.Exclusion.Excluded(f.Disks)
 	} else if holdfast.KindOf(err) == holdfast.NotFound {

@@ -24,6 +24,8 @@ type VM struct {
 	Classes map[string]string
 	// Exclude are the LUNs that are left out of backups.
 	Exclude []int
+	// Locked says that a lock holds the VM or what it is in.
+	Locked bool
 	// Accelerated says that write accelerated disks can be backed up here.
 	Accelerated bool
 }
@@ -35,7 +37,7 @@ type Lifted func(row string) bool
 type rule func(VM) []holdfast.Finding
 
 // rules in the order of the matrix.
-var rules = []rule{off, windows, linux, networkMounts, size, plan, agentless, diagnostics, spot, dedicatedHost, numberOfDisks, sizeOfDisks, disks, storageSpaces}
+var rules = []rule{off, windows, linux, networkMounts, size, plan, agentless, diagnostics, locked, spot, dedicatedHost, numberOfDisks, sizeOfDisks, disks, storageSpaces}
 
 // Check says all that the rows say of the VM, in the order of the matrix. What
 // a lifted row would refuse is Lessens, and says so.
@@ -121,6 +123,19 @@ func diagnostics(vm VM) []holdfast.Finding {
 		return nil
 	}
 	return one(holdfast.Lessens, "CMP-08", "vm", "it has diagnostic settings: it cannot be restored as a new VM", "restore its disks and make the VM of them")
+}
+
+// locked is CMP-11: a lock is harmless to managed disks alone.
+func locked(vm VM) []holdfast.Finding {
+	if !vm.Locked {
+		return nil
+	}
+	for _, k := range vm.Disks {
+		if k.Pool == "" && !vm.leftOut(k) {
+			return one(holdfast.Blocks, "CMP-11", "vm", "it is locked and its disk "+k.Target+" is in no storage pool", "remove the lock, or move the disk into a pool of the site")
+		}
+	}
+	return one(holdfast.Good, "CMP-11", "vm", "it is locked, and its disks are in storage pools", "")
 }
 
 // spot is CMP-12.

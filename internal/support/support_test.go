@@ -46,7 +46,7 @@ func TestSound(t *testing.T) {
 // Each case changes one thing of a sound VM and says what its row answers.
 func TestRows(t *testing.T) {
 	t.Parallel()
-	matrix.Covers(t, "CMP-06", "STO-10")
+	matrix.Covers(t, "CMP-06", "CMP-11", "STO-10")
 	kept := func(vm *VM, name string, v any) { vm.Kept = map[string]any{"properties": map[string]any{name: v}} }
 	disk := func(vm *VM, name string, v any) {
 		vm.Kept = map[string]any{"disks": map[string]any{"vdb": map[string]any{name: v}}}
@@ -62,10 +62,10 @@ func TestRows(t *testing.T) {
 		{"CMP-06", "vm", "Good: the guest agent answers", func(*VM) {}},
 		{"CMP-06", "vm", "Lessens: the guest agent does not answer", func(vm *VM) { vm.AgentUp = false }},
 		{"CMP-08", "vm", "Lessens: it has diagnostic settings", func(vm *VM) { kept(vm, "diagnosticsProfile", map[string]any{}) }},
+		{"CMP-11", "vm", "Good: it is locked", func(vm *VM) { vm.Locked = true }},
+		{"CMP-11", "vm", "Blocks: it is locked and its disk vdb", func(vm *VM) { vm.Locked = true; vm.Disks[1].Pool = "" }},
+		{"CMP-11", "vm", "nothing", func(vm *VM) { vm.Disks[1].Pool = "" }},
 		{"CMP-12", "vm", "Lessens: it is a spot VM", func(vm *VM) { kept(vm, "priority", "Spot") }},
-		{"CMP-05", "vm", "nothing", func(vm *VM) {
-			kept(vm, "storageProfile", map[string]any{"imageReference": map[string]any{"id": "mine"}})
-		}},
 		{"CMP-12", "vm", "nothing", func(vm *VM) { kept(vm, "priority", "Regular") }},
 		{"CMP-13", "vm", "Lessens: it is on a dedicated host", func(vm *VM) { kept(vm, "hostGroup", map[string]any{}) }},
 		{"STO-01", "vm", "Good: it has 32 data disks of at most 32", func(vm *VM) { withDisks(vm, 32, "default") }},

@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	"github.com/beevik/etree"
+
+	"holdfast/internal/matrix"
 )
 
 const original = `<domain type='qemu' id='3' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -31,6 +33,7 @@ const original = `<domain type='qemu' id='3' xmlns:qemu='http://libvirt.org/sche
 </domain>`
 
 func TestRewriteDomain(t *testing.T) {
+	matrix.Covers(t, "MGT-09", "NET-06", "NET-08")
 	out, notes, err := rewriteDomain(original, newDomain{
 		Name: "web-2", RestoreID: "r1", PointID: "p1", Network: "lab",
 		Disks:   map[string]string{"vda": "/new/vda.qcow2", "vdb": "/new/vdb.raw"},

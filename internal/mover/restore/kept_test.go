@@ -13,7 +13,7 @@ import (
 // nothing else with it.
 func TestLeftBehind(t *testing.T) {
 	t.Parallel()
-	matrix.Covers(t, "CMP-12")
+	matrix.Covers(t, "CMP-03", "CMP-12", "CMP-15")
 	for _, c := range []struct {
 		kept  string
 		want  map[string]any
