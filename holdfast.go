@@ -176,11 +176,16 @@ type Finding struct {
 // ProvisionArgs asks for a vault's repository to be made (or found).
 type ProvisionArgs struct {
 	Repository RepositoryRef `json:"repository"`
+	// HoldDays, if set, lets the store itself refuse for so many days to delete
+	// what is put, and what is live for as long as it is (docs/design/retention.md).
+	HoldDays int `json:"holdDays,omitempty"`
 }
 
 // ProvisionResult says which repository it is.
 type ProvisionResult struct {
 	RepositoryID string `json:"repositoryId"`
+	// CanHold says that the store is able to refuse deletions.
+	CanHold bool `json:"canHold,omitempty"`
 }
 
 // BackupArgs asks for one point of one VM.

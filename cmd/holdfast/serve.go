@@ -57,6 +57,11 @@ What Azure refuses only because of limits of its service, such as a fourth backu
 on demand in a day, is refused, too, so that what works here works there. With
 --limits extended it is not.
 
+Alerts (a job that failed, a backup that began late, points that were deleted,
+little room) go to a webhook and by e-mail. The webhook's secret is in
+HOLDFAST_ALERT_SECRET, the mail server's user and password in HOLDFAST_SMTP_USER
+and HOLDFAST_SMTP_PASSWORD.
+
 Jobs that run when the server stops or dies are run again by the next start.`,
 		Example: `  holdfast serve --data /var/lib/holdfast --listen 0.0.0.0:8443
   holdfast --env /var/lib/holdfast/admin.env site register here`,
@@ -73,6 +78,7 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 	c.Flags().StringVar(&o.outside.Audience, "oidc-audience", "", "`AUDIENCE` that the outside issuer's tokens must be for")
 	c.Flags().StringVar(&o.limits, "limits", string(service.AzureLimits), "whose `LIMITS` hold: azure, or extended for those of the machine only")
 	_ = c.RegisterFlagCompletionFunc("limits", cobra.FixedCompletions([]string{string(service.AzureLimits), string(service.ExtendedLimits)}, cobra.ShellCompDirectiveNoFileComp))
+	o.alerts.addFlags(c)
 	c.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	c.MarkFlagsRequiredTogether("oidc-issuer", "oidc-audience")
 	_ = c.MarkFlagRequired("data")
@@ -88,6 +94,7 @@ type serveOptions struct {
 	cert, key             string
 	limits                string
 	outside               authn.Outside
+	alerts                alertOptions
 }
 
 // serve runs a server until ctx ends.
@@ -109,6 +116,10 @@ func serve(ctx context.Context, o *serveOptions) error {
 	if scratch == "" {
 		scratch = scratchDir(data)
 	}
+	tell, err := o.alerts.channels()
+	if err != nil {
+		return err
+	}
 	opener := &mover.Opener{
 		KeyDir:    filepath.Join(data, "keys"),
 		CacheDir:  filepath.Join(data, "cache"),
@@ -117,6 +128,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 	}
 	s, err := embedded.Start(ctx, embedded.Config{
 		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Log: log,
+		Notify:      tell,
 		Inventory:   discover.Mover{Hosts: connect},
 		Machines:    machine.Mover{Hosts: connect},
 		Machine:     machine.Mover{Hosts: connect},

@@ -57,6 +57,8 @@ type Assignment struct {
 	Scope       string `json:"scope"`
 	RoleID      string `json:"roleId"` // GUID
 	PrincipalID string `json:"principalId"`
+	// By is who gave it, an object id; "" is the server itself.
+	By string `json:"by,omitempty"`
 }
 
 // Grant is a role that a principal has at a scope: an assignment with its role.

@@ -11,6 +11,7 @@ const (
 	BackupContributor = "5e467623-bb1f-42f4-a55d-6e525e11384b"
 	BackupOperator    = "00c29273-979b-4161-815c-10b084fb9324"
 	BackupReader      = "a795c7a0-d4a2-40c1-ae25-d81f01202912"
+	MUAOperator       = "f54b6d04-23c6-443e-b462-9c16ab7b4a52"
 )
 
 const (
@@ -79,6 +80,12 @@ var builtin = []Role{
 			vaults + "backupPolicies/preview/action",
 			items + "recoveryPointsRecommendedForMove/action",
 		}, around...)},
+	{ID: MUAOperator, Name: "Backup MUA Operator", Description: "Given on a resource guard by one of its owners: lets do once more what the guard guards.",
+		Actions: []string{
+			"Microsoft.DataProtection/resourceGuards/read",
+			"Microsoft.DataProtection/resourceGuards/*Requests/read",
+			"Microsoft.DataProtection/resourceGuards/*Requests/action",
+		}},
 }
 
 // Builtin lists the built-in roles.

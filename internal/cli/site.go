@@ -57,6 +57,7 @@ is made if it is not there.`,
 	c.Flags().StringVar(&p.ScratchDir, "scratch-dir", "", "`DIR` on the host for what a running backup needs (default: the server's choice)")
 	c.Flags().StringVar(&limit, "scratch-limit", "", "fail a backup whose scratch files reach `BYTES`, such as 20GiB, and spare its guest")
 	c.Flags().StringVar(&rate, "read-rate", "", "let a backup read at most `BYTES` a second, such as 100MiB")
+	c.Flags().IntVar(&p.MaxBackups, "max-backups", 0, "begin at most this many scheduled backups at once (default 4)")
 	c.Flags().StringToStringVar(&p.PoolClasses, "pool-class", nil, "class of a storage pool's disks, as `POOL=CLASS`, such as default=Premium_LRS; may be repeated")
 	fixed(c, "uri", "qemu:///system", "qemu:///session")
 	return c
@@ -97,10 +98,18 @@ func (a *app) siteShow() *cobra.Command {
 	}
 }
 
+// atOnce is a number of backups, empty for the server's choice.
+func atOnce(n int) string {
+	if n == 0 {
+		return ""
+	}
+	return fmt.Sprint(n)
+}
+
 func (s *session) showSite(site client.Site) error {
 	p := site.Properties
 	facts := []fact{{"name", site.Name}, {"uri", p.URI}, {"resource group", p.ResourceGroup}, {"scratch directory", p.ScratchDir},
-		{"scratch limit", limited(p.ScratchLimit, "")}, {"read rate", limited(p.ReadRate, "/s")},
+		{"scratch limit", limited(p.ScratchLimit, "")}, {"read rate", limited(p.ReadRate, "/s")}, {"backups at once", atOnce(p.MaxBackups)},
 		{"host", p.Host}, {"libvirt", p.LibvirtVersion}, {"QEMU", p.QEMUVersion},
 		{"unreachable", p.Unreachable}}
 	for _, pool := range p.Pools {

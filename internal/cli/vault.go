@@ -12,7 +12,7 @@ func (a *app) vault() *cobra.Command {
 	return noun("vault", "Make and see vaults",
 		`A vault holds policies, protected VMs and their recovery points. Its body is an
 encrypted repository in a directory or an object store.`,
-		a.vaultCreate(), a.vaultList(), a.vaultShow(), a.vaultDelete())
+		a.vaultCreate(), a.vaultList(), a.vaultShow(), a.vaultImmutability(), a.vaultDelete())
 }
 
 func (a *app) vaultCreate() *cobra.Command {

@@ -50,10 +50,16 @@ type Config struct {
 	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine     job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	// Notify brings alerts to people; nil is nobody.
+	Notify service.Notifier
 	// Ticks are the moments at which the schedules are looked at; nil is each
 	// minute.
 	Ticks <-chan time.Time
 }
+
+// workers is how many jobs of one kind run at once. Scheduled backups are bounded
+// by their sites before that.
+const workers = 8
 
 // Times that a stop may take.
 const (
@@ -70,6 +76,7 @@ type Server struct {
 	service *service.Service
 	sub     service.Subscription // the first one
 	door    *server.Server
+	metrics *server.Metrics
 	http    *http.Server
 	listen  net.Listener
 	tls     *authority
@@ -153,10 +160,12 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 }
 
 func (s *Server) openService(ctx context.Context) error {
-	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate()})
+	s.metrics = server.NewMetrics()
+	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate(), Workers: workers, Ended: s.metrics.Ended})
 	var deployer server.Deployer // sends its requests to the server, which is made of the service
 	s.service = service.New(service.Deps{
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,
+		Notify: s.cfg.Notify,
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer,
 	})
 	sub, err := s.service.Found(ctx)
@@ -165,7 +174,7 @@ func (s *Server) openService(ctx context.Context) error {
 	}
 	s.sub = sub
 	s.door = server.New(server.Config{
-		Service: s.service, Clock: s.cfg.Clock, Log: s.cfg.Log,
+		Service: s.service, Metrics: s.metrics, Clock: s.cfg.Clock, Log: s.cfg.Log,
 		Issuer:       &authn.Issuer{Catalog: s.catalog, Clock: s.cfg.Clock, Tenant: sub.TenantID, Outside: s.cfg.Outside},
 		Subscription: sub.SubscriptionID,
 	})

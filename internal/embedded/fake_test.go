@@ -111,7 +111,7 @@ func (w *world) Provision(_ context.Context, a holdfast.ProvisionArgs) (holdfast
 		return holdfast.ProvisionResult{}, w.refuse
 	}
 	w.provided[a.Repository.URL] = "r-" + a.Repository.KeyID
-	return holdfast.ProvisionResult{RepositoryID: w.provided[a.Repository.URL]}, nil
+	return holdfast.ProvisionResult{RepositoryID: w.provided[a.Repository.URL], CanHold: a.HoldDays > 0}, nil
 }
 
 // wait is what a mover does first.

@@ -2,7 +2,10 @@ package embedded
 
 import (
 	"context"
+	"errors"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -22,24 +25,64 @@ func (s *Server) schedule() {
 		ticker := time.NewTicker(lookEvery)
 		ticks, stop = ticker.C, ticker.Stop
 	}
+	letters, delivered := make(chan struct{}, 1), make(chan struct{})
+	go s.deliver(ctx, letters, delivered)
 	go func() {
 		defer close(done)
+		defer func() { close(letters); <-delivered }()
 		defer stop()
 		var cleaned time.Time
 		for {
 			select {
 			case <-ctx.Done():
 				return
+			case <-s.service.Wake():
+				s.report(ctx, "scheduled backups", s.service.RunDue(ctx))
+				continue
 			case <-ticks:
 			}
 			s.report(ctx, "clock", s.service.WatchClock(ctx))
 			s.report(ctx, "scheduled backups", s.service.RunDue(ctx))
-			if now := s.cfg.Clock(); now.Sub(cleaned) >= cleanEvery {
+			if now := s.cfg.Clock(); now.Sub(cleaned) >= cleanEvery || now.Before(cleaned) {
 				cleaned = now
 				s.report(ctx, "clean-up", s.service.CleanUp(ctx))
+				s.report(ctx, "room", s.measure(ctx))
+			}
+			select {
+			case letters <- struct{}{}:
+			default: // the last delivery still runs
 			}
 		}
 	}()
+}
+
+// deliver brings alerts to people, besides the scheduler: a mail server may be slow.
+func (s *Server) deliver(ctx context.Context, letters <-chan struct{}, done chan<- struct{}) {
+	defer close(done)
+	last := ""
+	for range letters {
+		err := s.service.Deliver(ctx)
+		if err != nil && err.Error() != last && ctx.Err() == nil {
+			s.cfg.Log.Error("alerts", "error", err)
+		}
+		last = ""
+		if err != nil {
+			last = err.Error()
+		}
+	}
+}
+
+// measure looks how much room the directories of this machine have.
+func (s *Server) measure(ctx context.Context) error {
+	places, err := s.service.Places(ctx)
+	for _, p := range places {
+		var fs unix.Statfs_t
+		if unix.Statfs(p.Path, &fs) != nil {
+			continue // not there yet, or on another machine
+		}
+		err = errors.Join(err, s.service.Room(ctx, p, int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize))
+	}
+	return err
 }
 
 // report logs what went wrong; the next tick tries again. What went wrong the

@@ -35,6 +35,8 @@ type Config struct {
 	UndoFor time.Duration
 	// CancelLate are the kinds whose jobs may be cancelled in every phase.
 	CancelLate []string
+	// Ended, if set, is told of every job that has ended.
+	Ended func(Job)
 	// SaveEvery is how often a running job's report is saved. Default 1 s.
 	SaveEvery time.Duration
 }

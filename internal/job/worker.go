@@ -248,6 +248,9 @@ func FailureOf(err error) *Failure {
 }
 
 func (r *Runner) logEnd(j Job, err error) {
+	if r.cfg.Ended != nil {
+		r.cfg.Ended(j)
+	}
 	switch {
 	case err == nil:
 		r.cfg.Log.Info("job ended", "job", j.ID, "kind", j.Kind, "entity", j.Entity)

@@ -30,6 +30,7 @@ var itemRoutes = []route{
 	get(vaultPath+"/backupProtectionContainers", vaultType+"/backupProtectionContainers/read", (*Server).containers),
 	get(vaultPath+"/backupProtectedItems", vaultType+"/backupProtectedItems/read", (*Server).items),
 	get(containerPath, containerType+"/read", (*Server).container),
+	remove(containerPath, containerType+"/delete", (*Server).unregister),
 	post(locationPath+"/backupStatus", "Microsoft.RecoveryServices/locations/backupStatus/action", (*Server).backupStatus),
 
 	post(locationPath+"/backupPreValidateProtection", "Microsoft.RecoveryServices/locations/backupPreValidateProtection/action", (*Server).preValidate),
@@ -42,6 +43,7 @@ var itemRoutes = []route{
 	post(itemPath+"/backup", itemType+"/backup/action", (*Server).backup),
 	get(pointPath, itemType+"/recoveryPoints/read", (*Server).points),
 	get(pointPath+"/{point}", itemType+"/recoveryPoints/read", (*Server).point),
+	patch(pointPath+"/{point}", itemType+"/recoveryPoints/write", (*Server).expirePoint),
 	post(pointPath+"/{point}/restore", itemType+"/recoveryPoints/restore/action", (*Server).restore),
 	post(itemPath+"/recoveryPointsRecommendedForMove", itemType+"/recoveryPointsRecommendedForMove/action", (*Server).movable),
 	post(pointPath+"/{point}/move", itemType+"/recoveryPoints/move/action", (*Server).move),

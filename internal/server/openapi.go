@@ -31,24 +31,24 @@ func describe(routes []route) map[string]any {
 		"components": map[string]any{
 			"securitySchemes": map[string]any{"bearer": map[string]any{"type": "http", "scheme": "bearer", "bearerFormat": "JWT"}},
 			"schemas": map[string]any{"Error": map[string]any{"type": "object", "properties": map[string]any{"error": map[string]any{"type": "object",
-				"properties": map[string]any{"code": text, "message": text, "target": text}}}}},
+				"properties": map[string]any{"code": wordSchema, "message": wordSchema, "target": wordSchema}}}}},
 		},
 		"paths": paths,
 	}
 }
 
-var text = map[string]any{"type": "string"}
+var wordSchema = map[string]any{"type": "string"}
 
 func describeOne(r route) map[string]any {
 	parameters := []map[string]any{}
 	for _, s := range r.segments {
 		if name, ok := strings.CutPrefix(s, "{"); ok {
 			name = strings.TrimSuffix(strings.TrimSuffix(name, "}"), "...")
-			parameters = append(parameters, map[string]any{"name": name, "in": "path", "required": true, "schema": text})
+			parameters = append(parameters, map[string]any{"name": name, "in": "path", "required": true, "schema": wordSchema})
 		}
 	}
 	if !r.anyVersion {
-		parameters = append(parameters, map[string]any{"name": "api-version", "in": "query", "required": true, "schema": text})
+		parameters = append(parameters, map[string]any{"name": "api-version", "in": "query", "required": true, "schema": wordSchema})
 	}
 	one := map[string]any{
 		"x-action": r.action, "parameters": parameters,

@@ -95,6 +95,9 @@ type answer struct {
 	job    *service.Job // that does what was asked for; nil: it is done
 }
 
+// text is a body that is no JSON; its handler names the type.
+type text []byte
+
 func ok(body any) (answer, error)      { return answer{status: http.StatusOK, body: body}, nil }
 func noContent() (answer, error)       { return answer{status: http.StatusNoContent}, nil }
 func status(code int, body any) answer { return answer{status: code, body: body} }
@@ -116,11 +119,14 @@ func (a answer) write(w http.ResponseWriter) {
 		w.WriteHeader(a.status)
 		return
 	}
-	b, err := json.Marshal(a.body)
-	if err != nil {
-		panic(fmt.Sprintf("internal error: answer of type %T: %v", a.body, err))
+	b, plain := a.body.(text)
+	if !plain {
+		var err error
+		if b, err = json.Marshal(a.body); err != nil {
+			panic(fmt.Sprintf("internal error: answer of type %T: %v", a.body, err))
+		}
+		w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	}
-	w.Header().Set("Content-Type", "application/json; charset=utf-8")
 	w.WriteHeader(a.status)
 	_, _ = w.Write(b) // the caller may have gone
 }

@@ -39,6 +39,7 @@ const (
 // Config is what a Server needs.
 type Config struct {
 	Service      *service.Service
+	Metrics      *Metrics
 	Issuer       *authn.Issuer
 	Subscription string // the server's own: rights on it are rights on the principals
 	Clock        func() time.Time
@@ -55,6 +56,9 @@ type Server struct {
 
 // New makes a server. A route without an action name panics here, at start.
 func New(c Config) *Server {
+	if c.Metrics == nil {
+		c.Metrics = NewMetrics()
+	}
 	return &Server{Config: c, routes: compile(allRoutes()), callers: newLimiter(callerRate, callerBurst), signIns: newLimiter(signInRate, signInBurst)}
 }
 
@@ -89,6 +93,7 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 	hr.Body = http.MaxBytesReader(w, hr.Body, maxBody)
 	r := &request{Request: hr.WithContext(ctx), server: s, id: id, path: []string{}}
 	a := s.answer(r)
+	s.Metrics.request(r.action, a.status)
 	s.audit(r, a)
 	a.write(w)
 	s.Log.Info("request", "id", id, "method", hr.Method, "path", hr.URL.Path, "status", a.status, "action", r.action, "principal", r.caller.Name,
@@ -168,12 +173,17 @@ func (s *Server) authorise(r *request) (err error) {
 	if r.grants, err = s.Service.Grants(r.Context(), r.caller.ID); err != nil {
 		return err
 	}
-	if r.action == signedIn || r.may(r.action, r.target()) {
+	grants, err := r.granted()
+	if err != nil {
+		return err
+	}
+	if r.action == signedIn || authz.Allowed(grants, r.action, r.target()) {
 		return nil
 	}
 	return r.forbidden(r.action, r.resource())
 }
 
+// forbidden is the refusal of an action that the caller has no right to.
 func (r *request) forbidden(action, resource string) error {
 	return holdfast.Errorf(holdfast.Forbidden, resource, "The client %q with object id %q may not perform %s on %s.", r.caller.ClientID, r.caller.ID, action, resource)
 }

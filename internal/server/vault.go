@@ -33,7 +33,7 @@ var vaultRoutes = []route{
 	put(storePath, vaultType+"/backupstorageconfig/write", (*Server).setStorageConfig),
 	patch(storePath, vaultType+"/backupstorageconfig/write", (*Server).setStorageConfig),
 	get(vaultPath+"/backupEncryptionConfigs/backupResourceEncryptionConfig", vaultType+"/backupEncryptionConfigs/read", (*Server).encryptionConfig),
-	get(vaultPath+"/backupResourceGuardProxies", vaultType+"/backupResourceGuardProxies/read", (*Server).guardProxies),
+	post(vaultPath+"/previewImmutability", vaultType+"/previewImmutability/action", (*Server).previewImmutability),
 
 	get(policyPath, vaultType+"/backupPolicies/read", (*Server).policies),
 	get(policyPath+"/{name}", vaultType+"/backupPolicies/read", (*Server).policy),
@@ -152,12 +152,13 @@ func (s *Server) encryptionConfig(r *request) (answer, error) {
 	return ok(backup.EncryptionConfig(v))
 }
 
-// guardProxies: Holdfast has no resource guard, and says so.
-func (s *Server) guardProxies(r *request) (answer, error) {
-	if _, err := r.theVault(); err != nil {
+// previewImmutability says what locking the vault means, and locks nothing.
+func (s *Server) previewImmutability(r *request) (answer, error) {
+	p, err := s.Service.Protection(r.Context(), r.sub(), r.group(), r.captures["vault"])
+	if err != nil {
 		return answer{}, err
 	}
-	return listed([]any{})
+	return ok(backup.Protection(p))
 }
 
 func (s *Server) policies(r *request) (answer, error) {

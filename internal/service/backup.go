@@ -132,7 +132,11 @@ func (s *Service) backupDone(tx *catalog.Tx, jobID string, a holdfast.BackupArgs
 	if err != nil {
 		return err
 	}
+	s.roomAgain(tx)
 	i.LastBackupTime, i.LastBackupStatus = j.Created, "Failed"
+	if err := alertOf(tx, j, runErr); err != nil {
+		return err
+	}
 	if runErr == nil {
 		i.LastBackupStatus, i.LastPoint = "Completed", r.Time
 		p := Point{Item: i.ID, Name: r.PointID, Result: r, Expires: a.Expires, Scheduled: a.Expires.IsZero(), Excluded: a.ExcludeLUNs}
@@ -256,6 +260,10 @@ func (s *Service) ExpirePoint(ctx context.Context, item, name string, expires ti
 			return p, holdfast.Errorf(holdfast.Unsupported, i.VM, "The item %q is soft-deleted.", i.VM).WithHint("Undelete it first.")
 		case v.Immutable() && sooner(expires, p.Expires):
 			return p, v.immutable(member, "The recovery point %s is kept until %s, which cannot become sooner.", name, until(p.Expires))
+		case sooner(expires, p.Expires):
+			if err := permitted(ctx, tx, v, weakenItem); err != nil {
+				return p, err
+			}
 		}
 		p.Expires, p.Scheduled = expires.UTC(), false
 		if err := putPoint(tx, p); err != nil {

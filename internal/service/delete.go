@@ -12,6 +12,25 @@ import (
 
 // DeleteItem ends the protection of an item and gives up its points. With soft
 // delete on, as it is in a new vault, nothing goes yet: the item is marked, and
+// Unregister takes a container out of a vault. One with an item in it, be it
+// soft-deleted, stays; without an item there is none.
+func (s *Service) Unregister(ctx context.Context, vault, container string) error {
+	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) {
+		if _, err := findVault(tx, vault); err != nil {
+			return nil, err
+		}
+		items, err := list(tx, catalog.Query{Type: TypeItem, Parent: vault}, decodeItem)
+		for _, i := range items {
+			if err == nil && sameName("IaasVMContainer;"+itemName(i.Group, i.VM), container) {
+				err = holdfast.Errorf(holdfast.Conflict, container, "The container %q still has the protected item %q.", container, i.VM).
+					WithHint("Delete its data first; with soft delete it goes when its days are over.")
+			}
+		}
+		return nil, err
+	})
+	return err
+}
+
 // Undelete brings it back. With soft delete off a job deletes the points from
 // the repository, and the item goes when they are gone.
 func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
@@ -33,11 +52,19 @@ func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
 		if err := mayDelete(tx, v, i); err != nil {
 			return Job{}, err
 		}
+		if err := permitted(ctx, tx, v, deleteItem); err != nil {
+			return Job{}, err
+		}
 		if v.Setting("securitySettings", "softDeleteSettings", "softDeleteState") == "Disabled" {
 			return s.deleteNow(ctx, tx, v, i)
 		}
 		i.Held, i.Policy, i.DeleteAfter = Stopped, "", tx.Now().AddDate(0, 0, v.SoftDeleteDays())
 		if err := putItem(tx, i); err != nil {
+			return Job{}, err
+		}
+		if err := raise(tx, v.ID, holdfast.Alert{Kind: holdfast.AlertSoftDelete, Resource: i.ID, Entity: i.VM,
+			Message: fmt.Sprintf("%s deleted the recovery points of %s. They are kept until %s.", nameOr(caller(ctx), "Somebody"), i.VM, i.DeleteAfter.Format(time.RFC3339)),
+			Hint:    "If that was not meant: holdfast protect undelete " + i.VM}); err != nil {
 			return Job{}, err
 		}
 		return job.Record(tx, i.spec(ctx, "DeleteBackupData"))
@@ -98,7 +125,7 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 // deleteDone forgets an item whose points are gone.
 func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
 	if runErr != nil {
-		return nil // the item stays, stopped, with the points that are left
+		return failedJob(tx, jobID, runErr) // the item stays, stopped, with the points that are left
 	}
 	j, err := job.Get(tx, jobID)
 	if err != nil {
@@ -117,6 +144,14 @@ func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePoin
 		}
 	}
 	return nil
+}
+
+// nameOr is a name, or a word for one that is not known.
+func nameOr(name, word string) string {
+	if name == "" {
+		return word
+	}
+	return name
 }
 
 // backupOf is what the jobs that write an item's points hold, one at a time.

@@ -92,6 +92,12 @@ func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(ac
 		if err := nothingDeploys(tx, g); err != nil {
 			return Job{}, err
 		}
+		if n, err := tx.Count(catalog.Query{Type: TypeGuard, Parent: g.ID}); err != nil || n > 0 {
+			if err == nil {
+				err = holdfast.Errorf(holdfast.Conflict, name, "The resource group %q holds a resource guard, which is not deleted with it.", name)
+			}
+			return Job{}, err
+		}
 		vaults, err := list(tx, catalog.Query{Type: TypeVault, Parent: g.ID}, decodeVault)
 		if err != nil {
 			return Job{}, err

@@ -65,7 +65,26 @@ func (s *Service) CreatePrincipal(ctx context.Context, name, subject string) (p 
 
 // RotateSecret gives a principal a new secret; the old one ends at once.
 func (s *Service) RotateSecret(ctx context.Context, clientID string) (string, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (string, error) { return authn.RotateSecret(tx, clientID) })
+	return write(ctx, s, func(tx *catalog.Tx) (string, error) {
+		if err := leaveGuards(ctx, tx, clientID); err != nil {
+			return "", err
+		}
+		return authn.RotateSecret(tx, clientID)
+	})
+}
+
+// leaveGuards keeps whoever may manage principals from becoming an owner of a
+// resource guard by taking over the principal that is one.
+func leaveGuards(ctx context.Context, tx *catalog.Tx, clientID string) error {
+	p, err := authn.FindPrincipal(tx, clientID)
+	if err != nil || strings.EqualFold(authz.CallerOf(ctx).ID, p.ID) {
+		return err
+	}
+	owns, err := authz.Owns(tx, p.ID)
+	if err == nil && owns {
+		err = holdfast.Errorf(holdfast.Forbidden, clientID, "The principal %q owns a resource guard: nobody else gives it a new secret or removes it.", p.Name)
+	}
+	return err
 }
 
 // DeletePrincipal removes a principal with its assignments. Nobody removes
@@ -76,6 +95,9 @@ func (s *Service) DeletePrincipal(ctx context.Context, clientID string) error {
 	}
 	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
 		p, err := authn.FindPrincipal(tx, clientID)
+		if err == nil {
+			err = leaveGuards(ctx, tx, clientID)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -151,6 +173,7 @@ func (s *Service) Assign(ctx context.Context, a authz.Assignment) (out authz.Ass
 	if _, err := uuid.Parse(lastName(a.ID)); err != nil {
 		return a, false, holdfast.Errorf(holdfast.Invalid, "name", "%q cannot name a role assignment: it is a GUID.", lastName(a.ID))
 	}
+	a.By = authz.CallerOf(ctx).ID
 	out, err = write(ctx, s, func(tx *catalog.Tx) (authz.Assignment, error) {
 		if _, err := authz.FindRole(tx, a.RoleID); err != nil {
 			return a, holdfast.Errorf(holdfast.Invalid, "properties.roleDefinitionId", "The role definition %q was not found.", a.RoleID)

@@ -70,5 +70,8 @@ func checkName(what, name string) error {
 	return holdfast.Errorf(holdfast.Invalid, "name", "%q cannot name a %s: a name is %s.", name, what, arm.NameRule)
 }
 
+// lower is an id as it is compared.
+func lower(id string) string { return strings.ToLower(id) }
+
 // lastName is the last segment of an id, for messages.
 func lastName(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }

@@ -260,6 +260,9 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 			return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The item %q is soft-deleted.", i.VM).WithHint("Undelete it first.")
 		}
 		if in.Hold != Active {
+			if err := mayStop(ctx, tx, i); err != nil {
+				return Job{}, err
+			}
 			i.Held, i.Policy = in.Hold, ""
 			if err := putItem(tx, i); err != nil {
 				return Job{}, err
@@ -271,6 +274,9 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 			return Job{}, err
 		}
 		if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
+			return Job{}, err
+		}
+		if err := mayChange(ctx, tx, i, p, in.Exclusion != nil); err != nil {
 			return Job{}, err
 		}
 		if i.Policy != p.Name {

@@ -22,11 +22,16 @@ func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties 
 	if err := checkName("policy", name); err != nil {
 		return Policy{}, err
 	}
-	if _, err := policy.Parse(properties); err != nil {
+	p, err := policy.Parse(properties)
+	if err != nil {
 		return Policy{}, err
 	}
 	return write(ctx, s, func(tx *catalog.Tx) (Policy, error) {
-		if _, err := findVault(tx, vault); err != nil {
+		v, err := findVault(tx, vault)
+		if err != nil {
+			return Policy{}, err
+		}
+		if err := mayReplace(ctx, tx, v, name, p); err != nil {
 			return Policy{}, err
 		}
 		if err := putPolicy(tx, vault, name, properties); err != nil {

@@ -20,6 +20,7 @@ import (
 // waits for the next call, and so does one whose site has enough to do.
 func (s *Service) RunDue(ctx context.Context) error {
 	p, failed := read(ctx, s, s.plan)
+	s.waiting.Store(p.waiting > 0)
 	if len(p.back) > 0 {
 		failed = errors.Join(failed, s.forgetRuns(ctx, p.back))
 	}
@@ -37,8 +38,9 @@ func (s *Service) RunDue(ctx context.Context) error {
 
 // plan is what the schedules want now.
 type plan struct {
-	due  []dueRun
-	back []Item // whose last run is of a clock that was put back since
+	due     []dueRun
+	waiting int    // due runs whose sites have enough to do
+	back    []Item // whose last run is of a clock that was put back since
 }
 
 // dueRun is an item that is to be backed up now.
@@ -49,6 +51,22 @@ type dueRun struct {
 	broken error     // its policy cannot be read
 }
 
+// Wake tells when a site has room again for runs that wait.
+func (s *Service) Wake() <-chan struct{} { return s.wake }
+
+// roomAgain is called in the transaction that ends a backup.
+func (s *Service) roomAgain(tx *catalog.Tx) {
+	if !s.waiting.Load() {
+		return
+	}
+	tx.AfterCommit(func() {
+		select {
+		case s.wake <- struct{}{}:
+		default: // it is told already
+		}
+	})
+}
+
 func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 	now := s.Clock()
 	schedules := map[string]scheduled{}
@@ -56,6 +74,11 @@ func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 	if err != nil {
 		return p, err
 	}
+	rooms, err := roomsOf(tx)
+	if err != nil {
+		return p, err
+	}
+	spread := spreadOf(len(items))
 	for _, i := range items {
 		if i.Held != Active || i.Policy == "" || !i.DeleteAfter.IsZero() {
 			continue
@@ -65,7 +88,7 @@ func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 			p.due = append(p.due, dueRun{item: i, broken: err})
 			continue
 		}
-		at, ok := c.dueAt(i.Scheduled, now)
+		at, ok := c.at(now).dueAt(i.Scheduled, now, jitter(i.ID, spread))
 		switch {
 		case ahead(i.Scheduled, now):
 			p.back = append(p.back, i)
@@ -73,17 +96,8 @@ func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 			p.due = append(p.due, dueRun{item: i, policy: i.Policy, at: at})
 		}
 	}
+	p.due, p.waiting = rooms.choose(p.due)
 	return p, nil
-}
-
-// dueAt is the run that is to be served now to an item that was served one
-// before, and whether there is one.
-func (c scheduled) dueAt(served, now time.Time) (time.Time, bool) {
-	// A schedule that was changed counts from its change (ACT-04).
-	if c.changed.After(served) && !ahead(c.changed, now) {
-		served = c.changed
-	}
-	return c.Missed(served, now)
 }
 
 // forgetRuns lets items count from now on whose last run was in a future that
@@ -111,6 +125,29 @@ type scheduled struct {
 	changed time.Time
 }
 
+// runs are the last two runs of a schedule up to a moment.
+type runs struct{ latest, before, changed time.Time }
+
+func (c scheduled) at(now time.Time) runs {
+	latest := c.Latest(now)
+	return runs{latest, c.Latest(latest.Add(-1)), c.changed}
+}
+
+// dueAt is the run that is to be served now to an item that was served one
+// before, and whether there is one. It begins so much after its time; there are
+// hours between two runs, so that nothing but the last has not begun.
+func (r runs) dueAt(served, now time.Time, jitter time.Duration) (time.Time, bool) {
+	// A schedule that was changed counts from its change (ACT-04).
+	if r.changed.After(served) && !ahead(r.changed, now) {
+		served = r.changed
+	}
+	run := r.latest
+	if run.Add(jitter).After(now) {
+		run = r.before
+	}
+	return run, run.After(served)
+}
+
 // scheduleOf is the policy of an item; those of others that were read are in known.
 func scheduleOf(tx *catalog.Tx, known map[string]scheduled, i Item) (scheduled, error) {
 	id := policyID(i.Vault, i.Policy)
@@ -125,7 +162,7 @@ func scheduleOf(tx *catalog.Tx, known map[string]scheduled, i Item) (scheduled, 
 	if err != nil {
 		return scheduled{}, fmt.Errorf("policy %s: %w", id, err)
 	}
-	known[id] = scheduled{parsed, row.Updated}
+	known[id] = scheduled{Policy: parsed, changed: row.Updated}
 	return known[id], nil
 }
 
@@ -153,7 +190,17 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 		if refused == nil {
 			refused = s.hasRoom(tx, i)
 		}
+		if behind := tx.Now().Sub(d.at); behind > late {
+			if err := raise(tx, i.Vault, holdfast.Alert{Kind: holdfast.AlertMissed, Resource: i.ID, Entity: i.VM,
+				Message: fmt.Sprintf("The backup of %s that was due at %s begins %v late.", i.VM, d.at.UTC().Format(time.RFC3339), behind.Round(time.Minute)),
+				Hint:    "The server was away, an earlier backup still ran, or the site has more to do than it may do at once."}); err != nil {
+				return nil, err
+			}
+		}
 		if refused != nil {
+			if err := raiseFailure(tx, i.Vault, i.ID, i.VM, "Backup", "", refused); err != nil {
+				return nil, err
+			}
 			i.LastBackupTime, i.LastBackupStatus = tx.Now(), "Failed"
 			if err := job.RecordFailed(tx, i.spec(ctx, "Backup"), refused); err != nil {
 				return nil, err

@@ -34,6 +34,8 @@ type year struct {
 	deleted []string
 	fail    error         // of backups
 	hold    chan struct{} // if set, backups wait for it
+
+	holdPrune chan struct{} // if set, deletions wait for it
 }
 
 func (y *year) clock() time.Time {
@@ -110,6 +112,12 @@ func (y *year) backup(ctx context.Context, a holdfast.BackupArgs, _ holdfast.Pro
 }
 
 func (y *year) remove(_ context.Context, a holdfast.DeletePointsArgs, _ holdfast.Progress) (holdfast.DeletePointsResult, error) {
+	y.mu.Lock()
+	hold := y.holdPrune
+	y.mu.Unlock()
+	if hold != nil {
+		<-hold
+	}
 	y.mu.Lock()
 	defer y.mu.Unlock()
 	y.deleted = append(y.deleted, a.PointIDs...)

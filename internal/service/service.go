@@ -14,6 +14,7 @@ package service
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"holdfast"
@@ -55,9 +56,10 @@ type Deps struct {
 	Provisioner Provisioner
 	Machines    Machines
 	Clock       clock.Clock
-	DataDir     string // where vaults go that name no repository, absolute
-	ScratchDir  string // where sites go that name no scratch directory, absolute
-	Limits      Limits // "" is AzureLimits
+	DataDir     string   // where vaults go that name no repository, absolute
+	ScratchDir  string   // where sites go that name no scratch directory, absolute
+	Limits      Limits   // "" is AzureLimits
+	Notify      Notifier // nil: alerts are kept and brought to nobody
 
 	// The movers.
 	Backup  job.Work[holdfast.BackupArgs, holdfast.BackupResult]
@@ -80,11 +82,14 @@ const (
 type Service struct {
 	Deps
 	maxPoints int // of one item
+	// waiting says that due runs wait for room, and wake that there is some.
+	waiting atomic.Bool
+	wake    chan struct{}
 }
 
 // New makes the service and registers its job kinds with d.Jobs.
 func New(d Deps) *Service {
-	s := &Service{Deps: d, maxPoints: policy.MaxPoints}
+	s := &Service{Deps: d, maxPoints: policy.MaxPoints, wake: make(chan struct{}, 1)}
 	job.Register(d.Jobs, kindBackup, d.Backup, s.backupDone)
 	job.Register(d.Jobs, kindRestore, d.Restore, s.restoreDone)
 	job.Register(d.Jobs, kindMachine, d.Machine, machineDone)

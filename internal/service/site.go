@@ -20,6 +20,8 @@ type Site struct {
 	ScratchDir   string `json:"scratchDir"`             // absolute, reached by this server and by QEMU
 	ScratchLimit int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
 	ReadRate     int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
+	// MaxBackups is how many scheduled backups run at once; 0 is defaultBackups.
+	MaxBackups int `json:"maxBackups,omitempty"`
 	// PoolClasses are the disk classes of its pools, by pool (Premium_LRS, …).
 	PoolClasses map[string]string `json:"poolClasses,omitempty"`
 }
@@ -27,6 +29,14 @@ type Site struct {
 // Ref is what a mover needs to reach the site.
 func (s Site) Ref() holdfast.SiteRef {
 	return holdfast.SiteRef{Name: s.Name, URI: s.URI, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit}
+}
+
+// backups is how many backups the site runs at once.
+func (s Site) backups() int {
+	if s.MaxBackups == 0 {
+		return defaultBackups
+	}
+	return s.MaxBackups
 }
 
 // The least that the limits of a site may be: below them no backup ends.
@@ -98,6 +108,9 @@ func (s *Service) checkSite(name string, site *Site) error {
 	}
 	if site.ReadRate != 0 && site.ReadRate < minReadRate {
 		return holdfast.Errorf(holdfast.Invalid, "properties.readRate", "properties.readRate is %d; it must be 0 for no limit, or at least %d bytes per second.", site.ReadRate, minReadRate)
+	}
+	if site.MaxBackups < 0 || site.MaxBackups > 100 {
+		return holdfast.Errorf(holdfast.Invalid, "properties.maxBackups", "properties.maxBackups is %d; it must be 0 for %d, or 1 to 100 backups at once.", site.MaxBackups, defaultBackups)
 	}
 	for pool, class := range site.PoolClasses {
 		if !slices.Contains(diskClasses, class) {

@@ -23,9 +23,11 @@ type Vault struct {
 	GUID         string                 `json:"guid"`
 	Repository   holdfast.RepositoryRef `json:"repository"`
 	RepositoryID string                 `json:"repositoryId"`
-	Tags         map[string]string      `json:"tags,omitempty"`
-	SKU          map[string]any         `json:"sku,omitempty"`
-	Identity     map[string]any         `json:"identity,omitempty"`
+	// HoldDays is for how long the store itself refuses to delete; 0: it does not.
+	HoldDays int               `json:"holdDays,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	SKU      map[string]any    `json:"sku,omitempty"`
+	Identity map[string]any    `json:"identity,omitempty"`
 	// Settings are the properties that belong to clients, as they were sent:
 	// members that Holdfast does not know survive.
 	Settings map[string]any `json:"settings,omitempty"`
@@ -86,6 +88,9 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 		return out, false, err
 	}
 	v.RepositoryID = made.RepositoryID
+	if v.HoldDays, err = s.hold(ctx, v); err != nil {
+		return out, false, err
+	}
 	out, err = write(ctx, s, func(tx *catalog.Tx) (Vault, error) {
 		if err := checkVault(tx, v); err != nil { // again: the world moved while the repository was made
 			return v, err
@@ -157,18 +162,29 @@ func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vaul
 	if place, err := s.place(in, v.GUID); in.RepositoryURL != "" && (err != nil || place.URL != v.Repository.URL) {
 		return v, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.repositoryUrl", "The vault %q lives at %s; that cannot change.", v.Name, v.Repository.URL)
 	}
+	next := v
+	next.Settings = merge(v.Settings, in.Settings)
+	if _, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, mayHarden(ctx, tx, v, next) }); err != nil {
+		return v, err
+	}
+	days, err := s.hold(ctx, next)
+	if err != nil {
+		return v, err
+	}
 	return write(ctx, s, func(tx *catalog.Tx) (Vault, error) {
-		r, err := tx.Get(v.ID)
+		v, err := findVault(tx, v.ID)
 		if err != nil {
 			return v, err
 		}
-		if v, err = decodeVault(r); err != nil {
-			return v, err
-		}
+		v.HoldDays = max(v.HoldDays, days)
 		if err := checkRedundancy(tx, v, in.Settings); err != nil {
 			return v, err
 		}
+		was := v
 		v.Settings = merge(v.Settings, in.Settings)
+		if err := mayHarden(ctx, tx, was, v); err != nil {
+			return v, err
+		}
 		if in.Tags != nil {
 			v.Tags = in.Tags
 		}

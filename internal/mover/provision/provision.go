@@ -10,6 +10,7 @@ import (
 	"errors"
 	"io/fs"
 	"strings"
+	"time"
 
 	"holdfast"
 	"holdfast/internal/mover"
@@ -29,7 +30,15 @@ func (m Mover) Provision(ctx context.Context, a holdfast.ProvisionArgs) (holdfas
 	if err != nil {
 		return holdfast.ProvisionResult{}, mover.Explain(err, a.Repository.URL)
 	}
-	return holdfast.ProvisionResult{RepositoryID: r.ID()}, nil
+	res := holdfast.ProvisionResult{RepositoryID: r.ID()}
+	if a.HoldDays > 0 {
+		err := r.SetRetention(ctx, time.Duration(a.HoldDays)*24*time.Hour)
+		if err != nil && !errors.Is(err, repository.ErrNoRetention) {
+			return res, mover.Explain(err, a.Repository.URL)
+		}
+		res.CanHold = err == nil
+	}
+	return res, nil
 }
 
 // Usable says whether the server has the key of a repository.
