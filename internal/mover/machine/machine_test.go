@@ -49,6 +49,7 @@ func TestRealMachine(t *testing.T) {
 		t.Errorf("a guest that listens was not asked: %v", p.warnings)
 	}
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineStop, Force: true})
+	r.luns()
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineDelete})
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineDelete})
 	if _, err := os.Stat(g.Disks[0]); err != nil {
@@ -152,7 +153,6 @@ func (r *real) disk() {
 	if v.VM.UUID != r.vm.UUID || v.Target == "" || !v.Running {
 		r.Fatalf("attached: %+v", v)
 	}
-	r.luns(v.Target, 5)
 	if err := r.m.GrowDisk(ctx, r.site, v, 2<<30); err != nil {
 		r.Fatal(err)
 	}
@@ -180,16 +180,10 @@ func (r *real) disk() {
 	}
 }
 
-// luns plugs in a second disk beside one with a LUN of its own, pulls out the
-// first and sees that the second one's LUN stays.
-func (r *real) luns(first string, lun int) {
+// luns plugs two disks into the machine that is off, the first with a LUN of its
+// choice, pulls out the second and then the first: the LUN of what stays stays.
+func (r *real) luns() {
 	r.Helper()
-	if err := r.m.CreateDisk(r.Context(), r.site, holdfast.VolumeFact{Name: "second", Pool: r.name, Format: "raw", Size: 1 << 20}); err != nil {
-		r.Fatal(err)
-	}
-	v, _ := r.named("second")
-	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Attach: []holdfast.DiskFact{{LUN: lun, Path: v.Path, Format: v.Format, Bus: "virtio"}}})
-	v, _ = r.named("second")
 	at := func() map[string]int {
 		d, err := r.guest.Host.Domain(r.Context(), r.vm.UUID)
 		if err != nil {
@@ -197,20 +191,32 @@ func (r *real) luns(first string, lun int) {
 		}
 		luns := map[string]int{}
 		for _, k := range mover.DiskFacts(d) {
-			luns[k.Target] = k.LUN
+			luns[filepath.Base(k.Path)] = k.LUN
 		}
 		return luns
 	}
+	var disks []holdfast.VolumeFact
+	for _, name := range []string{"one", "two"} {
+		if err := r.m.CreateDisk(r.Context(), r.site, holdfast.VolumeFact{Name: name, Pool: r.name, Format: "raw", Size: 1 << 20}); err != nil {
+			r.Fatal(err)
+		}
+		v, _ := r.named(name)
+		r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Attach: []holdfast.DiskFact{{LUN: 5, Path: v.Path, Format: v.Format, Bus: "virtio"}}})
+		v, _ = r.named(name)
+		disks = append(disks, v)
+	}
 	before := at()
-	if before[first] != lun || before[v.Target] == lun || before[v.Target] < 0 {
-		r.Errorf("LUNs with two disks: %v", before)
+	if before["one"] != 5 || before["two"] == 5 || before["two"] < 0 {
+		r.Errorf("LUNs: %v", before)
 	}
-	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Detach: []string{v.Target}})
-	if after := at(); after[first] != lun || len(after) != len(before)-1 {
-		r.Errorf("LUNs after %s is gone: %v, before %v", v.Target, after, before)
+	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Detach: []string{disks[1].Target}})
+	if after := at(); after["one"] != 5 || len(after) != len(before)-1 {
+		r.Errorf("LUNs without the second: %v, before %v", after, before)
 	}
-	if err := r.m.DeleteDisk(r.Context(), r.site, holdfast.VolumeFact{Name: v.Name, Pool: v.Pool, Path: v.Path}); err != nil {
-		r.Fatal(err)
+	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Attach: []holdfast.DiskFact{{LUN: 7, Path: disks[1].Path, Format: "raw", Bus: "virtio"}}})
+	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Detach: []string{disks[0].Target}})
+	if after := at(); after["two"] != 7 {
+		r.Errorf("LUNs without the first: %v", after)
 	}
 }
 
