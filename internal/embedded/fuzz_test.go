@@ -19,7 +19,7 @@ import (
 func FuzzRequest(f *testing.F) {
 	w, dir := newWorld(), f.TempDir()
 	s, err := embedded.Start(f.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: slog.New(slog.NewTextHandler(io.Discard, nil)),
-		Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore()})
+		Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore(), Machines: w, Machine: w.machine()})
 	if err != nil {
 		f.Fatal(err)
 	}
@@ -30,9 +30,19 @@ func FuzzRequest(f *testing.F) {
 		`{"location":"site1","properties":{"uri":"qemu:///system","resourceGroup":"lab","holdfast":{"repositoryUrl":"s3://b"}}}`,
 		`{"properties":{"objectType":"IaasVMRestoreRequest","recoveryType":"AlternateLocation","restoreDiskLunList":[1],"targetVirtualMachineId":"/subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachines/v"}}`,
 		`{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":"/subscriptions/S","extendedProperties":{"diskExclusionProperties":{"diskLunList":[null]}}}}`,
+		`{"properties":{"mode":"Incremental","parameters":{"p":{"value":1}},template:{"parameters":{"p":{"type":"int"}},"resources":[{"type":"Microsoft.Compute/disks","apiVersion":"2022-07-02","name":"[concat('a',parameters('p'))]"}]}}}`,
+		`{"resources":["/subscriptions/S/resourceGroups/lab/providers/Microsoft.RecoveryServices/vaults/safe"],"targetResourceGroup":"/subscriptions/S/resourceGroups/x"}`,
+		`{"operation":"Merge","properties":{"tags":{"a":null}}}`,
 		`{"properties":null}`, `[]`, `null`, "",
 	} {
 		f.Add(uint8(i*7), "web", "$filter=a eq 'b'", body)
+	}
+	req := httptest.NewRequest("PUT", "https://127.0.0.1:1/subscriptions/"+env["HOLDFAST_SUBSCRIPTION_ID"]+"/providers/Holdfast.Site/sites/site1?api-version=2026-11-01",
+		strings.NewReader(`{"properties":{"uri":"qemu:///system","resourceGroup":"lab"}}`))
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	rec := httptest.NewRecorder()
+	if s.Handler().ServeHTTP(rec, req); rec.Code != 201 {
+		f.Fatalf("the site: %d %s", rec.Code, rec.Body)
 	}
 	operations := server.Operations()
 	f.Fuzz(func(t *testing.T, n uint8, name, query, body string) {

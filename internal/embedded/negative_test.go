@@ -8,11 +8,14 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/http/httptest"
 	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"holdfast"
 	"holdfast/internal/embedded"
@@ -247,6 +250,58 @@ func decodeBody(t *testing.T, resp *http.Response, into any) {
 	}
 	if err := json.Unmarshal(b, into); err != nil {
 		t.Fatalf("%s: %v: %s", resp.Request.URL, err, b)
+	}
+}
+
+// TestExpiredToken: a token ends, and what says so is what clients look for.
+func TestExpiredToken(t *testing.T) {
+	t.Parallel()
+	w, passed := newWorld(), atomic.Int64{}
+	w.clock = func() time.Time { return time.Now().UTC().Add(time.Duration(passed.Load())) }
+	r := serve(t, w, t.TempDir())
+	bearer := tokenOf(t, r.Handler(), r.env)
+	const path = "/subscriptions?api-version=2022-12-01"
+	if code, _ := r.as(t, bearer, "GET", path, ""); code != 200 {
+		t.Fatalf("a new token: %d", code)
+	}
+	passed.Store(int64(2 * time.Hour))
+	req := httptest.NewRequest("GET", "https://127.0.0.1"+path, nil)
+	req.Header.Set("Authorization", "Bearer "+bearer)
+	rec := httptest.NewRecorder()
+	r.Handler().ServeHTTP(rec, req)
+	if rec.Code != 401 || !strings.Contains(rec.Header().Get("WWW-Authenticate"), `error="invalid_token"`) || !strings.Contains(rec.Body.String(), "AuthenticationFailed") {
+		t.Errorf("after two hours: %d %v %s", rec.Code, rec.Header(), rec.Body)
+	}
+	if code, _ := r.as(t, tokenOf(t, r.Handler(), r.env), "GET", path, ""); code != 200 {
+		t.Errorf("the next token: %d", code)
+	}
+}
+
+// TestNothingLeaks: whether something is there is not said to who may not see it.
+func TestNothingLeaks(t *testing.T) {
+	t.Parallel()
+	s := dial(t, serve(t, newWorld(), t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	stranger := s.member(t, "", "")
+	answer := func(path string) string {
+		req := httptest.NewRequest("GET", "https://127.0.0.1"+strings.ReplaceAll(path, ";", "%3B")+"?api-version=2024-04-01", nil)
+		req.Header.Set("Authorization", "Bearer "+stranger)
+		rec := httptest.NewRecorder()
+		s.Handler().ServeHTTP(rec, req)
+		return fmt.Sprint(rec.Code, " ", rec.Body)
+	}
+	other := "/subscriptions/00000000-0000-0000-0000-000000000001"
+	mine := "/subscriptions/" + s.sub
+	for _, path := range []string{"/resourceGroups", "/resourceGroups/lab", strings.TrimPrefix(s.vaultPath(), mine), strings.TrimPrefix(s.itemPath(), mine), "/resources",
+		"/providers/Microsoft.Compute/virtualMachines", "/providers/Microsoft.Insights/eventtypes/management/values", "/resourceGroups/lab/providers/Microsoft.Resources/deployments"} {
+		there, nowhere := answer(mine+path), answer(other+path)
+		if strings.ReplaceAll(there, s.sub, "S") != strings.ReplaceAll(nowhere, "00000000-0000-0000-0000-000000000001", "S") || !strings.HasPrefix(there, "403 ") {
+			t.Errorf("%s: %s\nof what is not there: %s", path, there, nowhere)
+		}
+	}
+	if got := answer("/subscriptions"); strings.Contains(got, s.sub) {
+		t.Errorf("subscriptions: %s", got)
 	}
 }
 
