@@ -26,7 +26,7 @@ bench: ## measure against restic, borg and virtnbdbackup
 soak: ## the tests with many more crashes, faults and seeds (hours)
 	@scripts/setup
 	@scripts/test-servers --all
-	HOLDFAST_SOAK=1 go test -count=1 -timeout 12h ./...
+	HOLDFAST_SOAK=1 HOLDFAST_AZ=1 go test -count=1 -timeout 12h ./...
 
 lint: ## gofmt, go vet, staticcheck, govulncheck
 	@scripts/lint

@@ -88,6 +88,7 @@ func TestAzStory(t *testing.T) {
 	a.r = r
 	lab(t, s)
 	a.vault()
+	a.resources()
 	a.policies()
 	point := a.backup()
 	a.restore(point)
@@ -135,6 +136,68 @@ func (a *az) vault() {
 	}
 	a.run(nil, "backup", "vault", "delete", "-g", "lab", "-n", "azvault", "--yes")
 	a.fails("ResourceNotFound", "backup", "vault", "show", "-g", "lab", "-n", "azvault")
+}
+
+// resources deploys a template, tags what it made and moves it.
+func (a *az) resources() {
+	file := filepath.Join(a.t.TempDir(), "template.json")
+	if err := os.WriteFile(file, []byte(`{ // as one writes it by hand
+		"$schema": "https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#", "contentVersion": "1.0.0.0",
+		"parameters": {"name": {"type": "string"}, "size": {"type": "int", "defaultValue": 1}}, /* two */
+		"resources": [
+			{"type": "Microsoft.Compute/disks", "apiVersion": "2022-07-02", "name": "[format('{0}-disk', parameters('name'))]", "location": "[resourceGroup().location]",
+				"properties": {"creationData": {"createOption": "Empty"}, "diskSizeGB": "[parameters('size')]"}},
+			{"type": "Microsoft.RecoveryServices/vaults", "apiVersion": "2023-04-01", "name": "[parameters('name')]", "location": "[resourceGroup().location]", "sku": {"name": "Standard"}, "properties": {}}
+		],
+		"outputs": {"vault": {"type": "string", "value": "[resourceId('Microsoft.RecoveryServices/vaults', parameters('name'))]"}}
+	}`), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	at := []string{"-g", "lab", "-n", "first"}
+	var out object
+	var list []object
+	a.run(&out, append([]string{"deployment", "group", "validate", "--template-file", file, "--parameters", "name=azmade"}, at...)...)
+	a.run(&out, append([]string{"deployment", "group", "create", "--template-file", file, "--parameters", "name=azmade"}, at...)...)
+	p := out["properties"].(object)
+	if p["provisioningState"] != "Succeeded" || len(p["outputResources"].([]any)) != 2 {
+		a.t.Fatalf("deployment: %v", out)
+	}
+	vault := p["outputs"].(object)["vault"].(object)["value"].(string)
+	a.run(&list, append([]string{"deployment", "operation", "group", "list"}, at...)...)
+	if len(list) != 2 {
+		a.t.Errorf("operations: %v", list)
+	}
+	a.run(&list, "deployment", "group", "list", "-g", "lab")
+	if len(list) != 1 {
+		a.t.Errorf("deployments: %v", list)
+	}
+	a.run(nil, append([]string{"deployment", "group", "export"}, at...)...)
+	a.run(nil, append([]string{"deployment", "group", "delete"}, at...)...)
+	a.fails("there is no function nothing", "deployment", "group", "create", "-g", "lab", "-n", "bad", "--template-file", a.bad())
+
+	a.run(&out, "tag", "create", "--resource-id", vault, "--tags", "stage=test")
+	a.run(&out, "tag", "update", "--resource-id", vault, "--operation", "merge", "--tags", "owner=me")
+	a.run(&list, "resource", "list", "--tag", "stage=test")
+	if len(list) != 1 {
+		a.t.Errorf("tagged resources: %v", list)
+	}
+	a.run(nil, "group", "create", "-n", "away", "-l", site)
+	a.run(nil, "resource", "move", "--destination-group", "away", "--ids", vault)
+	a.run(&out, "backup", "vault", "show", "-g", "away", "-n", "azmade")
+	if out["tags"].(object)["owner"] != "me" {
+		a.t.Errorf("the moved vault: %v", out)
+	}
+	a.run(nil, "group", "delete", "-n", "away", "--yes")
+	a.run(nil, "disk", "delete", "-g", "lab", "-n", "azmade-disk", "--yes")
+}
+
+// bad is a template with a function that is none.
+func (a *az) bad() string {
+	file := filepath.Join(a.t.TempDir(), "bad.json")
+	if err := os.WriteFile(file, []byte(`{"$schema":"https://schema.management.azure.com/schemas/2019-04-01/deploymentTemplate.json#","contentVersion":"1.0.0.0","resources":[],"variables":{"x":"[nothing()]"}}`), 0o600); err != nil {
+		a.t.Fatal(err)
+	}
+	return file
 }
 
 func (a *az) policies() {

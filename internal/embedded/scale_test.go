@@ -7,6 +7,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -60,7 +61,30 @@ func TestScale(t *testing.T) {
 			t.Errorf("%s: p99 is %v, promised 50 ms", name, min(wall, cpu))
 		}
 	}
-	t.Logf("start %v", start)
+	resident := residentSet(t)
+	t.Logf("start %v, resident %d MiB", start, resident>>20)
+	if judge && resident > maxResident {
+		t.Errorf("the process has %d MiB in memory, promised %d", resident>>20, maxResident>>20)
+	}
+}
+
+// maxResident bounds the memory of a server with a grown catalog, bytes. This
+// process has the test and its growing of the catalog behind it, too.
+const maxResident = 512 << 20
+
+// residentSet is how much memory this process holds now, bytes (proc(5), statm).
+func residentSet(t *testing.T) int {
+	t.Helper()
+	debug.FreeOSMemory()
+	text, err := os.ReadFile("/proc/self/statm")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var total, resident int
+	if _, err := fmt.Sscan(string(text), &total, &resident); err != nil {
+		t.Fatal(err)
+	}
+	return resident * os.Getpagesize()
 }
 
 // latency is the 99th percentile of 100 requests: by the clock, and of the
