@@ -30,8 +30,8 @@ var listFunctions = map[string]function{
 	"union":        {1, many, union},
 	"intersection": {1, many, intersection},
 	"flatten":      {1, 1, flatten},
-	"items":        {1, 1, items},
-	"objectkeys":   {1, 1, objectKeys},
+	"items":        {1, 1, members(func(name string, v any) any { return map[string]any{"key": name, "value": v} })},
+	"objectkeys":   {1, 1, members(func(name string, _ any) any { return name })},
 	"tryget":       {2, many, tryGet},
 	"shallowmerge": {1, 1, shallowMerge},
 }
@@ -320,28 +320,19 @@ func flatten(_ *expander, a []any) (any, error) {
 	return out, nil
 }
 
-func items(_ *expander, a []any) (any, error) {
-	m, ok := a[0].(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("%s is no object", show(a[0]))
+// members makes a list of an object's members, in the order of their names.
+func members(of func(name string, v any) any) func(*expander, []any) (any, error) {
+	return func(_ *expander, a []any) (any, error) {
+		m, ok := a[0].(map[string]any)
+		if !ok {
+			return nil, fmt.Errorf("%s is no object", show(a[0]))
+		}
+		out := []any{}
+		for _, name := range sorted(m) {
+			out = append(out, of(name, m[name]))
+		}
+		return out, nil
 	}
-	out := []any{}
-	for _, name := range sorted(m) {
-		out = append(out, map[string]any{"key": name, "value": m[name]})
-	}
-	return out, nil
-}
-
-func objectKeys(_ *expander, a []any) (any, error) {
-	m, ok := a[0].(map[string]any)
-	if !ok {
-		return nil, fmt.Errorf("%s is no object", show(a[0]))
-	}
-	out := []any{}
-	for _, name := range sorted(m) {
-		out = append(out, name)
-	}
-	return out, nil
 }
 
 // tryGet follows members and indexes, and is null where one is missing.
