@@ -13,7 +13,7 @@ import (
 )
 
 // tables are those of the schema, which copies of a catalog have.
-var tables = []string{"resource", "job", "audit"}
+var tables = []string{"resource", "job", "audit", "alert", "delivery"}
 
 // backupPostgres copies a PostgreSQL catalog, as of one moment, to a new SQLite
 // file. A server may be running on it meanwhile.
