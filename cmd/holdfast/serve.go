@@ -58,9 +58,10 @@ on demand in a day, is refused, too, so that what works here works there. With
 --limits extended it is not.
 
 Alerts (a job that failed, a backup that began late, points that were deleted,
-little room) go to a webhook and by e-mail. The webhook's secret is in
-HOLDFAST_ALERT_SECRET, the mail server's user and password in HOLDFAST_SMTP_USER
-and HOLDFAST_SMTP_PASSWORD.
+little room) go to a webhook and by e-mail. The webhook's posts are signed as
+Standard Webhooks are, with a key of at least 16 bytes from a file. Mail goes under
+TLS; only to a mail server on this machine it may go without. holdfast alert test
+shows whether alerts arrive, holdfast alert list what there were.
 
 Jobs that run when the server stops or dies are run again by the next start.`,
 		Example: `  holdfast serve --data /var/lib/holdfast --listen 0.0.0.0:8443
@@ -128,7 +129,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 	}
 	s, err := embedded.Start(ctx, embedded.Config{
 		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Log: log,
-		Notify:      tell,
+		Channels:    tell,
 		Inventory:   discover.Mover{Hosts: connect},
 		Machines:    machine.Mover{Hosts: connect},
 		Machine:     machine.Mover{Hosts: connect},

@@ -23,6 +23,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
 	"holdfast/internal/job"
+	"holdfast/internal/notify"
 	"holdfast/internal/server"
 	"holdfast/internal/service"
 )
@@ -50,8 +51,8 @@ type Config struct {
 	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine     job.Work[holdfast.MachineArgs, holdfast.MachineResult]
-	// Notify brings alerts to people; nil is nobody.
-	Notify service.Notifier
+	// Channels bring alerts to people; none: they are kept and listed.
+	Channels []notify.Channel
 	// Ticks are the moments at which the schedules are looked at; nil is each
 	// minute.
 	Ticks <-chan time.Time
@@ -77,6 +78,7 @@ type Server struct {
 	sub     service.Subscription // the first one
 	door    *server.Server
 	metrics *server.Metrics
+	alerts  *notify.Outbox
 	http    *http.Server
 	listen  net.Listener
 	tls     *authority
@@ -161,11 +163,12 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 
 func (s *Server) openService(ctx context.Context) error {
 	s.metrics = server.NewMetrics()
-	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate(), Workers: workers, Ended: s.metrics.Ended})
+	s.alerts = notify.New(notify.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, Channels: s.cfg.Channels})
+	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate(), Workers: workers})
 	var deployer server.Deployer // sends its requests to the server, which is made of the service
 	s.service = service.New(service.Deps{
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,
-		Notify: s.cfg.Notify,
+		Alerts: s.alerts, Ended: s.metrics.Ended,
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer,
 	})
 	sub, err := s.service.Found(ctx)

@@ -25,11 +25,15 @@ func (s *Server) schedule() {
 		ticker := time.NewTicker(lookEvery)
 		ticks, stop = ticker.C, ticker.Stop
 	}
-	letters, delivered := make(chan struct{}, 1), make(chan struct{})
-	go s.deliver(ctx, letters, delivered)
+	delivered := make(chan struct{})
+	go func() { // besides the scheduler: a mail server may be slow
+		defer close(delivered)
+		s.alerts.Run(ctx)
+	}()
+	s.alerts.Wake() // what the last process did not bring out
 	go func() {
 		defer close(done)
-		defer func() { close(letters); <-delivered }()
+		defer func() { <-delivered }()
 		defer stop()
 		var cleaned time.Time
 		for {
@@ -46,30 +50,11 @@ func (s *Server) schedule() {
 			if now := s.cfg.Clock(); now.Sub(cleaned) >= cleanEvery || now.Before(cleaned) {
 				cleaned = now
 				s.report(ctx, "clean-up", s.service.CleanUp(ctx))
-				s.report(ctx, "room", s.measure(ctx))
 			}
-			select {
-			case letters <- struct{}{}:
-			default: // the last delivery still runs
-			}
+			s.report(ctx, "room", s.measure(ctx))
+			s.alerts.Wake()
 		}
 	}()
-}
-
-// deliver brings alerts to people, besides the scheduler: a mail server may be slow.
-func (s *Server) deliver(ctx context.Context, letters <-chan struct{}, done chan<- struct{}) {
-	defer close(done)
-	last := ""
-	for range letters {
-		err := s.service.Deliver(ctx)
-		if err != nil && err.Error() != last && ctx.Err() == nil {
-			s.cfg.Log.Error("alerts", "error", err)
-		}
-		last = ""
-		if err != nil {
-			last = err.Error()
-		}
-	}
 }
 
 // measure looks how much room the directories of this machine have.

@@ -186,11 +186,11 @@ func Record(tx *catalog.Tx, s Spec) (Job, error) {
 	return j, insert(tx, j)
 }
 
-// RecordFailed keeps a job that could not even begin.
-func RecordFailed(tx *catalog.Tx, s Spec, err error) error {
+// RecordFailed keeps a job that could not even begin. OnEnd is not called.
+func RecordFailed(tx *catalog.Tx, s Spec, err error) (Job, error) {
 	j := newJob(tx, "", s, nil)
 	j.State, j.Cancellable, j.Ended, j.Failure = Failed, false, tx.Now(), FailureOf(err)
-	return insert(tx, j)
+	return j, insert(tx, j)
 }
 
 func newJob(tx *catalog.Tx, kind string, s Spec, args any) Job {

@@ -35,8 +35,6 @@ type Config struct {
 	UndoFor time.Duration
 	// CancelLate are the kinds whose jobs may be cancelled in every phase.
 	CancelLate []string
-	// Ended, if set, is told of every job that has ended.
-	Ended func(Job)
 	// SaveEvery is how often a running job's report is saved. Default 1 s.
 	SaveEvery time.Duration
 }
@@ -47,6 +45,7 @@ type Runner struct {
 	kinds map[string]handler
 	river queue
 	began time.Time // Start
+	onEnd func(tx *catalog.Tx, j Job) error
 
 	mu    sync.Mutex
 	runs  map[string]*run          // by job id: running in this process
@@ -89,8 +88,12 @@ func NewRunner(cfg Config) *Runner {
 	if cfg.SaveEvery <= 0 {
 		cfg.SaveEvery = time.Second
 	}
-	return &Runner{cfg: cfg, kinds: map[string]handler{}, runs: map[string]*run{}, waits: map[string]chan struct{}{}}
+	return &Runner{cfg: cfg, kinds: map[string]handler{}, runs: map[string]*run{}, waits: map[string]chan struct{}{}, onEnd: func(*catalog.Tx, Job) error { return nil }}
 }
+
+// OnEnd says what is called with every job that ends, in the transaction which
+// ends it. Its error undoes the end.
+func (r *Runner) OnEnd(f func(tx *catalog.Tx, j Job) error) { r.onEnd = f }
 
 // Work does what the jobs of one kind are for.
 type Work[A, R any] interface {

@@ -194,7 +194,7 @@ func (r *Runner) finish(ctx context.Context, j *Job, h handler, p *progress, res
 		if err := h.done(tx, j.ID, j.Args, result, userError(runErr)); err != nil {
 			return err
 		}
-		return end(tx, j, p, result, runErr)
+		return r.end(tx, j, p, result, runErr)
 	})
 	if err == nil {
 		r.logEnd(*j, runErr)
@@ -202,11 +202,11 @@ func (r *Runner) finish(ctx context.Context, j *Job, h handler, p *progress, res
 	}
 	r.cfg.Log.Error("job outcome not applied", "job", j.ID, "error", err)
 	err = fmt.Errorf("the outcome could not be recorded: %w", err)
-	return r.cfg.Catalog.Update(ctx, func(tx *catalog.Tx) error { return end(tx, j, p, nil, err) })
+	return r.cfg.Catalog.Update(ctx, func(tx *catalog.Tx) error { return r.end(tx, j, p, nil, err) })
 }
 
 // end writes the final state of a row.
-func end(tx *catalog.Tx, j *Job, p *progress, result json.RawMessage, runErr error) error {
+func (r *Runner) end(tx *catalog.Tx, j *Job, p *progress, result json.RawMessage, runErr error) error {
 	state, failure := Completed, (*Failure)(nil)
 	switch {
 	case errors.Is(runErr, ErrCanceled):
@@ -221,10 +221,13 @@ func end(tx *catalog.Tx, j *Job, p *progress, result json.RawMessage, runErr err
 	if result == nil {
 		result = json.RawMessage("null")
 	}
-	j.State = state
+	j.State, j.Report, j.Result, j.Failure, j.Ended = state, report, result, failure, tx.Now()
 	_, err := tx.Exec(`UPDATE job SET state = ?, cancellable = 0, result = ?, report = ?, failure = ?, ended = ? WHERE id = ?`,
-		state, string(result), string(holdfast.Marshal(report)), string(holdfast.Marshal(failure)), catalog.Micros(tx.Now()), j.ID)
-	return err
+		state, string(result), string(holdfast.Marshal(report)), string(holdfast.Marshal(failure)), catalog.Micros(j.Ended), j.ID)
+	if err != nil {
+		return err
+	}
+	return r.onEnd(tx, *j)
 }
 
 // userError gives a cancellation the words its user knows.
@@ -248,9 +251,6 @@ func FailureOf(err error) *Failure {
 }
 
 func (r *Runner) logEnd(j Job, err error) {
-	if r.cfg.Ended != nil {
-		r.cfg.Ended(j)
-	}
 	switch {
 	case err == nil:
 		r.cfg.Log.Info("job ended", "job", j.ID, "kind", j.Kind, "entity", j.Entity)

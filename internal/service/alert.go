@@ -2,204 +2,157 @@ package service
 
 import (
 	"context"
-	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
-
-	"github.com/google/uuid"
 
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/notify"
 )
 
-// TypeAlert is the resource type of an alert.
-const TypeAlert = TypeVault + "/backupAlerts"
+// late is how much after its time a scheduled backup begins without being missed.
+const late = time.Hour
 
-const (
-	// keepAlerts is how long alerts can be listed.
-	keepAlerts = 90 * 24 * time.Hour
-	// tryAlerts is how long one that nobody takes is tried.
-	tryAlerts = 24 * time.Hour
-	// late is how much after its time a scheduled backup begins without being missed.
-	late = time.Hour
-)
+// Alert is what somebody has to know who isn't looking.
+type Alert = holdfast.Alert
 
-// Notifier brings alerts to people. An error leaves the alert to be tried again.
-type Notifier interface {
-	Notify(ctx context.Context, a holdfast.Alert) error
-}
+// AlertFilter picks alerts.
+type AlertFilter = notify.Filter
 
-// Alert is an alert as it is kept: made in the transaction of what it tells, and
-// delivered after that.
-type Alert struct {
-	Stamp
-	holdfast.Alert
-	Delivered time.Time `json:"delivered,omitzero"`
-	GivenUp   bool      `json:"givenUp,omitempty"`
-}
+// Delivery is what became of an alert on one channel.
+type Delivery = notify.Delivery
 
-// unsent is where alerts are listed until they are delivered.
-const unsent = "/alerts/unsent"
-
-// raise keeps an alert of a vault.
-func raise(tx *catalog.Tx, vault string, a holdfast.Alert) error {
-	a.ID, a.Time = uuid.NewString(), tx.Now()
-	if err := putAlert(tx, vault, Alert{Alert: a}); err != nil {
-		return err
+// jobEnded tells of a job that ended, in the transaction which ends it. A vault
+// may be told to raise no alerts for failed jobs.
+func (s *Service) jobEnded(tx *catalog.Tx, j Job) error {
+	if s.Ended != nil {
+		tx.AfterCommit(func() { s.Ended(j) })
 	}
-	_, err := catalog.Write(tx, catalog.Resource{ID: unsent + "/" + a.ID, Type: "Holdfast.Alerts/unsent", Parent: unsent}, vault)
-	return err
-}
-
-func alertID(vault, id string) string { return vault + "/backupAlerts/" + id }
-
-func putAlert(tx *catalog.Tx, vault string, a Alert) error {
-	_, err := catalog.Write(tx, catalog.Resource{ID: alertID(vault, a.Alert.ID), Type: TypeAlert, Parent: vault}, a)
-	return err
-}
-
-func decodeAlert(r catalog.Resource) (Alert, error) {
-	a, err := catalog.Decode[Alert](r)
-	a.Stamp = stamp(r)
-	return a, err
-}
-
-// raiseFailure tells that a job failed.
-func raiseFailure(tx *catalog.Tx, vault, resource, entity, operation, jobID string, err error) error {
-	a := holdfast.Alert{Kind: holdfast.AlertFailed, Resource: resource, Entity: entity, Job: jobID, Message: fmt.Sprintf("%s of %s failed.", operation, entity)}
-	var e *holdfast.Error
-	if errors.As(err, &e) { // its cause stays in the log
-		a.Message, a.Hint = fmt.Sprintf("%s of %s failed: %s", operation, entity, e.Message), e.Hint
-	}
-	return raise(tx, vault, a)
-}
-
-// alertOf tells that a job failed, unless its user cancelled it.
-func alertOf(tx *catalog.Tx, j Job, runErr error) error {
-	if runErr == nil || holdfast.KindOf(runErr) == holdfast.Canceled {
+	if j.State != job.Failed {
 		return nil
 	}
-	return raiseFailure(tx, j.Scope, j.Subject, j.Entity, j.Operation, j.ID, runErr)
-}
-
-// failedJob tells of the job of an id that it failed.
-func failedJob(tx *catalog.Tx, id string, runErr error) error {
-	j, err := job.Get(tx, id)
+	v, err := findVault(tx, j.Scope)
 	if err != nil {
-		return err
+		return notThere(err) // a job of no vault: who asked for it follows it
 	}
-	return alertOf(tx, j, runErr)
-}
-
-// Alerts lists the alerts of a vault, newest first, at most so many.
-func (s *Service) Alerts(ctx context.Context, vault, after string, limit int) ([]Alert, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Alert, error) {
-		if _, err := findVault(tx, vault); err != nil {
-			return nil, err
-		}
-		q := catalog.Query{Type: TypeAlert, Parent: vault, Limit: limit, Newest: true}
-		if after != "" {
-			q.After = alertID(vault, after)
-		}
-		return list(tx, q, decodeAlert)
-	})
-}
-
-// Deliver brings the alerts to people that have not been yet, oldest first. One
-// that nobody takes keeps the others and is given up after a day. Old alerts go.
-func (s *Service) Deliver(ctx context.Context) error {
-	type letter struct {
-		id, vault string
-		alert     Alert
+	if v.Setting("monitoringSettings", "azureMonitorAlertSettings", "alertsForAllJobFailures") == "Disabled" {
+		return nil
 	}
-	letters, err := read(ctx, s, func(tx *catalog.Tx) ([]letter, error) {
-		rows, err := tx.List(catalog.Query{Parent: unsent, Newest: true})
-		if err != nil {
-			return nil, err
-		}
-		var all []letter
-		for n := len(rows) - 1; n >= 0; n-- {
-			vault, err := catalog.Decode[string](rows[n])
-			if err != nil {
-				return nil, err
-			}
-			l := letter{id: rows[n].ID, vault: vault}
-			if r, err := tx.Get(alertID(vault, lastName(l.id))); err == nil { // else its vault is gone
-				if l.alert, err = decodeAlert(r); err != nil {
-					return nil, err
-				}
-			}
-			all = append(all, l)
-		}
-		return all, nil
-	})
-	if err != nil {
-		return err
+	a := Alert{Kind: holdfast.AlertFailed, About: "job:" + j.ID, Resource: j.Subject, Entity: j.Entity, Job: j.ID, Message: fmt.Sprintf("%s of %s failed.", j.Operation, j.Entity)}
+	if r, err := tx.Get(j.Subject); err == nil {
+		a.Resource = r.ID // in its own case
 	}
-	for _, l := range letters {
-		var failed error
-		if s.Notify != nil && l.alert.Alert.ID != "" {
-			failed = s.Notify.Notify(ctx, l.alert.Alert)
-		}
-		now := s.Clock()
-		if failed != nil && now.Sub(l.alert.Time) < tryAlerts {
-			return fmt.Errorf("alert %s (%s): %w", l.alert.Alert.ID, l.alert.Kind, failed) // the next call goes on
-		}
-		_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
-			if _, err := tx.Delete(l.id); err != nil || l.alert.Alert.ID == "" {
-				return nil, err
-			}
-			l.alert.Delivered, l.alert.GivenUp = now, failed != nil
-			return nil, putAlert(tx, l.vault, l.alert)
-		})
-		if err != nil {
-			return err
-		}
+	if j.Failure != nil {
+		a.Message, a.Hint = fmt.Sprintf("%s of %s failed: %s", j.Operation, j.Entity, j.Failure.Message), j.Failure.Hint
 	}
-	return nil
-}
-
-// forgetAlerts drops the alerts of a vault that are old.
-func forgetAlerts(tx *catalog.Tx, vault string) error {
-	old, err := tx.List(catalog.Query{Type: TypeAlert, Parent: vault, To: tx.Now().Add(-keepAlerts), Limit: 1000})
-	for _, r := range old {
-		if _, err := tx.Delete(r.ID); err != nil {
-			return err
-		}
-	}
+	_, err = s.Alerts.Raise(tx, a)
 	return err
 }
 
-// Place is where bytes are kept that can run out of room.
+// recordFailed keeps a job that could not even begin, and tells of it.
+func (s *Service) recordFailed(tx *catalog.Tx, spec job.Spec, refused error) error {
+	j, err := job.RecordFailed(tx, spec, refused)
+	if err != nil {
+		return err
+	}
+	return s.jobEnded(tx, j)
+}
+
+// tellMissed tells, once, that a scheduled backup did not begin in its time.
+func (s *Service) tellMissed(tx *catalog.Tx, i Item, at time.Time) error {
+	behind := tx.Now().Sub(at)
+	if behind <= late {
+		return nil
+	}
+	_, err := s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertMissed, About: fmt.Sprintf("missed:%s:%d", i.ID, at.Unix()), Resource: i.ID, Entity: i.VM,
+		Message: fmt.Sprintf("The backup of %s that was due at %s is %v late.", i.VM, at.UTC().Format(time.RFC3339), behind.Round(time.Minute)),
+		Hint:    "The server was away, an earlier backup still runs, or the site has more to do than it may do at once."})
+	return err
+}
+
+// deletionOf is what the alert of a soft-deleted item is about.
+func deletionOf(i Item) string { return "deleted:" + i.ID }
+
+// tellDeleted tells that an item was soft-deleted. A vault may be told to raise
+// no such alerts.
+func (s *Service) tellDeleted(tx *catalog.Tx, v Vault, i Item, a Alert) error {
+	if v.Setting("monitoringSettings", "classicAlertSettings", "alertsForCriticalOperations") == "Disabled" {
+		return nil
+	}
+	a.Kind, a.About, a.Resource, a.Entity = holdfast.AlertSoftDelete, deletionOf(i), i.ID, i.VM
+	_, err := s.Alerts.Raise(tx, a)
+	return err
+}
+
+// AlertsOf lists alerts, newest first.
+func (s *Service) AlertsOf(ctx context.Context, f AlertFilter) ([]Alert, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]Alert, error) { return notify.List(tx, f) })
+}
+
+// Alert returns one alert of a subscription, and what became of it.
+func (s *Service) Alert(ctx context.Context, scope, id string) (a Alert, d []Delivery, err error) {
+	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) {
+		if a, err = notify.Get(tx, id); err != nil {
+			return nil, err
+		}
+		if !strings.HasPrefix(strings.ToLower(a.Resource)+"/", strings.ToLower(scope)+"/") {
+			return nil, holdfast.Errorf(holdfast.NotFound, id, "The alert %q was not found.", id)
+		}
+		d, err = notify.Deliveries(tx, id)
+		return nil, err
+	})
+	return a, d, err
+}
+
+// TestAlert raises an alert that is about nothing, tries to bring it out, and
+// says what became of it.
+func (s *Service) TestAlert(ctx context.Context, sub string) (Alert, []Delivery, error) {
+	if len(s.Alerts.Channels) == 0 {
+		return Alert{}, nil, holdfast.Errorf(holdfast.Unsupported, "alerts", "Alerts go nowhere: the server has neither a webhook nor a mail server to bring them to.").
+			WithHint("Start it with holdfast serve --alert-webhook URL, or with --alert-smtp, --alert-from and --alert-to.")
+	}
+	id, err := write(ctx, s, func(tx *catalog.Tx) (string, error) {
+		a := Alert{Kind: holdfast.AlertTest, About: "test", Resource: subscriptionID(sub), Entity: "test", Message: "This is a test: " + nameOr(caller(ctx), "somebody") + " asked for it.", Hint: "Nothing has to be done."}
+		if err := s.Alerts.Resolve(tx, a.About); err != nil { // of a test before
+			return "", err
+		}
+		return s.Alerts.Raise(tx, a)
+	})
+	if err != nil {
+		return Alert{}, nil, err
+	}
+	if err := s.Alerts.Deliver(ctx); err != nil {
+		return Alert{}, nil, err
+	}
+	return s.Alert(ctx, subscriptionID(sub), id)
+}
+
+// Place is a directory of this machine that can run out of room.
 type Place struct {
-	Path   string
-	Vaults []string // ids of those that it is for
-	What   string   // scratch directory or vault
+	Path     string
+	Kind     string // "scratch" or "vault"
+	Resource string // ARM id of the site or vault that it is of
+	Name     string // of that
 }
 
 // Places lists the directories of this machine that can run full: scratch
-// directories and vaults in directories.
+// directories, and vaults in directories.
 func (s *Service) Places(ctx context.Context) ([]Place, error) {
 	return read(ctx, s, func(tx *catalog.Tx) (all []Place, err error) {
-		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+		sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
 		if err != nil {
 			return nil, err
 		}
-		sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
 		for _, site := range sites {
-			p := Place{Path: site.ScratchDir, What: "scratch directory of the site " + site.Name}
-			for _, v := range vaults {
-				if v.Location == Location(site.Name) {
-					p.Vaults = append(p.Vaults, v.ID)
-				}
-			}
-			all = append(all, p)
+			all = append(all, Place{site.ScratchDir, "scratch", site.ID, site.Name})
 		}
+		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
 		for _, v := range vaults {
-			if dir, ok := strings.CutPrefix(v.Repository.URL, "file://"); ok {
-				all = append(all, Place{Path: dir, Vaults: []string{v.ID}, What: "directory of the vault " + v.Name})
+			if u, err := url.Parse(v.Repository.URL); err == nil && u.Scheme == "file" {
+				all = append(all, Place{u.Path, "vault", v.ID, v.Name})
 			}
 		}
 		return all, err
@@ -211,31 +164,20 @@ func (s *Service) Places(ctx context.Context) ([]Place, error) {
 const nearlyFull = 0.10
 
 // Room says how much room a place has left, bytes. Once it is nearly full there
-// is an alert, and another only after it had enough again.
+// is an alert, which is resolved when it has enough again.
 func (s *Service) Room(ctx context.Context, p Place, free, total int64) error {
-	if total <= 0 || len(p.Vaults) == 0 {
+	share := float64(free) / float64(max(1, total))
+	if share > nearlyFull && share <= 2*nearlyFull {
 		return nil
 	}
-	share := float64(free) / float64(total)
 	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
-		mark := "/nearlyfull" + p.Path
-		_, err := tx.Get(mark)
-		if err != nil && notThere(err) != nil {
-			return nil, err
+		about := "room:" + p.Kind + ":" + p.Path
+		if share > nearlyFull {
+			return nil, s.Alerts.Resolve(tx, about)
 		}
-		marked := err == nil
-		switch {
-		case marked && share > 2*nearlyFull:
-			_, err := tx.Delete(mark)
-			return nil, err
-		case marked || share > nearlyFull:
-			return nil, nil
-		}
-		if _, err := catalog.Write(tx, catalog.Resource{ID: mark, Type: "Holdfast.Alerts/nearlyFull", Parent: "/nearlyfull"}, share); err != nil {
-			return nil, err
-		}
-		return nil, raise(tx, p.Vaults[0], holdfast.Alert{Kind: holdfast.AlertNearlyFull, Resource: p.Path, Entity: p.What,
-			Message: fmt.Sprintf("The %s, %s, has %.0f %% of its room left.", p.What, p.Path, share*100), Hint: "Make room, or backups will fail."})
+		_, err := s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertNearlyFull, About: about, Resource: p.Resource, Entity: p.Name,
+			Message: fmt.Sprintf("The %s directory of %s, %s, has %.0f %% of its room left.", p.Kind, p.Name, p.Path, share*100), Hint: "Make room there, or backups will fail."})
+		return nil, err
 	})
 	return err
 }

@@ -3,53 +3,45 @@ package service
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"testing"
 	"time"
 
 	"holdfast"
 	"holdfast/internal/job"
+	"holdfast/internal/notify"
 )
 
-// post is a notifier of the tests.
+// post is a channel of the tests.
 type post struct {
 	fail error
-	got  []holdfast.Alert
+	got  []string
 }
 
-func (p *post) Notify(_ context.Context, a holdfast.Alert) error {
-	if p.fail != nil {
-		return p.fail
+func (*post) Name() string { return "post" }
+
+func (p *post) Send(_ context.Context, a holdfast.Alert, s notify.State) error {
+	if p.fail == nil {
+		p.got = append(p.got, fmt.Sprintf("%s %s of %s", a.Kind, s, a.Entity))
 	}
-	p.got = append(p.got, a)
-	return nil
+	return p.fail
 }
 
-// TestAlerts: what goes wrong is told once, also when nobody takes it at first.
+// TestAlerts: what goes wrong is told once, and that it is over.
 func TestAlerts(t *testing.T) {
 	t.Parallel()
 	y, p := newYear(t), &post{}
-	y.Notify = p
-	told := func(what string, want ...holdfast.AlertKind) {
+	y.Alerts.Channels = []notify.Channel{p}
+	told := func(what string, want ...string) {
 		t.Helper()
 		y.pass(time.Minute)
 		p.got = nil
-		if err := y.Deliver(t.Context()); err != nil && p.fail == nil {
+		if err := y.Alerts.Deliver(t.Context()); err != nil {
 			t.Fatal(err)
 		}
-		var kinds []string
-		for _, a := range p.got {
-			kinds = append(kinds, string(a.Kind))
-			if a.ID == "" || a.Message == "" || a.Time.IsZero() || strings.Contains(a.Message, "secret") {
-				t.Errorf("%s: %+v", what, a)
-			}
-		}
-		var wanted []string
-		for _, k := range want {
-			wanted = append(wanted, string(k))
-		}
-		if strings.Join(kinds, " ") != strings.Join(wanted, " ") {
-			t.Errorf("%s: told %v, want %v", what, kinds, want)
+		if strings.Join(p.got, ", ") != strings.Join(want, ", ") {
+			t.Errorf("%s: told %v, want %v", what, p.got, want)
 		}
 	}
 	y.pass(14 * time.Hour)
@@ -58,61 +50,62 @@ func TestAlerts(t *testing.T) {
 	y.fail = holdfast.Errorf(holdfast.Full, "x", "No room.").WithHint("Make some.").WithCause(errors.New("secret"))
 	y.pass(24 * time.Hour)
 	y.tick()
-	told("a backup that failed", holdfast.AlertFailed)
+	told("a backup that failed", "JobFailed Fired of web")
 	told("again")
+	all, err := y.AlertsOf(t.Context(), AlertFilter{})
+	if err != nil || len(all) != 1 || all[0].Message != "Backup of web failed: No room." || all[0].Hint != "Make some." || all[0].Resource != y.item || all[0].Job == "" {
+		t.Errorf("listed: %+v, %v", all, err)
+	}
 	y.fail = nil
 	y.pass(27 * time.Hour)
 	y.tick()
-	told("a backup three hours late", holdfast.AlertMissed)
+	told("a backup three hours late", "BackupMissed Fired of web")
 
-	place := Place{Path: "/scratch", Vaults: []string{y.vault()}, What: "scratch directory"}
-	room := func(free int64) {
+	place := Place{Path: "/scratch", Kind: "scratch", Resource: "/subscriptions/s", Name: "here"}
+	room := func(free ...int64) {
 		t.Helper()
-		if err := y.Room(t.Context(), place, free, 100); err != nil {
-			t.Fatal(err)
+		for _, n := range free {
+			if err := y.Room(t.Context(), place, n, 100); err != nil {
+				t.Fatal(err)
+			}
 		}
 	}
 	room(11)
 	told("enough room")
-	room(9)
-	room(8)
-	room(15)
-	room(5)
-	told("little room", holdfast.AlertNearlyFull)
+	room(9, 8, 15, 5)
+	told("little room", "StorageNearlyFull Fired of here")
 	room(30)
+	told("enough again", "StorageNearlyFull Resolved of here")
 	room(5)
-	told("little room again", holdfast.AlertNearlyFull)
+	told("little room again", "StorageNearlyFull Fired of here")
 
-	y.pass(time.Minute)
-	p.fail = errors.New("the mail server is away")
 	if _, err := y.DeleteItem(t.Context(), y.item); err != nil {
 		t.Fatal(err)
 	}
-	if err := y.Deliver(t.Context()); err == nil || !strings.Contains(err.Error(), "away") {
-		t.Errorf("nobody takes it: %v", err)
-	}
-	y.pass(time.Hour)
-	p.fail = nil
-	told("an hour later", holdfast.AlertSoftDelete)
-	all, err := y.Alerts(t.Context(), y.vault(), "", 3)
-	if err != nil || len(all) != 3 || all[0].Kind != holdfast.AlertSoftDelete || all[0].Delivered.IsZero() || all[0].GivenUp {
-		t.Errorf("listed: %+v, %v", all, err)
-	}
-	if more, err := y.Alerts(t.Context(), y.vault(), all[2].Alert.ID, 9); err != nil || len(more) != 2 {
-		t.Errorf("the next page: %+v, %v", more, err)
-	}
-	p.fail = errors.New("gone")
+	told("points that were deleted", "ItemSoftDeleted Fired of web")
 	if err := y.put(Protect{Undelete: true}); err != nil {
 		t.Fatal(err)
 	}
-	y.pass(time.Minute)
+	told("and brought back", "ItemSoftDeleted Resolved of web")
+}
+
+// TestQuietVault: a vault may be told to raise no alerts.
+func TestQuietVault(t *testing.T) {
+	t.Parallel()
+	y := newYear(t)
+	settings := map[string]any{"monitoringSettings": map[string]any{"azureMonitorAlertSettings": map[string]any{"alertsForAllJobFailures": "Disabled"}, "classicAlertSettings": map[string]any{"alertsForCriticalOperations": "Disabled"}}}
+	id := idOf(y.vault())
+	if _, _, err := y.PutVault(t.Context(), id.Subscription, id.Group, id.Name(), VaultInput{Settings: settings}); err != nil {
+		t.Fatal(err)
+	}
+	y.fail = holdfast.Errorf(holdfast.Full, "x", "No room.")
+	y.pass(14 * time.Hour)
+	y.tick()
 	if _, err := y.DeleteItem(t.Context(), y.item); err != nil {
 		t.Fatal(err)
 	}
-	y.pass(25 * time.Hour)
-	told("nobody took it for a day")
-	if all, err = y.Alerts(t.Context(), y.vault(), "", 1); err != nil || !all[0].GivenUp {
-		t.Errorf("given up: %+v, %v", all, err)
+	if all, err := y.AlertsOf(t.Context(), AlertFilter{}); err != nil || len(all) != 0 || len(y.jobs("Backup")) != 1 {
+		t.Errorf("alerts of a quiet vault: %+v, %v", all, err)
 	}
 }
 

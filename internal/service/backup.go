@@ -134,9 +134,6 @@ func (s *Service) backupDone(tx *catalog.Tx, jobID string, a holdfast.BackupArgs
 	}
 	s.roomAgain(tx)
 	i.LastBackupTime, i.LastBackupStatus = j.Created, "Failed"
-	if err := alertOf(tx, j, runErr); err != nil {
-		return err
-	}
 	if runErr == nil {
 		i.LastBackupStatus, i.LastPoint = "Completed", r.Time
 		p := Point{Item: i.ID, Name: r.PointID, Result: r, Expires: a.Expires, Scheduled: a.Expires.IsZero(), Excluded: a.ExcludeLUNs}

@@ -42,9 +42,6 @@ func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
 	if err != nil {
 		return err
 	}
-	if _, err := write(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, forgetAlerts(tx, v.ID) }); err != nil {
-		return err
-	}
 	var gone []string
 	for _, i := range items {
 		// One transaction for each item: others write meanwhile.
@@ -112,10 +109,7 @@ func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, names []st
 	}
 	kept := holdfast.Errorf(holdfast.Unsupported, l.ID, "%d expired recovery points are kept: the lock %s (%s) keeps them from being deleted.", len(names), l.ID, l.Level).
 		WithHint("Remove the lock; the next clean-up deletes them.")
-	if err := raiseFailure(tx, v.ID, v.ID, v.Name, spec.Operation, "", kept); err != nil {
-		return Job{}, err
-	}
-	return Job{}, job.RecordFailed(tx, spec, kept)
+	return Job{}, s.recordFailed(tx, spec, kept)
 }
 
 // remark writes the expiries of an item's scheduled points as its policy has
@@ -182,7 +176,7 @@ func asMade(points []Point) []policy.Made {
 // pruneDone forgets the points that are gone.
 func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
 	if runErr != nil {
-		return failedJob(tx, jobID, runErr) // the next clean-up tries again
+		return nil // the next clean-up tries again
 	}
 	j, err := job.Get(tx, jobID)
 	if err != nil {

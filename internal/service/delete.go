@@ -62,7 +62,7 @@ func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
 		if err := putItem(tx, i); err != nil {
 			return Job{}, err
 		}
-		if err := raise(tx, v.ID, holdfast.Alert{Kind: holdfast.AlertSoftDelete, Resource: i.ID, Entity: i.VM,
+		if err := s.tellDeleted(tx, v, i, holdfast.Alert{
 			Message: fmt.Sprintf("%s deleted the recovery points of %s. They are kept until %s.", nameOr(caller(ctx), "Somebody"), i.VM, i.DeleteAfter.Format(time.RFC3339)),
 			Hint:    "If that was not meant: holdfast protect undelete " + i.VM}); err != nil {
 			return Job{}, err
@@ -72,12 +72,15 @@ func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
 }
 
 // Undelete brings a soft-deleted item back; its protection stays stopped.
-func undelete(ctx context.Context, tx *catalog.Tx, i Item) (Job, error) {
+func (s *Service) undelete(ctx context.Context, tx *catalog.Tx, i Item) (Job, error) {
 	if i.DeleteAfter.IsZero() {
 		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.isRehydrate", "The item %q is not soft-deleted; there is nothing to undelete.", i.VM)
 	}
 	i.DeleteAfter = time.Time{}
 	if err := putItem(tx, i); err != nil {
+		return Job{}, err
+	}
+	if err := s.Alerts.Resolve(tx, deletionOf(i)); err != nil {
 		return Job{}, err
 	}
 	return job.Record(tx, i.spec(ctx, "Undelete"))
@@ -125,7 +128,7 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 // deleteDone forgets an item whose points are gone.
 func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
 	if runErr != nil {
-		return failedJob(tx, jobID, runErr) // the item stays, stopped, with the points that are left
+		return nil // the item stays, stopped, with the points that are left
 	}
 	j, err := job.Get(tx, jobID)
 	if err != nil {

@@ -254,7 +254,7 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 			return Job{}, err
 		}
 		if in.Undelete {
-			return undelete(ctx, tx, i)
+			return s.undelete(ctx, tx, i)
 		}
 		if !i.DeleteAfter.IsZero() {
 			return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The item %q is soft-deleted.", i.VM).WithHint("Undelete it first.")

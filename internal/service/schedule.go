@@ -179,6 +179,9 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 		if i.Held != Active || i.Policy != d.policy || i.Scheduled != d.item.Scheduled {
 			return nil, nil // changed meanwhile: the next call decides anew
 		}
+		if err := s.tellMissed(tx, i, d.at); err != nil {
+			return nil, err
+		}
 		if job.Idle(tx, backupOf(i), i.VM) != nil {
 			return nil, nil // the running one has to end first
 		}
@@ -190,19 +193,9 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 		if refused == nil {
 			refused = s.hasRoom(tx, i)
 		}
-		if behind := tx.Now().Sub(d.at); behind > late {
-			if err := raise(tx, i.Vault, holdfast.Alert{Kind: holdfast.AlertMissed, Resource: i.ID, Entity: i.VM,
-				Message: fmt.Sprintf("The backup of %s that was due at %s begins %v late.", i.VM, d.at.UTC().Format(time.RFC3339), behind.Round(time.Minute)),
-				Hint:    "The server was away, an earlier backup still ran, or the site has more to do than it may do at once."}); err != nil {
-				return nil, err
-			}
-		}
 		if refused != nil {
-			if err := raiseFailure(tx, i.Vault, i.ID, i.VM, "Backup", "", refused); err != nil {
-				return nil, err
-			}
 			i.LastBackupTime, i.LastBackupStatus = tx.Now(), "Failed"
-			if err := job.RecordFailed(tx, i.spec(ctx, "Backup"), refused); err != nil {
+			if err := s.recordFailed(tx, i.spec(ctx, "Backup"), refused); err != nil {
 				return nil, err
 			}
 			return nil, putItem(tx, i)

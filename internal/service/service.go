@@ -22,6 +22,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
 	"holdfast/internal/job"
+	"holdfast/internal/notify"
 	"holdfast/internal/policy"
 )
 
@@ -59,7 +60,11 @@ type Deps struct {
 	DataDir     string   // where vaults go that name no repository, absolute
 	ScratchDir  string   // where sites go that name no scratch directory, absolute
 	Limits      Limits   // "" is AzureLimits
-	Notify      Notifier // nil: alerts are kept and brought to nobody
+
+	// Alerts keeps what people are told; nil keeps it and brings it to nobody.
+	Alerts *notify.Outbox
+	// Ended, if set, is told of every job once its end is durable.
+	Ended func(Job)
 
 	// The movers.
 	Backup  job.Work[holdfast.BackupArgs, holdfast.BackupResult]
@@ -90,6 +95,10 @@ type Service struct {
 // New makes the service and registers its job kinds with d.Jobs.
 func New(d Deps) *Service {
 	s := &Service{Deps: d, maxPoints: policy.MaxPoints, wake: make(chan struct{}, 1)}
+	if s.Alerts == nil {
+		s.Alerts = notify.New(notify.Config{Catalog: d.Catalog, Clock: d.Clock})
+	}
+	d.Jobs.OnEnd(s.jobEnded)
 	job.Register(d.Jobs, kindBackup, d.Backup, s.backupDone)
 	job.Register(d.Jobs, kindRestore, d.Restore, s.restoreDone)
 	job.Register(d.Jobs, kindMachine, d.Machine, machineDone)

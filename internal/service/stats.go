@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/notify"
 )
 
 // Stats is what there is now, for metrics.
@@ -55,7 +56,7 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		for _, j := range running {
 			out.Running[j.Operation]++
 		}
-		out.Undelivered, err = tx.Count(catalog.Query{Parent: unsent})
+		out.Undelivered, err = notify.Waiting(tx)
 		return out, err
 	})
 }

@@ -63,6 +63,10 @@ func (s *Server) arm(w http.ResponseWriter, q Request) {
 	path := strings.ToLower(strings.TrimSuffix(q.Path, "/"))
 	last := path[strings.LastIndexByte(path, '/')+1:]
 	switch {
+	case strings.HasSuffix(path, "/microsoft.alertsmanagement/alerts"):
+		reply(w, http.StatusOK, object{"value": []object{alert("JobFailed", "Backup of web failed: The repository's disk is full.")}})
+	case strings.HasSuffix(path, "/holdfast.monitor/testalert"):
+		reply(w, http.StatusOK, alert("Test", "This is a test.", object{"channel": "mail", "tries": 1, "error": "no such mailbox"}, object{"channel": "webhook", "tries": 1, "taken": true}))
 	case strings.Contains(path, "/backupoperations/"):
 		s.operation(w, last)
 	case strings.Contains(path, "/backupjobs"):
@@ -80,6 +84,13 @@ func (s *Server) arm(w http.ResponseWriter, q Request) {
 	default:
 		s.notFound(w, path)
 	}
+}
+
+// alert is one that a server tells, with what each channel did.
+func alert(rule, description string, deliveries ...object) object {
+	return object{"name": "alert-1", "type": "Microsoft.AlertsManagement/alerts", "properties": object{
+		"essentials": object{"alertRule": rule, "severity": "Sev1", "monitorCondition": "Fired", "targetResourceName": "web", "description": description, "startDateTime": "2026-11-20T02:00:00Z"},
+		"context":    object{"deliveries": deliveries}}}
 }
 
 func (s *Server) list(w http.ResponseWriter, q Request, path, last string) {
