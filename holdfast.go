@@ -49,6 +49,9 @@ const (
 	CrashConsistent       Consistency = "CrashConsistent"
 )
 
+// MaxLUN is the largest LUN of a data disk (of Azure's largest sizes, 64 of them).
+const MaxLUN = 63
+
 // DiskFact is one disk of a VM as its site sees it.
 type DiskFact struct {
 	LUN    int    `json:"lun"`    // -1 is the OS disk, as in Azure's point model

@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"strings"
@@ -41,6 +42,15 @@ func TestFourthBackupOfADay(t *testing.T) {
 	}
 	text("PUT", "/subscriptions/"+s.sub+"/providers/Holdfast.Site/sites/"+site, `{"properties":{"uri":"qemu:///system","resourceGroup":"lab"}}`, 201)
 	text("PUT", s.vaultPath(), `{"location":"site1"}`, 201)
+	policy := text("GET", s.vaultPath()+"/backupPolicies/DefaultPolicy", "", 200)["properties"].(map[string]any)
+	policy["schedulePolicy"].(map[string]any)["scheduleRunTimes"] = []string{"2026-01-01T01:00:00Z", "2026-01-01T13:00:00Z"}
+	twice, err := json.Marshal(map[string]any{"properties": policy})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if e := text("PUT", s.vaultPath()+"/backupPolicies/twice", string(twice), 400)["error"].(map[string]any); !strings.Contains(e["message"].(string), "one scheduled backup a day") {
+		t.Errorf("two runs a day: %v", e)
+	}
 	item := strings.ReplaceAll(s.itemPath(), ";", "%3B")
 	text("PUT", item, fmt.Sprintf(`{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":%q,"policyId":%q}}`, s.vmID("web"), s.vaultPath()+"/backupPolicies/DefaultPolicy"), 202)
 	w.fail = errors.New("the host is on fire")

@@ -52,7 +52,7 @@ var actions = []Row{
 		Must:   "Protection is refused when VM and vault differ in region or subscription.",
 	},
 	{
-		ID: "ACT-07", Subject: "VM backups a day", Verdict: Limit, Lift: true, In: []string{"service", "policy"}, Open: "the schedule under extended limits",
+		ID: "ACT-07", Subject: "VM backups a day", Verdict: Limit, Lift: true, In: []string{"service", "policy"},
 		Stance: "One scheduled backup a day, and up to three on demand.",
 		Must:   "A policy with more is refused, and so is the fourth on-demand backup of a day.",
 	},

@@ -17,9 +17,6 @@ import (
 // (and the disks that a protected item leaves out by LUN) stay what they were.
 const LUNsSpace = "urn:holdfast:luns:1"
 
-// MaxLUN is the largest LUN (of Azure's largest sizes, 64 data disks).
-const MaxLUN = 63
-
 type lunXML struct {
 	Target string `xml:"target,attr"`
 	LUN    int    `xml:"lun,attr"`
@@ -38,7 +35,7 @@ func keptLUNs(metadata string) map[string]int {
 	}
 	kept, taken := map[string]int{}, map[int]bool{}
 	for _, k := range x.LUNs.Disk {
-		if _, twice := kept[k.Target]; twice || k.LUN < 0 || k.LUN > MaxLUN || taken[k.LUN] {
+		if _, twice := kept[k.Target]; twice || k.LUN < 0 || k.LUN > holdfast.MaxLUN || taken[k.LUN] {
 			continue
 		}
 		kept[k.Target], taken[k.LUN] = k.LUN, true

@@ -214,9 +214,6 @@ func (vm VM) attached(site Site, w WantedDisk) (holdfast.DiskFact, bool) {
 	return vm.Disks[i], true
 }
 
-// maxLUN is the largest LUN (of Azure's largest sizes, 64 data disks).
-const maxLUN = 63
-
 // lunFor is the LUN of a disk that is to be attached: the one that is asked for,
 // or the lowest that is free.
 func (vm VM) lunFor(member string, want *int, attach []holdfast.DiskFact) (int, error) {
@@ -232,8 +229,8 @@ func (vm VM) lunFor(member string, want *int, attach []holdfast.DiskFact) (int, 
 		return lun, nil
 	}
 	switch by := taken[*want]; {
-	case *want < 0 || *want > maxLUN:
-		return 0, holdfast.Errorf(holdfast.Invalid, member+".lun", "%s.lun is %d; it is 0 to %d.", member, *want, maxLUN)
+	case *want < 0 || *want > holdfast.MaxLUN:
+		return 0, holdfast.Errorf(holdfast.Invalid, member+".lun", "%s.lun is %d; it is 0 to %d.", member, *want, holdfast.MaxLUN)
 	case by != "":
 		return 0, holdfast.Errorf(holdfast.Conflict, member+".lun", "%s.lun is %d, which the disk %q of %q has.", member, *want, by, vm.Name)
 	}
