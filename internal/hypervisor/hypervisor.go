@@ -41,6 +41,8 @@ var (
 	ErrNotRunning = errors.New("the virtual machine is not running")
 	// ErrBusy: another backup or block job holds the domain.
 	ErrBusy = errors.New("another job is running on the virtual machine")
+	// ErrNoSlot: the running machine has no free slot for another device.
+	ErrNoSlot = errors.New("the virtual machine has no free slot for another device")
 	// ErrNoAgent: the domain has no guest agent channel, or nobody answers there.
 	ErrNoAgent = errors.New("the guest agent does not answer")
 	// ErrAgentFailed: the guest agent answered with an error.

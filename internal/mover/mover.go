@@ -131,6 +131,7 @@ var explanations = []struct {
 	{hypervisor.ErrInvalid, holdfast.Invalid, true, "libvirt refuses it", ""},
 	{hypervisor.ErrExists, holdfast.Conflict, false, "It exists already.", "Choose another name."},
 	{hypervisor.ErrBusy, holdfast.Conflict, true, "The VM has another backup or block job running", "Wait for it to end, or end it with `virsh domjobabort`."},
+	{hypervisor.ErrNoSlot, holdfast.Conflict, false, "The running VM has no free slot for another disk.", "Power it off and attach the disk then, or give its definition more pcie-root-port controllers."},
 	{hypervisor.ErrNotRunning, holdfast.Conflict, false, "The VM was stopped meanwhile.", "Try again."},
 	{hypervisor.ErrNoAgent, holdfast.Unreachable, false, "The guest agent does not answer.", "Install and start qemu-guest-agent in the guest."},
 	{snapshot.ErrUnsupportedFormat, holdfast.Unsupported, true, "The VM has a disk that cannot be backed up", "Convert it (`qemu-img convert`) or exclude its LUN."},

@@ -51,6 +51,8 @@ func classify(err error) error {
 	case number == rpc.ErrOperationFailed && strings.Contains(m, "already exists"),
 		number == rpc.ErrOperationFailed && strings.Contains(m, "already defined"):
 		kind = hypervisor.ErrExists
+	case strings.Contains(m, "no more available pci slots"):
+		kind = hypervisor.ErrNoSlot
 	}
 	if kind == nil {
 		return fmt.Errorf("libvirt: %w", err)

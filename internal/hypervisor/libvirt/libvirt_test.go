@@ -47,7 +47,7 @@ func facts(t *testing.T, g *guestlab.Guest) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d.State != hypervisor.Running || d.VCPUs != 2 || d.MemoryBytes != 512<<20 || !d.Persistent || d.UEFI {
+	if d.State != hypervisor.Running || d.VCPUs != 2 || d.MemoryBytes != 1<<30 || !d.Persistent || d.UEFI {
 		t.Errorf("facts: %+v", d)
 	}
 	if !d.AgentChannel || !d.AgentConnected {

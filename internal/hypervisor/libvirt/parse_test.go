@@ -102,6 +102,7 @@ func TestClassify(t *testing.T) {
 		hypervisor.ErrNotRunning:   {Code: uint32(rpc.ErrOperationInvalid), Message: "Requested operation is not valid: domain is not running"},
 		hypervisor.ErrExists:       {Code: uint32(rpc.ErrOperationFailed), Message: "operation failed: domain 'x' already exists with uuid 1"},
 		hypervisor.ErrBusy:         {Code: uint32(rpc.ErrOperationTimeout), Message: "cannot acquire state change lock"},
+		hypervisor.ErrNoSlot:       {Code: uint32(rpc.ErrInternalError), Message: "internal error: No more available PCI slots"},
 		hypervisor.ErrNoCheckpoint: {Code: uint32(rpc.ErrNoDomainCheckpoint), Message: "no domain checkpoint"},
 	} {
 		if err := classify(e); !errors.Is(err, want) || !errors.As(err, new(rpc.Error)) {
