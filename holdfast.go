@@ -313,6 +313,8 @@ type MachineResult struct {
 type DeletePointsArgs struct {
 	Repository RepositoryRef `json:"repository"`
 	PointIDs   []string      `json:"pointIds"`
+	// Rate limits what the collection after it moves, bytes per second; 0 = no limit.
+	Rate int64 `json:"rate,omitempty"`
 }
 
 // DeletePointsResult says what was freed.

@@ -19,7 +19,7 @@ func (a *app) site() *cobra.Command {
 
 func (a *app) siteRegister() *cobra.Command {
 	var p client.SiteProperties
-	var limit, rate string
+	var limit, rate, collect string
 	c := &cobra.Command{
 		Use:   "register NAME",
 		Short: "Register a libvirt host as a site",
@@ -44,6 +44,9 @@ is made if it is not there.`,
 			if p.ReadRate, err = bytesFlag("read-rate", rate); err != nil {
 				return err
 			}
+			if p.CollectRate, err = bytesFlag("collect-rate", collect); err != nil {
+				return err
+			}
 			site, err := s.client.RegisterSite(s.cmd.Context(), args[0], p)
 			if err != nil {
 				return err
@@ -57,6 +60,7 @@ is made if it is not there.`,
 	c.Flags().StringVar(&p.ScratchDir, "scratch-dir", "", "`DIR` on the host for what a running backup needs (default: the server's choice)")
 	c.Flags().StringVar(&limit, "scratch-limit", "", "fail a backup whose scratch files reach `BYTES`, such as 20GiB, and spare its guest")
 	c.Flags().StringVar(&rate, "read-rate", "", "let a backup read at most `BYTES` a second, such as 100MiB")
+	c.Flags().StringVar(&collect, "collect-rate", "", "free storage at `BYTES` a second at most (default 100MiB)")
 	c.Flags().IntVar(&p.MaxBackups, "max-backups", 0, "begin at most this many scheduled backups at once (default 4)")
 	c.Flags().StringToStringVar(&p.PoolClasses, "pool-class", nil, "class of a storage pool's disks, as `POOL=CLASS`, such as default=Premium_LRS; may be repeated")
 	fixed(c, "uri", "qemu:///system", "qemu:///session")

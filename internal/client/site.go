@@ -24,6 +24,7 @@ type SiteProperties struct {
 	ScratchDir    string `json:"scratchDir,omitempty"`
 	ScratchLimit  int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
 	ReadRate      int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
+	CollectRate   int64  `json:"collectRate,omitempty"`  // of freeing storage, bytes per second; 0 is the server's choice
 	MaxBackups    int    `json:"maxBackups,omitempty"`   // scheduled backups at once; 0 is the server's choice
 
 	PoolClasses map[string]string `json:"poolClasses,omitempty"` // disk class of each pool, such as Premium_LRS

@@ -4,7 +4,7 @@ package matrix
 
 var retention = []Row{
 	{
-		ID: "FRQ-01", Subject: "points per instance", Verdict: Limit, In: []string{"service"}, Open: "issue 6",
+		ID: "FRQ-01", Subject: "points per instance", Verdict: Limit, In: []string{"service", "policy"},
 		Stance: "At most 9,999 recovery points per protected instance.",
 		Must:   "The limit is enforced; listing, pruning and restoring stay fast at 9,999.",
 	},
@@ -14,7 +14,7 @@ var retention = []Row{
 		Must:   "99 years are taken, 100 refused; the dates are right across leap years.",
 	},
 	{
-		ID: "FRQ-03", Subject: "VM to vault", Verdict: Limit, Lift: true, Open: "issue 6",
+		ID: "FRQ-03", Subject: "VM to vault", Verdict: Limit, Lift: true, In: []string{"policy", "service"},
 		Stance: "A VM goes to the vault once a day.",
 		Must:   "As ACT-07.",
 	},

@@ -20,6 +20,7 @@ var tests = map[string][]string{
 	},
 	"ACT-07": {
 		"embedded.TestFourthBackupOfADay",
+		"service.TestSchedulesADay",
 	},
 	"ACT-10": {
 		"policy.TestExpiriesAgainstOracle",
@@ -65,10 +66,14 @@ var tests = map[string][]string{
 	},
 	"FRQ-01": {
 		"service.TestLockKeepsPoints",
+		"service.TestNineThousandPoints",
 	},
 	"FRQ-02": {
 		"policy.TestRules",
 		"service.TestExpiry",
+	},
+	"FRQ-03": {
+		"service.TestSchedulesADay",
 	},
 	"FRQ-06": {
 		"policy.TestExpiriesAgainstOracle",

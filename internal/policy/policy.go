@@ -106,7 +106,7 @@ type Duration struct {
 	Unit  string `json:"durationType"` // Days, Weeks, Months or Years
 }
 
-// Parse reads the properties of a policy and judges them under limits azure.
+// Parse reads the properties of a policy and judges them.
 // The error is a holdfast.Invalid that names the member and the rule.
 func Parse(properties json.RawMessage) (Policy, error) {
 	var p Policy
@@ -192,16 +192,44 @@ func (s Schedule) check(version string) error {
 	case s.Frequency != "Daily" && s.Frequency != "Weekly": // ACT-10
 		return invalid("schedulePolicy.scheduleRunFrequency", "is %q; a backup is scheduled Daily or Weekly", s.Frequency)
 	}
-	if len(times) != 1 { // ACT-07
-		return invalid("schedulePolicy.scheduleRunTimes", "has %d times; one scheduled backup a day is the rule", len(times))
+	if len(times) < 1 || len(times) > maxTimes {
+		return invalid("schedulePolicy.scheduleRunTimes", "has %d times; it takes 1 to %d", len(times), maxTimes)
 	}
-	if err := checkTime("schedulePolicy.scheduleRunTimes", times[0]); err != nil {
-		return err
+	for i, t := range times {
+		if err := checkTime("schedulePolicy.scheduleRunTimes", t); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(times[:i], func(o time.Time) bool { return timeOfDay(o) == timeOfDay(t) }) {
+			return invalid("schedulePolicy.scheduleRunTimes", "has %s twice", t.Format("15:04"))
+		}
 	}
 	if s.Frequency == "Weekly" {
 		return checkWords("schedulePolicy.scheduleRunDays", days, weekdays)
 	}
 	return nil
+}
+
+// maxTimes is how many times of day a schedule names at most.
+const maxTimes = 24
+
+// OnceADay refuses a daily or weekly schedule of several backups a day (ACT-07,
+// FRQ-03). It is a limit of Azure's service, not of a machine: Parse takes them.
+func (p Policy) OnceADay() error {
+	if n := len(p.Schedule.times()); n > 1 && p.Schedule.Frequency != "Hourly" {
+		return holdfast.Errorf(holdfast.Invalid, "properties.schedulePolicy.scheduleRunTimes", "properties.schedulePolicy.scheduleRunTimes has %d times; one scheduled backup a day is the rule.", n)
+	}
+	return nil
+}
+
+// times are the times of day of a daily or weekly schedule.
+func (s Schedule) times() []time.Time {
+	switch {
+	case s.Daily != nil:
+		return s.Daily.Times
+	case s.Weekly != nil:
+		return s.Weekly.Times
+	}
+	return s.Times
 }
 
 // checkHourly judges the enhanced form of several backups a day. The rows that

@@ -55,7 +55,7 @@ func (s Schedule) perDay() int {
 	if s.Frequency == "Hourly" {
 		return len(s.Hourly.runs(time.Time{}))
 	}
-	return 1
+	return len(s.times())
 }
 
 func (k Keep) check(member, unit string) error {

@@ -58,6 +58,7 @@ func (s Schedule) runs(day time.Time) []time.Time {
 	for i, t := range times {
 		runs[i] = day.Add(timeOfDay(t))
 	}
+	slices.SortFunc(runs, time.Time.Compare)
 	return runs
 }
 

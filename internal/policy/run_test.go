@@ -37,6 +37,8 @@ func TestNext(t *testing.T) {
 		{"after the clocks went forward", "W. Europe Standard Time", Schedule{Frequency: "Daily", Times: clock}, "2026-03-30T00:00:00Z", "2026-03-30T01:30:00Z"},
 		{"weekly", "UTC", Schedule{Frequency: "Weekly", Days: []string{"Sunday", "Wednesday"}, Times: clock}, "2026-11-22T03:00:00Z", "2026-11-25T02:30:00Z"},
 		{"weekly, once around", "UTC", Schedule{Frequency: "Weekly", Weekly: &Weekly{Days: []string{"Sunday"}, Times: clock}}, "2026-11-22T03:00:00Z", "2026-11-29T02:30:00Z"},
+		{"several a day, as they come", "UTC", Schedule{Frequency: "Daily", Times: []time.Time{clock[0].Add(12 * time.Hour), clock[0]}}, "2026-11-22T01:00:00Z", "2026-11-22T02:30:00Z"},
+		{"several a day, the later one", "UTC", Schedule{Frequency: "Daily", Times: []time.Time{clock[0].Add(12 * time.Hour), clock[0]}}, "2026-11-22T03:00:00Z", "2026-11-22T14:30:00Z"},
 		{"hourly", "UTC", Schedule{Frequency: "Hourly", Hourly: &Hourly{Interval: 4, Start: clock[0], Duration: 12}}, "2026-11-22T03:00:00Z", "2026-11-22T06:30:00Z"},
 		{"hourly, window over", "UTC", Schedule{Frequency: "Hourly", Hourly: &Hourly{Interval: 4, Start: clock[0], Duration: 12}}, "2026-11-22T10:30:00Z", "2026-11-23T02:30:00Z"},
 	} {

@@ -19,6 +19,9 @@ type CollectOptions struct {
 	// Thin is the share of live blobs below which a pack is written anew with
 	// the live ones only; 0 means 0.5, negative never.
 	Thin float64
+	// Rate limits moving blobs out of thin packs, bytes read per second, so that
+	// backups beside it have the store for themselves; 0 = no limit.
+	Rate int64
 	// Progress, if set, is told what is being done and how far it is.
 	Progress func(phase string, done, total int64)
 }

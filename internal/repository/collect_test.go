@@ -1,9 +1,11 @@
 package repository_test
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"testing"
+	"time"
 
 	"holdfast/internal/objstore/mem"
 	"holdfast/internal/repository"
@@ -90,6 +92,32 @@ func TestCollectBesideWriter(t *testing.T) {
 	st, err = other.Collect(t.Context(), repository.CollectOptions{})
 	if err != nil || st.Kept == 0 {
 		t.Errorf("collection after the writer: %+v, %v", st, err)
+	}
+	mustRestore(t, r, q, src.data)
+}
+
+// A collection with a rate waits before it moves: a second's worth in a second.
+// What it does in the end is the same.
+func TestCollectRate(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(9, 9))
+	store := mem.New(mem.Options{})
+	r := initRepo(t, store)
+	data := content(rng, 20*64*chunkSize)
+	p := mustBackup(t, r, "p", "s", nil, &memDisk{data: data})
+	src := change(rng, data, int64(len(data)), 900)
+	q := mustBackup(t, r, "q", "s", p.Disk("vda"), src)
+	if err := r.DeletePoint(t.Context(), "p"); err != nil {
+		t.Fatal(err)
+	}
+	hurried, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond) // at a byte a second it wants days
+	defer cancel()
+	if _, err := r.Collect(hurried, repository.CollectOptions{Thin: 0.9, Rate: 1}); err == nil {
+		t.Error("at a byte a second the collection was done at once")
+	}
+	st, err := r.Collect(t.Context(), repository.CollectOptions{Thin: 0.9, Rate: 1 << 30})
+	if err != nil || st.Moved == 0 {
+		t.Errorf("at a gigabyte a second: %+v, %v", st, err)
 	}
 	mustRestore(t, r, q, src.data)
 }

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"sync"
 
+	"golang.org/x/time/rate"
+
 	"holdfast/internal/repository/chunk"
 	"holdfast/internal/repository/index"
 	"holdfast/internal/repository/ledger"
@@ -20,9 +22,13 @@ func (c *collection) repack(ctx context.Context, thin []pack.ID) (add []index.ID
 	}
 	mv := newMover(ctx, c.s)
 	defer mv.codec.Close()
+	pace := paced(c.opt.Rate)
 	for i, id := range thin {
 		c.progress("move", int64(i), int64(len(thin)))
-		err := mv.pack(ctx, id, c.m.packs[id])
+		err := pace(ctx, c.sizes[id])
+		if err == nil {
+			err = mv.pack(ctx, id, c.m.packs[id])
+		}
 		if errors.Is(err, ErrDamaged) {
 			continue // it stays as it is; Verify names it
 		}
@@ -38,6 +44,22 @@ func (c *collection) repack(ctx context.Context, thin []pack.ID) (add []index.ID
 	}
 	c.stats.Moved = mv.bytes
 	return []index.ID{*seg}, moved, nil
+}
+
+// paced waits until so many more bytes may be read at a rate.
+func paced(bytesPerSecond int64) func(ctx context.Context, n int64) error {
+	if bytesPerSecond <= 0 {
+		return func(context.Context, int64) error { return nil }
+	}
+	l := rate.NewLimiter(rate.Limit(bytesPerSecond), int(bytesPerSecond))
+	return func(ctx context.Context, n int64) error {
+		for ; n > 0; n -= bytesPerSecond { // a limiter gives no more at once than its burst
+			if err := l.WaitN(ctx, int(min(n, bytesPerSecond))); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 }
 
 // mover writes blobs that exist already into new packs.

@@ -101,7 +101,7 @@ func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, names []st
 		return Job{}, err
 	}
 	if !locked {
-		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: names})
+		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: names, Rate: collectRate(tx, v)})
 	}
 	last, err := job.List(tx, job.Filter{Scope: v.ID, Subject: v.ID, Operation: spec.Operation, State: job.Failed, From: tx.Now().Add(-23 * time.Hour), Limit: 1})
 	if err != nil || len(last) > 0 && last[0].Failure.Target == l.ID {
@@ -110,6 +110,19 @@ func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, names []st
 	kept := holdfast.Errorf(holdfast.Unsupported, l.ID, "%d expired recovery points are kept: the lock %s (%s) keeps them from being deleted.", len(names), l.ID, l.Level).
 		WithHint("Remove the lock; the next clean-up deletes them.")
 	return Job{}, s.recordFailed(tx, spec, kept)
+}
+
+// defaultCollectRate is how much a collection moves in a second at most when the
+// site doesn't say, bytes: a collection has time, backups beside it have not.
+const defaultCollectRate = 100 << 20
+
+// collectRate is how fast collections of a vault's repository go.
+func collectRate(tx *catalog.Tx, v Vault) int64 {
+	site, err := siteAt(tx, v.sub(), "location", v.Location)
+	if err != nil || site.CollectRate == 0 {
+		return defaultCollectRate
+	}
+	return site.CollectRate
 }
 
 // remark writes the expiries of an item's scheduled points as its policy has

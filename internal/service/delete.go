@@ -112,7 +112,7 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 	if err != nil {
 		return Job{}, err
 	}
-	args := holdfast.DeletePointsArgs{Repository: v.Repository}
+	args := holdfast.DeletePointsArgs{Repository: v.Repository, Rate: collectRate(tx, v)}
 	for _, p := range points {
 		args.PointIDs = append(args.PointIDs, p.Result.PointID)
 	}

@@ -10,6 +10,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 	"holdfast/internal/matrix"
+	"holdfast/internal/policy"
 )
 
 // vault is the id of the item's vault.
@@ -25,14 +26,6 @@ func (y *year) days(n int) {
 		y.pass(24 * time.Hour)
 		y.tick()
 	}
-}
-
-// settings changes the vault.
-func (y *year) settings(text string) error {
-	y.t.Helper()
-	v := idOf(y.vault())
-	_, err := y.UpdateVault(y.t.Context(), v.Subscription, v.Group, v.Name(), VaultInput{Settings: object(y.t, text)})
-	return err
 }
 
 // put is PUT on the item.
@@ -285,5 +278,57 @@ func TestCleanUpOfABrokenPolicy(t *testing.T) {
 	y.settle()
 	if got := len(y.listed()); got != 2 {
 		t.Errorf("%d points of the other item are left, want 2", got)
+	}
+}
+
+// TestNineThousandPoints: at the limit listing, marking anew, pruning and a
+// preview stay fast, and the backup beyond it is refused.
+func TestNineThousandPoints(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "FRQ-01")
+	y := newYear(t)
+	y.pass(24 * time.Hour)
+	start := y.clock().AddDate(0, 0, -policy.MaxPoints)
+	_, err := write(t.Context(), y.Service, func(tx *catalog.Tx) (any, error) {
+		for n := range policy.MaxPoints {
+			at := start.AddDate(0, 0, n)
+			p := Point{Item: y.item, Name: newPointID(at), Scheduled: true, Previous: at.AddDate(0, 0, -1), Result: holdfast.BackupResult{Time: at}}
+			if err := putPoint(tx, p); err != nil {
+				return nil, err
+			}
+		}
+		return nil, nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	fast := func(what string, limit time.Duration, do func() error) {
+		t.Helper()
+		began := time.Now()
+		if err := do(); err != nil {
+			t.Errorf("%s: %v", what, err)
+		}
+		if took := time.Since(began); took > limit { // tens of times what it takes
+			t.Errorf("%s of %d points took %v", what, policy.MaxPoints, took)
+		}
+	}
+	if _, err := y.BackupNow(t.Context(), y.item, time.Time{}); holdfast.KindOf(err) != holdfast.Unsupported || !strings.Contains(err.Error(), "9999") {
+		t.Errorf("the backup beyond the limit: %v", err)
+	}
+	fast("a page", 2*time.Second, func() error {
+		page, err := y.Points(t.Context(), y.item, PointFilter{Limit: 100})
+		if len(page) != 100 {
+			t.Errorf("a page of %d", len(page))
+		}
+		return err
+	})
+	fast("a preview", 20*time.Second, func() error {
+		_, err := y.PreviewPolicy(t.Context(), y.vault(), "daily", PreviewRequest{Properties: []byte(dailyFor(9000)), Item: y.item})
+		return err
+	})
+	fast("a clean-up", 60*time.Second, func() error { return y.CleanUp(t.Context()) })
+	y.settle()
+	if got := len(y.listed()); got != 5 {
+		t.Errorf("after the clean-up there are %d points, want 5", got)
 	}
 }

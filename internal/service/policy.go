@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"encoding/json"
+	"errors"
 
 	"holdfast"
 	"holdfast/internal/catalog"
@@ -22,7 +23,7 @@ func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties 
 	if err := checkName("policy", name); err != nil {
 		return Policy{}, err
 	}
-	p, err := policy.Parse(properties)
+	p, err := s.newPolicy(properties)
 	if err != nil {
 		return Policy{}, err
 	}
@@ -44,6 +45,17 @@ func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties 
 func putPolicy(tx *catalog.Tx, vault, name string, properties json.RawMessage) error {
 	_, err := catalog.Write(tx, catalog.Resource{ID: policyID(vault, name), Type: TypePolicy, Parent: vault}, Policy{Name: name, Properties: properties})
 	return err
+}
+
+// newPolicy reads a policy that is to be saved and judges it under the server's
+// limits. One that is saved keeps its schedule when the limits change.
+func (s *Service) newPolicy(properties json.RawMessage) (policy.Policy, error) {
+	p, err := policy.Parse(properties)
+	var limit *holdfast.Error
+	if err == nil && !s.Limits.lifts("ACT-07") && errors.As(p.OnceADay(), &limit) {
+		err = limit.WithHint(lifted)
+	}
+	return p, err
 }
 
 // Policy returns one policy of a vault.

@@ -55,7 +55,7 @@ func (s *Service) PreviewPolicy(ctx context.Context, vault, name string, in Prev
 		if err != nil {
 			return Preview{}, err
 		}
-		pv := previewing{tx: tx, vault: v, now: tx.Now(), believed: b.Time}
+		pv := previewing{s: s, tx: tx, vault: v, now: tx.Now(), believed: b.Time}
 		if err := pv.policies(name, in.Properties); err != nil {
 			return Preview{}, err
 		}
@@ -65,6 +65,7 @@ func (s *Service) PreviewPolicy(ctx context.Context, vault, name string, in Prev
 
 // previewing is a preview that is being made.
 type previewing struct {
+	s             *Service
 	tx            *catalog.Tx
 	vault         Vault
 	now, believed time.Time
@@ -86,7 +87,7 @@ func (pv *previewing) policies(name string, properties json.RawMessage) (err err
 	}
 	pv.asked = pv.saved
 	if properties != nil {
-		pv.asked, err = policy.Parse(properties)
+		pv.asked, err = pv.s.newPolicy(properties)
 	}
 	return err
 }

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/matrix"
 )
 
 // TestPreview: what a preview says is what happens.
@@ -76,5 +77,32 @@ func TestPreview(t *testing.T) {
 		if _, err := y.PreviewPolicy(t.Context(), y.vault(), c.policy, c.in); err == nil || holdfast.KindOf(err) == holdfast.Internal || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
 		}
+	}
+}
+
+// TestSchedulesADay: one scheduled backup a day under azure's limits; under
+// extended ones as many as the policy says, and they run.
+func TestSchedulesADay(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "ACT-07", "FRQ-03")
+	y := newYear(t)
+	twice := []byte(strings.Replace(dailyFor(5), `"scheduleRunTimes":["2026-01-01T02:00:00Z"]`, `"scheduleRunTimes":["2026-01-01T14:00:00Z","2026-01-01T02:00:00Z"]`, 1))
+	if _, err := y.PutPolicy(t.Context(), y.vault(), "daily", twice); holdfast.KindOf(err) != holdfast.Invalid || !strings.Contains(err.Error(), "scheduleRunTimes has 2 times") || !strings.Contains(err.Error(), "extended") {
+		t.Errorf("two a day under azure: %v", err)
+	}
+	if _, err := y.PreviewPolicy(t.Context(), y.vault(), "daily", PreviewRequest{Properties: twice}); err == nil {
+		t.Error("a preview takes what cannot be saved")
+	}
+	y.Limits = ExtendedLimits
+	if _, err := y.PutPolicy(t.Context(), y.vault(), "daily", twice); err != nil {
+		t.Errorf("two a day under extended: %v", err)
+	}
+	y.Limits = AzureLimits // what is saved goes on
+	for range 6 {
+		y.pass(12 * time.Hour)
+		y.tick()
+	}
+	if y.made() != 6 {
+		t.Errorf("%d backups in three days, want 6", y.made())
 	}
 }

@@ -20,6 +20,8 @@ type Site struct {
 	ScratchDir   string `json:"scratchDir"`             // absolute, reached by this server and by QEMU
 	ScratchLimit int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
 	ReadRate     int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
+	// CollectRate is how fast storage is freed, bytes per second; 0 is defaultCollectRate.
+	CollectRate int64 `json:"collectRate,omitempty"`
 	// MaxBackups is how many scheduled backups run at once; 0 is defaultBackups.
 	MaxBackups int `json:"maxBackups,omitempty"`
 	// PoolClasses are the disk classes of its pools, by pool (Premium_LRS, …).
@@ -108,6 +110,9 @@ func (s *Service) checkSite(name string, site *Site) error {
 	}
 	if site.ReadRate != 0 && site.ReadRate < minReadRate {
 		return holdfast.Errorf(holdfast.Invalid, "properties.readRate", "properties.readRate is %d; it must be 0 for no limit, or at least %d bytes per second.", site.ReadRate, minReadRate)
+	}
+	if site.CollectRate != 0 && site.CollectRate < minReadRate {
+		return holdfast.Errorf(holdfast.Invalid, "properties.collectRate", "properties.collectRate is %d; it must be 0 for %d, or at least %d bytes per second.", site.CollectRate, defaultCollectRate, minReadRate)
 	}
 	if site.MaxBackups < 0 || site.MaxBackups > 100 {
 		return holdfast.Errorf(holdfast.Invalid, "properties.maxBackups", "properties.maxBackups is %d; it must be 0 for %d, or 1 to 100 backups at once.", site.MaxBackups, defaultBackups)

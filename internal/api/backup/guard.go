@@ -79,10 +79,7 @@ func Unlocked(until time.Time) sdk.UnlockDeleteResponse {
 
 // Protection is what immutability means for a vault.
 func Protection(p service.Protection) map[string]any {
-	refused := []string{}
-	for _, r := range []string{"deleting an item with points that have not expired", "making a point expire sooner", "a policy that keeps less, for a policy or an item"} {
-		refused = append(refused, r)
-	}
+	refused := []string{"deleting an item with points that have not expired", "making a point expire sooner", "a policy that keeps less, for a policy or an item"}
 	return map[string]any{"state": p.State, "points": p.Points, "until": stampOf(p.Until), "keptForEver": p.ForEver, "storeHoldDays": p.HoldDays, "wouldHoldDays": p.WouldHold, "refused": refused}
 }
 

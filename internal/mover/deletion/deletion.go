@@ -63,7 +63,7 @@ func (m Mover) run(ctx context.Context, a holdfast.DeletePointsArgs, progress ho
 	}
 	res.Deleted = len(there)
 	progress.Task(taskCollect)
-	stats, err := repo.Collect(ctx, repository.CollectOptions{Progress: func(_ string, done, total int64) { progress.Bytes(done, total) }})
+	stats, err := repo.Collect(ctx, repository.CollectOptions{Rate: a.Rate, Progress: func(_ string, done, total int64) { progress.Bytes(done, total) }})
 	res.Freed = stats.Freed
 	return res, err
 }
