@@ -16,7 +16,7 @@ const alertsIn = "/providers/" + wire.Type
 
 // alertRoutes show what people were told, of a scope or of a subscription.
 var alertRoutes = []route{
-	get(anyScope+alertsIn, wire.Type+"/read", (*Server).alerts),
+	get("/"+anyScope+alertsIn, wire.Type+"/read", (*Server).alerts),
 	get(subPath+alertsIn+"/{alert}", wire.Type+"/read", (*Server).alert),
 	post(subPath+"/providers/Holdfast.Monitor/testAlert", "Holdfast.Monitor/testAlert/action", (*Server).testAlert),
 }

@@ -76,7 +76,7 @@ func (y *year) Discover(context.Context, holdfast.SiteRef) (holdfast.DiscoverRes
 func (y *year) VM(context.Context, holdfast.SiteRef, string) (holdfast.VMFact, error) {
 	y.mu.Lock()
 	defer y.mu.Unlock()
-	return holdfast.VMFact{VMRef: holdfast.VMRef{UUID: "u", Name: "web"}, VCPUs: 2, MemoryBytes: 1 << 30, Disks: []holdfast.DiskFact{{LUN: -1}}}, y.away
+	return holdfast.VMFact{VMRef: holdfast.VMRef{UUID: "u", Name: "web"}, VCPUs: 2, MemoryBytes: 1 << 30, Disks: []holdfast.DiskFact{{LUN: -1, Target: "vda", Pool: "default"}}}, y.away
 }
 
 func (y *year) Check(context.Context, holdfast.SiteRef, string) ([]holdfast.Finding, error) {
