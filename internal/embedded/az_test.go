@@ -277,7 +277,7 @@ func (a *az) restore(point string) {
 	if r := a.r.restores[len(a.r.restores)-1]; r.VMName != "web-2" || r.Network != "lab" {
 		a.t.Errorf("create VM: %+v", r)
 	}
-	a.fails("replace the disks", append(at, "--target-resource-group", "lab", "--target-vm-name", "db", "--target-vnet-name", "lab",
+	a.fails("is there already", append(at, "--target-resource-group", "lab", "--target-vm-name", "db", "--target-vnet-name", "lab",
 		"--target-vnet-resource-group", "lab", "--target-subnet-name", "default", "--restore-mode", "AlternateLocation")...)
 }
 
