@@ -80,6 +80,7 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 	c.Flags().StringVar(&o.limits, "limits", string(service.AzureLimits), "whose `LIMITS` hold: azure, or extended for those of the machine only")
 	_ = c.RegisterFlagCompletionFunc("limits", cobra.FixedCompletions([]string{string(service.AzureLimits), string(service.ExtendedLimits)}, cobra.ShellCompDirectiveNoFileComp))
 	o.alerts.addFlags(c)
+	c.Flags().StringVar(&o.metrics, "metrics", "", "`HOST:PORT` of this machine, such as 127.0.0.1:9469, where Prometheus reads /metrics without signing in")
 	c.MarkFlagsRequiredTogether("tls-cert", "tls-key")
 	c.MarkFlagsRequiredTogether("oidc-issuer", "oidc-audience")
 	_ = c.MarkFlagRequired("data")
@@ -96,6 +97,7 @@ type serveOptions struct {
 	limits                string
 	outside               authn.Outside
 	alerts                alertOptions
+	metrics               string
 }
 
 // serve runs a server until ctx ends.
@@ -129,7 +131,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 	}
 	s, err := embedded.Start(ctx, embedded.Config{
 		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Log: log,
-		Channels:    tell,
+		Channels: tell, Metrics: o.metrics,
 		Inventory:   discover.Mover{Hosts: connect},
 		Machines:    machine.Mover{Hosts: connect},
 		Machine:     machine.Mover{Hosts: connect},

@@ -18,6 +18,7 @@ import (
 	"io/fs"
 	"net/url"
 	"path/filepath"
+	"time"
 
 	_ "modernc.org/sqlite" // the embedded database
 
@@ -34,6 +35,7 @@ type Catalog struct {
 	read  *sql.DB
 	now   clock.Clock
 	pg    *postgres // nil on SQLite
+	watch func(kind string, took time.Duration)
 }
 
 // Open opens a catalog and brings its schema up to date: a postgres:// URL, or
@@ -80,6 +82,17 @@ func dsn(path, lock string) string {
 	u := url.URL{Scheme: "file", Path: path}
 	return u.String() + "?_pragma=busy_timeout(10000)&_pragma=journal_mode(WAL)" +
 		"&_pragma=synchronous(FULL)&_pragma=foreign_keys(1)&_txlock=" + lock
+}
+
+// Watch has f told of every transaction, read or write: how long it took, the
+// wait for its turn included. It is called before the catalog is used.
+func (c *Catalog) Watch(f func(kind string, took time.Duration)) { c.watch = f }
+
+// watched tells of a transaction that began then.
+func (c *Catalog) watched(kind string, began time.Time) {
+	if c.watch != nil {
+		c.watch(kind, time.Since(began))
+	}
 }
 
 // Close closes the catalog.

@@ -29,6 +29,7 @@ type querier interface {
 // Update runs f in a transaction that may write. Writers run one at a time. An
 // error of f undoes everything; nil means the change is durable.
 func (c *Catalog) Update(ctx context.Context, f func(*Tx) error) error {
+	defer c.watched("write", time.Now())
 	if c.pg != nil {
 		return c.runPostgres(ctx, writing, f)
 	}
@@ -37,6 +38,7 @@ func (c *Catalog) Update(ctx context.Context, f func(*Tx) error) error {
 
 // View runs f in a transaction that sees one moment and cannot write.
 func (c *Catalog) View(ctx context.Context, f func(*Tx) error) error {
+	defer c.watched("read", time.Now())
 	if c.pg != nil {
 		return c.runPostgres(ctx, reading, f)
 	}

@@ -23,6 +23,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
 	"holdfast/internal/job"
+	"holdfast/internal/metric"
 	"holdfast/internal/notify"
 	"holdfast/internal/server"
 	"holdfast/internal/service"
@@ -51,6 +52,9 @@ type Config struct {
 	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine     job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	// Metrics is HOST:PORT of this machine where Prometheus reads without signing
+	// in; "" is nowhere.
+	Metrics string
 	// Channels bring alerts to people; none: they are kept and listed.
 	Channels []notify.Channel
 	// Ticks are the moments at which the schedules are looked at; nil is each
@@ -77,7 +81,8 @@ type Server struct {
 	service *service.Service
 	sub     service.Subscription // the first one
 	door    *server.Server
-	metrics *server.Metrics
+	metrics *metric.Metrics
+	gauges  gauges
 	alerts  *notify.Outbox
 	http    *http.Server
 	listen  net.Listener
@@ -101,13 +106,14 @@ func Start(ctx context.Context, cfg Config) (*Server, error) {
 		cfg.Log = slog.Default()
 	}
 	s := &Server{cfg: cfg, done: make(chan struct{})}
-	for _, step := range []func(context.Context) error{s.openDir, s.openListener, s.openCatalog, s.openService, s.openDoor} {
+	for _, step := range []func(context.Context) error{s.openDir, s.openListener, s.openCatalog, s.openService, s.openDoor, s.openMetrics} {
 		if err := step(ctx); err != nil {
 			close(s.done)
 			return nil, errors.Join(fmt.Errorf("start server: %w", err), s.Close())
 		}
 	}
 	go s.serve()
+	s.serveMetrics()
 	s.schedule()
 	cfg.Log.Info("ready", "endpoint", s.Endpoint(), "data", cfg.DataDir, "admin", s.AdminEnv())
 	return s, nil
@@ -162,13 +168,14 @@ func (s *Server) openCatalog(ctx context.Context) (err error) {
 }
 
 func (s *Server) openService(ctx context.Context) error {
-	s.metrics = server.NewMetrics()
+	s.metrics = metric.New(metric.Config{Clock: s.cfg.Clock, Places: s.gauges.places, Stats: func(ctx context.Context) (service.Stats, error) { return s.service.Stats(ctx) }})
+	s.catalog.Watch(s.metrics.Transaction)
 	s.alerts = notify.New(notify.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, Channels: s.cfg.Channels})
 	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate(), Workers: workers})
 	var deployer server.Deployer // sends its requests to the server, which is made of the service
 	s.service = service.New(service.Deps{
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,
-		Alerts: s.alerts, Ended: s.metrics.Ended,
+		Alerts: s.alerts, Ended: s.metrics.Job, Run: s.metrics.Run,
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer,
 	})
 	sub, err := s.service.Found(ctx)
@@ -274,6 +281,7 @@ func (s *Server) close() error {
 	} else if s.listen != nil {
 		errs = append(errs, s.listen.Close())
 	}
+	errs = append(errs, s.closeMetrics())
 	if s.unschedule != nil {
 		s.unschedule()
 	}

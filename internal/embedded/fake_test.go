@@ -40,6 +40,7 @@ type world struct {
 	fail         error            // of movers
 	clock        clock.Clock      // nil is the machine's
 	ticks        <-chan time.Time // nil is each minute
+	metrics      string           // where they are read
 	findings     []holdfast.Finding
 	volumes      []holdfast.VolumeFact
 	machines     []holdfast.MachineArgs
@@ -193,7 +194,7 @@ type running struct {
 func serve(t *testing.T, w *world, dir string) *running {
 	t.Helper()
 	log := slog.New(slog.NewTextHandler(testWriter{t}, &slog.HandlerOptions{Level: slog.LevelWarn}))
-	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Clock: w.clock, Ticks: w.ticks, Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore(), Machines: w, Machine: w.machine()})
+	s, err := embedded.Start(t.Context(), embedded.Config{DataDir: dir, Listen: "127.0.0.1:0", Log: log, Clock: w.clock, Ticks: w.ticks, Metrics: w.metrics, Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore(), Machines: w, Machine: w.machine()})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,11 +1,16 @@
 package embedded_test
 
 import (
+	"log/slog"
 	"net/http"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"holdfast/internal/authz"
+	"holdfast/internal/embedded"
+	"holdfast/internal/matrix"
 )
 
 // TestMetrics: who has the right reads how things are.
@@ -27,8 +32,8 @@ func TestMetrics(t *testing.T) {
 	}
 	defer resp.Body.Close()
 	text := readAll(t, resp.Body)
-	for _, want := range []string{`holdfast_items{state="Protected",vault="safe"} 1`, `holdfast_recovery_points{vault="safe"} 1`, `holdfast_jobs_total{operation="Backup",state="Completed"} 1`,
-		`holdfast_item_failing{vault="safe",vm="web"} 0`, `holdfast_item_last_point_timestamp_seconds{vault="safe",vm="web"} 1`, `holdfast_requests_total{action="`, "process_resident_memory_bytes", "holdfast_alerts_undelivered 0"} {
+	for _, want := range []string{`holdfast_items{state="Protected",vault="lab/safe"} 1`, `holdfast_vault_points{vault="lab/safe"} 1`, `holdfast_jobs_total{operation="Backup",result="Completed"} 1`,
+		`holdfast_item_failing{resource_group="lab",vault="lab/safe",vm="web"} 0`, `holdfast_item_last_success_timestamp_seconds{resource_group="lab",vault="lab/safe",vm="web"} 1`, `holdfast_http_requests_total{code="202",method="POST",route="/subscriptions/{sub}/`, "process_resident_memory_bytes", "holdfast_alerts_undelivered 0"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics lack %s:\n%s", want, text)
 		}
@@ -40,5 +45,44 @@ func TestMetrics(t *testing.T) {
 		t.Errorf("without a token: %v, %v", resp, err)
 	} else {
 		resp.Body.Close()
+	}
+}
+
+// TestMetricsListener: Prometheus reads them on this machine without signing in,
+// and nowhere else.
+func TestMetricsListener(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "SEC-02")
+	w, ticks, passed := newWorld(), make(chan time.Time), atomic.Int64{}
+	w.ticks, w.clock = ticks, func() time.Time { return time.Now().UTC().Add(time.Duration(passed.Load())) }
+	w.metrics = "127.0.0.1:0"
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	passed.Store(int64(25 * time.Hour))
+	ticks <- time.Now()
+	<-w.begun
+	ticks <- time.Now() // taken when the first has been dealt with
+	resp, err := http.Get("http://" + s.MetricsAddress() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text := readAll(t, resp.Body)
+	for _, want := range []string{"holdfast_scheduled_backups_due_total 1", "holdfast_scheduled_backups_started_total 1", `holdfast_catalog_transaction_duration_seconds_count{kind="write"}`} {
+		if !strings.Contains(text, want) {
+			t.Errorf("the metrics lack %s:\n%s", want, text)
+		}
+	}
+	if resp, err := http.Get("http://" + s.MetricsAddress() + "/subscriptions"); err != nil || resp.StatusCode != http.StatusNotFound {
+		t.Errorf("another path: %v, %v", resp, err)
+	} else {
+		resp.Body.Close()
+	}
+	for _, open := range []string{"0.0.0.0:0", ":0", "192.0.2.1:0", "nonsense", "example.org:0"} {
+		_, err := embedded.Start(t.Context(), embedded.Config{DataDir: t.TempDir(), Listen: "127.0.0.1:0", Metrics: open, Log: slog.New(slog.DiscardHandler), Inventory: w, Provisioner: w, Backup: w.backup(), Restore: w.restore(), Machines: w, Machine: w.machine()})
+		if err == nil || !strings.Contains(err.Error(), "metrics: ") {
+			t.Errorf("%s: %v", open, err)
+		}
 	}
 }

@@ -2,10 +2,7 @@ package embedded
 
 import (
 	"context"
-	"errors"
 	"time"
-
-	"golang.org/x/sys/unix"
 )
 
 const (
@@ -25,7 +22,11 @@ func (s *Server) schedule() {
 		ticker := time.NewTicker(lookEvery)
 		ticks, stop = ticker.C, ticker.Stop
 	}
-	delivered := make(chan struct{})
+	delivered, added, signals := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
+	go func() {
+		defer close(added)
+		s.addUp(ctx, signals)
+	}()
 	go func() { // besides the scheduler: a mail server may be slow
 		defer close(delivered)
 		s.alerts.Run(ctx)
@@ -33,7 +34,7 @@ func (s *Server) schedule() {
 	s.alerts.Wake() // what the last process did not bring out
 	go func() {
 		defer close(done)
-		defer func() { <-delivered }()
+		defer func() { <-delivered; <-added }()
 		defer stop()
 		var cleaned time.Time
 		for {
@@ -53,21 +54,12 @@ func (s *Server) schedule() {
 			}
 			s.report(ctx, "room", s.measure(ctx))
 			s.alerts.Wake()
+			select {
+			case signals <- struct{}{}:
+			default: // it still adds up
+			}
 		}
 	}()
-}
-
-// measure looks how much room the directories of this machine have.
-func (s *Server) measure(ctx context.Context) error {
-	places, err := s.service.Places(ctx)
-	for _, p := range places {
-		var fs unix.Statfs_t
-		if unix.Statfs(p.Path, &fs) != nil {
-			continue // not there yet, or on another machine
-		}
-		err = errors.Join(err, s.service.Room(ctx, p, int64(fs.Bavail)*fs.Bsize, int64(fs.Blocks)*fs.Bsize))
-	}
-	return err
 }
 
 // report logs what went wrong; the next tick tries again. What went wrong the

@@ -25,7 +25,8 @@ type request struct {
 	version  string // api-version, lower case
 	action   string
 	handler  handler
-	refusal  error // when there is no handler
+	pattern  string // of the route
+	refusal  error  // when there is no handler
 	caller   authz.Caller
 	grants   []authz.Grant
 	step     bool // of a deployment, which was counted itself

@@ -108,7 +108,7 @@ func (s *Server) match(r *request) (err error) {
 			others = append(others, route.method)
 			continue
 		}
-		r.captures, r.action, r.handler = captures, route.action, route.handler
+		r.captures, r.action, r.handler, r.pattern = captures, route.action, route.handler, route.pattern
 		return r.checkVersion(route)
 	}
 	if len(others) > 0 {

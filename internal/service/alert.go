@@ -73,6 +73,13 @@ func (s *Service) tellMissed(tx *catalog.Tx, i Item, at time.Time) error {
 	return err
 }
 
+// countRun tells what became of a scheduled backup, once that is durable.
+func (s *Service) countRun(tx *catalog.Tx, what string) {
+	if s.Run != nil {
+		tx.AfterCommit(func() { s.Run(what) })
+	}
+}
+
 // deletionOf is what the alert of a soft-deleted item is about.
 func deletionOf(i Item) string { return "deleted:" + i.ID }
 
@@ -136,6 +143,7 @@ type Place struct {
 	Kind     string // "scratch" or "vault"
 	Resource string // ARM id of the site or vault that it is of
 	Name     string // of that
+	Label    string // Name, after its resource group if it is in one
 }
 
 // Places lists the directories of this machine that can run full: scratch
@@ -147,12 +155,12 @@ func (s *Service) Places(ctx context.Context) ([]Place, error) {
 			return nil, err
 		}
 		for _, site := range sites {
-			all = append(all, Place{site.ScratchDir, "scratch", site.ID, site.Name})
+			all = append(all, Place{site.ScratchDir, "scratch", site.ID, site.Name, label(site.ID)})
 		}
 		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
 		for _, v := range vaults {
 			if u, err := url.Parse(v.Repository.URL); err == nil && u.Scheme == "file" {
-				all = append(all, Place{u.Path, "vault", v.ID, v.Name})
+				all = append(all, Place{u.Path, "vault", v.ID, v.Name, label(v.ID)})
 			}
 		}
 		return all, err

@@ -186,6 +186,10 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 			return nil, nil // the running one has to end first
 		}
 		i.Scheduled = d.at
+		s.countRun(tx, RunDue)
+		if tx.Now().Sub(d.at) > late {
+			s.countRun(tx, RunMissed)
+		}
 		refused := vmErr
 		if refused == nil {
 			refused = s.supported(tx, vm, i.Exclusion, holdfast.GuestFact{})
@@ -203,6 +207,7 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 		if err := putItem(tx, i); err != nil {
 			return nil, err
 		}
+		s.countRun(tx, RunStarted)
 		_, err = s.enqueueBackup(ctx, tx, i, vm, time.Time{})
 		return nil, err
 	})

@@ -65,6 +65,8 @@ type Deps struct {
 	Alerts *notify.Outbox
 	// Ended, if set, is told of every job once its end is durable.
 	Ended func(Job)
+	// Run, if set, is told of scheduled backups: RunDue, RunStarted, RunMissed.
+	Run func(what string)
 
 	// The movers.
 	Backup  job.Work[holdfast.BackupArgs, holdfast.BackupResult]

@@ -10,19 +10,33 @@ import (
 	"holdfast/internal/notify"
 )
 
-// Stats is what there is now, for metrics.
+// What becomes of a scheduled backup.
+const (
+	RunDue     = "due"     // its time had come
+	RunStarted = "started" // it began
+	RunMissed  = "missed"  // it was more than an hour late
+)
+
+// Stats is what there is now, for metrics. Vaults are named by their label.
 type Stats struct {
 	Items       []ItemStats
-	Points      map[string]int // recovery points, by name of the vault
+	Points      map[string]int // recovery points, by vault
 	Running     map[string]int // jobs, by operation
-	Undelivered int            // alerts
+	Undelivered int            // deliveries of alerts
 }
 
 // ItemStats is one item.
 type ItemStats struct {
-	Vault, VM, State string
-	LastPoint        time.Time
-	Failing          bool // its last backup failed
+	Vault, Group, VM, State string
+	LastPoint               time.Time // the newest
+	Failing                 bool      // its last backup failed
+}
+
+// label names a vault or a site shortly: its name, after its group if it is in
+// one.
+func label(id string) string {
+	parsed := idOf(id)
+	return strings.TrimPrefix(parsed.Group+"/"+parsed.Name(), "/")
 }
 
 // Stats counts what there is now.
@@ -38,14 +52,14 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 			if !i.DeleteAfter.IsZero() {
 				state = "SoftDeleted"
 			}
-			out.Items = append(out.Items, ItemStats{lastName(i.Vault), i.VM, state, i.LastPoint, i.LastBackupStatus == "Failed"})
+			out.Items = append(out.Items, ItemStats{label(i.Vault), i.Group, i.VM, state, i.LastPoint, i.LastBackupStatus == "Failed"})
 		}
 		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
 		if err != nil {
 			return out, err
 		}
 		for _, v := range vaults {
-			if out.Points[v.Name], err = tx.Count(catalog.Query{Type: TypePoint, Under: strings.ToLower(v.ID)}); err != nil {
+			if out.Points[label(v.ID)], err = tx.Count(catalog.Query{Type: TypePoint, Under: strings.ToLower(v.ID)}); err != nil {
 				return out, err
 			}
 		}
