@@ -141,6 +141,7 @@ var tests = map[string][]string{
 		"transit.TestAES256",
 	},
 	"SEC-02": {
+		"embedded.TestMetricsListener",
 		"embedded.TestNoPlaintext",
 	},
 	"SEC-03": {
