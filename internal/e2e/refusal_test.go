@@ -184,8 +184,6 @@ func TestVaultFull(t *testing.T) {
 	if out, err := exec.Command("sh", "-c", "cd "+dir+" && head -c 90000000 /dev/urandom > noise && truncate -s 96M noise && qemu-img convert -f raw -O qcow2 noise noise.qcow2 && rm noise").CombinedOutput(); err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	g := guestlab.New(t, guestlab.Options{Name: "full", Disks: []guestlab.Disk{{Path: noise}}, Paused: true})
-	s := &story{server: serve(t, t.TempDir()), guest: g, dir: dir}
 	small := guestlab.Dir(t)
 	mount := func(options string) {
 		if out, err := exec.Command("mount", "-t", "tmpfs", "-o", options, "none", small).CombinedOutput(); err != nil {
@@ -193,7 +191,13 @@ func TestVaultFull(t *testing.T) {
 		}
 	}
 	mount("size=64m")
-	t.Cleanup(func() { _ = exec.Command("umount", small).Run() })
+	t.Cleanup(func() { // after the server's end, which has files open there
+		if out, err := exec.Command("umount", small).CombinedOutput(); err != nil {
+			t.Errorf("%v: %s", err, out)
+		}
+	})
+	g := guestlab.New(t, guestlab.Options{Name: "full", Disks: []guestlab.Disk{{Path: noise}}, Paused: true})
+	s := &story{server: serve(t, t.TempDir()), guest: g, dir: dir}
 	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
 	s.run("vault", "create", "safe", "--repository", small)
 	s.run("protect", "start", g.Name)
