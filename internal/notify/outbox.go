@@ -202,7 +202,7 @@ func (o *Outbox) record(ctx context.Context, d delivery, sent error) error {
 	})
 }
 
-// forget drops alerts that are old and not open for a condition that lasts.
+// forget drops alerts that are old. A condition that lasts raises a new one.
 func (o *Outbox) forget(ctx context.Context) error {
 	old := catalog.Micros(o.Clock().Add(-keepFor))
 	var n int
