@@ -51,7 +51,9 @@ func (y *year) pass(d time.Duration) {
 		b, err := believed(tx)
 		for ; err == nil && d > 0; d -= longestStep {
 			y.jump(min(d, longestStep))
+			y.mu.Lock()
 			y.passed += min(d, longestStep)
+			y.mu.Unlock()
 			b = b.look(y.clock())
 		}
 		_, writeErr := catalog.Write(tx, catalog.Resource{ID: clockID, Type: "Holdfast.Server/clocks", Parent: "/"}, b)
