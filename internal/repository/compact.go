@@ -96,7 +96,6 @@ func (c *collection) rebuild(ctx context.Context, v *view, segments []*index.Rea
 	if len(v.hurt) == 0 {
 		return why // the store's copies are whole
 	}
-	v.segments = slices.DeleteFunc(slices.Clone(v.segments), func(s *index.Reader) bool { return v.hurt[s.ID()] != nil })
 	if _, err := c.s.reindex(ctx, v); err != nil {
 		return err
 	}

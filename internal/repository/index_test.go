@@ -1,6 +1,7 @@
 package repository_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -106,4 +107,77 @@ func TestWritersMergeTheSame(t *testing.T) {
 	if again := mustBackup(t, r, "again", "s", nil, &memDisk{data: want[5]}); again.Disks[0].Stats.New != 0 {
 		t.Errorf("%d bytes of known content are stored again", again.Disks[0].Stats.New)
 	}
+}
+
+// A lost index and a lost ledger are made anew within a bound of memory, whatever
+// the number of packs: no segment, which is what is gathered in memory, has more
+// entries than that and one pack.
+func TestRebuildInBounds(t *testing.T) { // not parallel: it sets a bound of all
+	const bound = 100
+	defer repository.SetRebuiltEntries(bound)()
+	rng := rand.New(rand.NewPCG(43, 43))
+	store := mem.New(mem.Options{})
+	r := initRepo(t, store)
+	data := content(rng, 40*chunkSize)
+	p := mustBackup(t, r, "p0", "s", nil, &memDisk{data: data})
+	for i := 1; i < 30; i++ {
+		src := change(rng, data, int64(len(data)), 20)
+		p, data = mustBackup(t, r, fmt.Sprint("p", i), "s", p.Disk("vda"), src), src.data
+	}
+	info, err := r.Info(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	total := uint64(info.Blobs)
+	lose := func(prefixes ...string) {
+		for _, prefix := range prefixes {
+			for info, err := range store.List(t.Context(), prefix, "") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := store.Delete(t.Context(), info.Name); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+	rebuilt := func(what string, r *repository.Repository) {
+		lens, err := r.SegmentLens(t.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		sum := uint64(0)
+		for _, n := range lens {
+			if sum += n; n > bound+40 {
+				t.Errorf("%s: a segment of %d entries", what, n)
+			}
+		}
+		if t.Logf("%s: %d entries in %d segments", what, sum, len(lens)); sum != total {
+			t.Errorf("%s: %d entries, were %d", what, sum, total)
+		}
+		mustRestore(t, r, p, data)
+	}
+	lose("index/")
+	if _, err := r.Check(t.Context(), repository.CheckOptions{Repair: true}); err != nil {
+		t.Fatal(err)
+	}
+	r = openRepo(t, store, repository.Options{})
+	rebuilt("index", r)
+	lose("index/", "ledger/", "state/")
+	if _, err := repository.Open(t.Context(), store, testKey, repository.Options{}); !errors.Is(err, repository.ErrDamaged) {
+		t.Errorf("a repository without its ledger opens: %v", err)
+	}
+	r, rec, err := repository.Recover(t.Context(), store, testKey, repository.Options{})
+	if err != nil || !rec.Ledger || rec.Points != 30 {
+		t.Fatalf("recover: %+v, %v", rec, err)
+	}
+	defer r.Close()
+	rebuilt("ledger", r)
+	if st, err := r.Collect(t.Context(), repository.CollectOptions{}); err != nil || st.Orphans > 0 {
+		t.Errorf("collect: %+v, %v", st, err)
+	}
+	if lens, err := r.SegmentLens(t.Context()); err != nil || len(lens) > 6 {
+		t.Errorf("%d segments are left by a collection, %v", len(lens), err)
+	}
+	mustRestore(t, r, p, data)
 }

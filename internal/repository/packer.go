@@ -32,6 +32,8 @@ type packer struct {
 	free   chan struct{} // a token for each buffer that may be in use
 	idle   chan []byte   // buffers that were used and are not now
 
+	now func() time.Time
+
 	mu      sync.Mutex
 	cur     *pack.Builder
 	buf     []byte
@@ -49,7 +51,7 @@ func newPacker(ctx context.Context, s *session, kind pack.Kind, stored func(*pac
 	if kind == pack.Nodes {
 		bufs, n = &nodePackBufs, nodePacks
 	}
-	return &packer{ctx: ctx, s: s, kind: kind, stored: stored, bufs: bufs,
+	return &packer{ctx: ctx, s: s, kind: kind, stored: stored, bufs: bufs, now: time.Now,
 		free: make(chan struct{}, n), idle: make(chan []byte, n), failed: make(chan struct{})}
 }
 
@@ -118,7 +120,7 @@ func (p *packer) next(room int) (tree.Ref, error) {
 // start waits for a buffer and begins a pack. The store is behind if that took
 // an eighth of the time that the last pack took altogether.
 func (p *packer) start() error {
-	asked := time.Now()
+	asked := p.now()
 	select {
 	case <-p.failed:
 		return p.err
@@ -126,7 +128,7 @@ func (p *packer) start() error {
 		return context.Cause(p.ctx)
 	case p.free <- struct{}{}:
 	}
-	now := time.Now()
+	now := p.now()
 	p.behind.Store(!p.began.IsZero() && now.Sub(asked) > now.Sub(p.began)/8)
 	p.began = now
 	buf := p.buffer()

@@ -89,6 +89,7 @@ func rebuildLedger(ctx context.Context, store objstore.Store, ring *keyring.Ring
 	keys := seal.NewKeys(ring)
 	r := bare(store, ring, keys, opt)
 	state := ledger.NewState()
+	state.Seq = 1 // 0 is the state before the first record, which nobody stores
 	for _, prefix := range []string{"ledger/", "state/"} {
 		for info, err := range store.List(ctx, prefix, "") {
 			if err != nil {
@@ -97,14 +98,13 @@ func rebuildLedger(ctx context.Context, store objstore.Store, ring *keyring.Ring
 			state.Seq = max(state.Seq, ledger.SeqOf(info.Name)+1)
 		}
 	}
-	if err := r.allBodies(ctx, state, rec); err != nil {
-		return err
-	}
-	segment, err := r.allPacks(ctx, rec)
+	err := r.allBodies(ctx, state, rec)
 	if err != nil {
 		return err
 	}
-	state.Segments = []index.ID{segment}
+	if state.Segments, err = r.allPacks(ctx, rec); err != nil {
+		return err
+	}
 	return r.log.Restart(ctx, state)
 }
 
@@ -137,32 +137,27 @@ func (r *Repository) allBodies(ctx context.Context, state *ledger.State, rec *Re
 	return nil
 }
 
-// allPacks makes one index segment of every pack that can be read.
-func (r *Repository) allPacks(ctx context.Context, rec *Recovery) (index.ID, error) {
-	var entries []index.Entry
-	var packs []index.PackInfo
+// allPacks makes index segments of every pack that can be read.
+func (r *Repository) allPacks(ctx context.Context, rec *Recovery) ([]index.ID, error) {
+	session, n := newSession(), uint32(0)
+	made := segmenter{r: r, id: func() index.ID { n++; return index.ID(pack.NewID(session, n)) }}
 	for id, err := range r.packs(ctx) {
 		if err != nil {
-			return index.ID{}, err
+			return nil, err
 		}
 		p, ids, err := r.blobs.directory(ctx, id)
 		if errors.Is(err, ErrDamaged) {
 			rec.Unreadable = append(rec.Unreadable, id.Object())
 			continue
 		}
+		if err == nil {
+			err = made.add(ctx, p, ids)
+		}
 		if err != nil {
-			return index.ID{}, err
+			return nil, err
 		}
 		rec.Packs++
-		packs = append(packs, index.PackInfo{ID: id, Blobs: uint32(len(ids)), Stored: uint32(p.Size()), Kind: p.Kind()})
-		for i, c := range ids {
-			entries = append(entries, index.Entry{ID: c, Pack: id, Ordinal: uint32(i)})
-		}
 	}
-	id := index.ID(pack.NewID(newSession(), 1))
-	raw, err := index.Build(r.keys, id, entries, packs)
-	if err != nil {
-		return id, err
-	}
-	return id, put(ctx, r.store, id.Object(), raw)
+	err := made.flush(ctx)
+	return made.ids, err
 }

@@ -31,17 +31,19 @@ func (s *session) wholeView(ctx context.Context) (*view, error) {
 	}
 }
 
-// reindex replaces the segments that are damaged or gone by one made from the
+// reindex replaces the segments that are damaged or gone by some made from the
 // trailers of the packs that no whole segment knows.
 func (s *session) reindex(ctx context.Context, v *view) (*ledger.State, error) {
 	known := map[pack.ID]bool{}
 	for _, seg := range v.segments {
+		if v.hurt[seg.ID()] != nil {
+			continue // open here still, but not in the store any more
+		}
 		for _, p := range seg.Packs() {
 			known[p.ID] = true
 		}
 	}
-	var entries []index.Entry
-	var packs []index.PackInfo
+	made := segmenter{r: s.r, id: s.segmentID}
 	for id, err := range s.r.packs(ctx) {
 		if err != nil {
 			return nil, err
@@ -54,20 +56,14 @@ func (s *session) reindex(ctx context.Context, v *view) (*ledger.State, error) {
 		if errors.Is(err, ErrDamaged) {
 			continue // what it held is lost anyway; Check names it
 		}
+		if err == nil {
+			err = made.add(ctx, p, ids)
+		}
 		if err != nil {
 			return nil, err
 		}
-		packs = append(packs, index.PackInfo{ID: id, Blobs: uint32(len(ids)), Stored: uint32(p.Size()), Kind: p.Kind()})
-		for i, c := range ids {
-			entries = append(entries, index.Entry{ID: c, Pack: id, Ordinal: uint32(i)})
-		}
 	}
-	seg := s.segmentID()
-	raw, err := index.Build(s.r.keys, seg, entries, packs)
-	if err != nil {
-		return nil, err
-	}
-	if err := put(ctx, s.r.store, seg.Object(), raw); err != nil {
+	if err := made.flush(ctx); err != nil {
 		return nil, err
 	}
 	drop := make([]index.ID, 0, len(v.hurt))
@@ -75,8 +71,48 @@ func (s *session) reindex(ctx context.Context, v *view) (*ledger.State, error) {
 		drop = append(drop, id)
 	}
 	return s.r.log.Append(ctx, func(*ledger.State) (*ledger.Record, error) {
-		return &ledger.Record{Op: ledger.Index, Session: s.id, Add: []index.ID{seg}, Drop: drop}, nil
+		return &ledger.Record{Op: ledger.Index, Session: s.id, Add: made.ids, Drop: drop}, nil
 	})
+}
+
+// rebuiltEntries is how many entries a segment made of stored packs has, and so
+// how many are in memory while an index is rebuilt: some 100 MiB with the segment.
+// The last pack of a segment may exceed it. Tests make it smaller.
+var rebuiltEntries = 1 << 20
+
+// segmenter makes index segments of stored packs, as many as it takes. Collections
+// merge them.
+type segmenter struct {
+	r       *Repository
+	id      func() index.ID // a new one
+	ids     []index.ID      // of the segments that are stored
+	entries []index.Entry
+	packs   []index.PackInfo
+}
+
+func (s *segmenter) add(ctx context.Context, p *pack.Reader, ids []chunk.ID) error {
+	s.packs = append(s.packs, index.PackInfo{ID: p.ID(), Blobs: uint32(len(ids)), Stored: uint32(p.Size()), Kind: p.Kind()})
+	for i, c := range ids {
+		s.entries = append(s.entries, index.Entry{ID: c, Pack: p.ID(), Ordinal: uint32(i)})
+	}
+	if len(s.entries) >= rebuiltEntries {
+		return s.flush(ctx)
+	}
+	return nil
+}
+
+// flush stores a segment of what was added since the last.
+func (s *segmenter) flush(ctx context.Context) error {
+	if len(s.packs) == 0 {
+		return nil
+	}
+	id := s.id()
+	raw, err := index.Build(s.r.keys, id, s.entries, s.packs)
+	if err != nil {
+		return err
+	}
+	s.ids, s.entries, s.packs = append(s.ids, id), s.entries[:0], s.packs[:0]
+	return put(ctx, s.r.store, id.Object(), raw)
 }
 
 // packs lists the packs that are in the store, of whatever session.

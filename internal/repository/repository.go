@@ -25,6 +25,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -174,10 +175,34 @@ func open(ctx context.Context, store objstore.Store, cfg Config, ring *keyring.R
 	r := bare(store, ring, seal.NewKeys(ring), opt)
 	r.config, r.slot = cfg, slot
 	r.log.Refuse = r.writable()
-	if _, err := r.log.Read(ctx); err != nil {
+	state, err := r.log.Read(ctx)
+	if err == nil && state.Seq == 0 {
+		err = r.unbegun(ctx)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("open repository %s: %w", store, err)
 	}
 	return r, nil
+}
+
+// unbegun fails with ErrDamaged if there are packs or points though the ledger
+// has no record: nothing is stored before the first. Without its ledger a
+// repository looks empty, and a collection would take all of it for garbage.
+func (r *Repository) unbegun(ctx context.Context) error {
+	for _, prefix := range []string{"packs/", "points/"} {
+		for _, err := range r.store.List(ctx, prefix, "") {
+			if err != nil {
+				return err
+			}
+			// The first record may have come since we looked.
+			state, err := r.log.Read(ctx)
+			if err == nil && state.Seq == 0 {
+				err = seal.Damaged("there are %s but no ledger", strings.TrimSuffix(prefix, "/"))
+			}
+			return err
+		}
+	}
+	return nil
 }
 
 // writable answers why this release may only read, or nil.
