@@ -26,17 +26,7 @@ func TestCopyTakesFramesOver(t *testing.T) {
 	}
 	t.Cleanup(func() { _ = to.Close() })
 	data := content(rng, 5*64*chunkSize+1234)
-	var base *repository.Disk
-	want := map[string][]byte{}
-	for i := range 5 {
-		src := &memDisk{data: data}
-		if base != nil {
-			src = change(rng, data, int64(len(data)), 30)
-		}
-		id := fmt.Sprintf("p%d", i)
-		p := mustBackup(t, from, id, "s", base, src)
-		data, want[id], base = src.data, src.data, p.Disk("vda")
-	}
+	want := mustChain(t, rng, from, data, 5, 30)
 	for i := range 5 {
 		id := fmt.Sprintf("p%d", i)
 		p, err := repository.Copy(t.Context(), from, to, id, repository.CopyOptions{})

@@ -137,21 +137,19 @@ var testKey = keyring.Raw(keyring.Secret{1, 2, 3})
 
 func initRepo(t testing.TB, store objstore.Store) *repository.Repository {
 	t.Helper()
-	r, err := repository.Init(t.Context(), store, testKey, repository.Options{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() {
-		if err := r.Close(); err != nil {
-			t.Error(err)
-		}
-	})
-	return r
+	return mustOpen(t, store, repository.Options{}, repository.Init)
 }
 
 func openRepo(t testing.TB, store objstore.Store, opt repository.Options) *repository.Repository {
 	t.Helper()
-	r, err := repository.Open(t.Context(), store, testKey, opt)
+	return mustOpen(t, store, opt, repository.Open)
+}
+
+// mustOpen makes or opens a repository and closes it at the test's end.
+func mustOpen(t testing.TB, store objstore.Store, opt repository.Options,
+	open func(context.Context, objstore.Store, keyring.Key, repository.Options) (*repository.Repository, error)) *repository.Repository {
+	t.Helper()
+	r, err := open(t.Context(), store, testKey, opt)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -163,7 +161,6 @@ func openRepo(t testing.TB, store objstore.Store, opt repository.Options) *repos
 	return r
 }
 
-// backup makes a point of one disk called vda.
 func backup(ctx context.Context, r *repository.Repository, id, series string, base *repository.Disk, src disk.Source) (repository.Point, error) {
 	w, err := r.Begin(ctx, repository.PointSpec{ID: id, Series: series, Created: time.Unix(1, 0)})
 	if err != nil {
@@ -186,6 +183,24 @@ func mustBackup(t testing.TB, r *repository.Repository, id, series string, base 
 }
 
 // mustRestore demands that the disk of p is want, bit for bit.
+
+// mustChain makes the points p0, p1, … of series s: data, and then each a change of
+// the one before. It answers what each holds.
+func mustChain(t testing.TB, rng *rand.Rand, r *repository.Repository, data []byte, points, changes int) map[string][]byte {
+	t.Helper()
+	want := map[string][]byte{}
+	src := &memDisk{data: data}
+	var base *repository.Disk
+	for i := range points {
+		if i > 0 {
+			src = change(rng, src.data, int64(len(data)), changes)
+		}
+		p := mustBackup(t, r, fmt.Sprintf("p%d", i), "s", base, src)
+		want[p.ID], base = src.data, p.Disk("vda")
+	}
+	return want
+}
+
 func mustRestore(t testing.TB, r *repository.Repository, p repository.Point, want []byte) {
 	t.Helper()
 	target := &memDisk{data: make([]byte, len(want)), fresh: true}

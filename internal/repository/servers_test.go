@@ -116,18 +116,7 @@ func TestServers(t *testing.T) {
 func onServer(t *testing.T, store objstore.Store) {
 	rng := rand.New(rand.NewPCG(51, 51))
 	r := initRepo(t, store)
-	want := map[string][]byte{}
-	data := content(rng, 200*chunkSize+777)
-	var base *repository.Disk
-	for i := range 4 {
-		src := &memDisk{data: data}
-		if base != nil {
-			src = change(rng, data, int64(len(data)), 20)
-		}
-		id := fmt.Sprintf("p%d", i)
-		p := mustBackup(t, r, id, "s", base, src)
-		data, want[id], base = src.data, src.data, p.Disk("vda")
-	}
+	want := mustChain(t, rng, r, content(rng, 200*chunkSize+777), 4, 20)
 	if err := r.DeletePoints(t.Context(), "p0", "p2"); err != nil {
 		t.Fatal(err)
 	}
