@@ -88,8 +88,8 @@ func (h *crashHistory) run() {
 		h.t.Fatal(err)
 	}
 	defer func() { _ = r.Close() }()
-	if h.rng.IntN(4) == 0 { // so many records that the history folds and trims
-		for range 220 + h.rng.IntN(36) {
+	if h.rng.IntN(4) == 0 { // so many records that the history folds its third state and trims
+		for range 348 + h.rng.IntN(36) {
 			if err := r.DeletePoints(ctx); err != nil {
 				h.t.Fatal(err)
 			}
