@@ -57,9 +57,9 @@ type Deps struct {
 	Provisioner Provisioner
 	Machines    Machines
 	Clock       clock.Clock
-	DataDir     string   // where vaults go that name no repository, absolute
-	ScratchDir  string   // where sites go that name no scratch directory, absolute
-	Limits      Limits   // "" is AzureLimits
+	DataDir     string // where vaults go that name no repository, absolute
+	ScratchDir  string // where sites go that name no scratch directory, absolute
+	Limits      Limits // "" is AzureLimits
 
 	// Alerts keeps what people are told; nil keeps it and brings it to nobody.
 	Alerts *notify.Outbox
