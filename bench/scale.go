@@ -47,6 +47,7 @@ func scaleChild(ctx context.Context, o options, name string) ([]scale.Figure, er
 	defer os.Remove(part)
 	cmd := exec.CommandContext(ctx, self, "-scale-one", name, "-cache", o.cache, "-scale-data", fmt.Sprint(o.scale.Data),
 		"-scale-points", fmt.Sprint(o.scale.Points), "-scale-chunks", fmt.Sprint(o.scale.Chunks))
+	cmd.Env = append(os.Environ(), "GOMEMLIMIT=384MiB") // as cmd/holdfast has it
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	if err := cmd.Run(); err != nil {
 		return nil, err

@@ -7,6 +7,7 @@ package main
 import (
 	"os"
 	"runtime"
+	"runtime/debug"
 
 	"github.com/spf13/cobra"
 
@@ -15,7 +16,15 @@ import (
 	"holdfast/internal/cli/store"
 )
 
+// memory is when Go collects garbage harder instead of taking more, bytes: a soft
+// limit that keeps the peak of any command below 512 MiB (docs/design/measurements.md;
+// C and the kernel take the rest). GOMEMLIMIT says another.
+const memory = 384 << 20
+
 func main() {
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(memory)
+	}
 	// A goroutine that compresses in C holds one of Go's processors until it is
 	// through; two more let those that read, seal and store go on meanwhile
 	// (docs/design/measurements.md).
