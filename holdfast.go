@@ -248,6 +248,8 @@ type RestoreMode string
 const (
 	RestoreDisks RestoreMode = "RestoreDisks"
 	CreateVM     RestoreMode = "AlternateLocation"
+	// CopyDisk makes a disk of an image that is there instead of a point's.
+	CopyDisk RestoreMode = "CopyDisk"
 )
 
 // RestoreArgs asks for disks or a VM from a point.
@@ -267,6 +269,13 @@ type RestoreArgs struct {
 	Format    string `json:"format"`              // raw or qcow2
 	// NamePrefix starts each restored file's name: PREFIX-vda.qcow2.
 	NamePrefix string `json:"namePrefix"`
+	// FileName is the whole name of the file when one disk comes back; "" is made
+	// from NamePrefix.
+	FileName string `json:"fileName,omitempty"`
+	// CopyDisk only: the image, and the size of the new disk when it is to be
+	// larger, bytes.
+	Image     DiskFact `json:"image,omitzero"` // Path and Format
+	ImageSize int64    `json:"imageSize,omitempty"`
 	// CreateVM only.
 	VMName  string `json:"vmName,omitempty"`
 	Network string `json:"network,omitempty"` // libvirt network; "" keeps the point's

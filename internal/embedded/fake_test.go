@@ -172,6 +172,9 @@ func (w *world) transfer(ctx context.Context) error {
 func (w *world) Restore(ctx context.Context, a holdfast.RestoreArgs, p holdfast.Progress) (holdfast.RestoreResult, error) {
 	w.mu.Lock()
 	w.restores = append(w.restores, a)
+	if a.FileName != "" {
+		w.volumes = append(w.volumes, holdfast.VolumeFact{Name: a.FileName, Pool: a.Pool, Path: "/pool/" + a.FileName, Format: a.Format, Size: max(1<<30, a.ImageSize)})
+	}
 	w.mu.Unlock()
 	p.Task("Restore disks")
 	return holdfast.RestoreResult{}, w.wait(ctx, "restore "+a.VMName)

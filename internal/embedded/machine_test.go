@@ -280,7 +280,7 @@ func (s *sdk) diskRefusals(t *testing.T, extra string) {
 		{"no such disk", "DELETE", disk("none"), "", 404, "ResourceNotFound", "none"},
 		{"no size", "PUT", disk("x"), `{"location":"site1","properties":{"creationData":{"createOption":"Empty"}}}`, 400, "InvalidParameter", "diskSizeGB"},
 		{"no location", "PUT", disk("x"), `{"properties":{"diskSizeGB":1,"creationData":{"createOption":"Empty"}}}`, 400, "InvalidParameter", "location"},
-		{"from what", "PUT", disk("x"), `{"location":"site1","properties":{"diskSizeGB":1,"creationData":{"createOption":"Copy"}}}`, 409, "OperationNotAllowed", "Copy"},
+		{"from what", "PUT", disk("x"), `{"location":"site1","properties":{"diskSizeGB":1,"creationData":{"createOption":"Upload"}}}`, 409, "OperationNotAllowed", "Empty, Copy, Import, Restore"},
 		{"a path", "PUT", disk("default~..x"), `{"location":"site1","properties":{"diskSizeGB":1,"creationData":{"createOption":"Empty"}}}`, 400, "InvalidParameter", "name"},
 		{"no such pool", "PUT", disk("gold~x"), `{"location":"site1","properties":{"diskSizeGB":1,"creationData":{"createOption":"Empty"}}}`, 404, "ResourceNotFound", "pool"},
 		{"tags", "PUT", disk("x"), `{"location":"site1","tags":{"a":"b"},"properties":{"diskSizeGB":1}}`, 409, "OperationNotAllowed", "tags"},

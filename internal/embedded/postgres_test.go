@@ -54,7 +54,8 @@ func TestServerEndsWithoutItsLock(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer conn.Close(t.Context())
-	if _, err := conn.Exec(t.Context(), `SELECT pg_terminate_backend(pid) FROM pg_locks WHERE locktype = 'advisory' AND granted`); err != nil {
+	if _, err := conn.Exec(t.Context(), `SELECT pg_terminate_backend(pid, 10000) FROM pg_locks WHERE locktype = 'advisory' AND granted
+		AND database = (SELECT oid FROM pg_database WHERE datname = current_database())`); err != nil {
 		t.Fatal(err)
 	}
 	if code, _, _ := s.send(t, "PUT", "/subscriptions/"+s.sub+"/resourceGroups/late?api-version=2021-04-01", `{"location":"site1"}`); code != 500 {

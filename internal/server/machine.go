@@ -98,8 +98,34 @@ func (s *Server) putDisk(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	d, err := s.Service.PutDisk(r.Context(), r.sub(), r.group(), r.name(), in)
-	return diskAnswer(d, err) // 201 is an error to the SDK
+	if err := r.mayUse(in); err != nil {
+		return answer{}, err
+	}
+	d, j, err := s.Service.PutDisk(r.Context(), r.sub(), r.group(), r.name(), in)
+	if err != nil || j == nil {
+		return diskAnswer(d, err) // 201 is an error to the SDK
+	}
+	wire := compute.Disk(d)
+	wire.Properties.(map[string]any)["provisioningState"] = "Creating"
+	return r.following(http.StatusAccepted, wire, *j), nil
+}
+
+// mayUse refuses to make a disk of what its caller may not read or restore.
+func (r *request) mayUse(in service.DiskRequest) error {
+	action := "Microsoft.Compute/disks/read"
+	switch {
+	case in.Source == "":
+		return nil
+	case strings.EqualFold(in.Create, "Restore"):
+		action = itemType + "/recoveryPoints/restore/action"
+		if err := r.insideOf(strings.Split(strings.Trim(in.Source, "/"), "/")); err != nil {
+			return err
+		}
+	}
+	if !r.may(action, in.Source) {
+		return r.forbidden(action, in.Source)
+	}
+	return nil
 }
 
 func (s *Server) patchDisk(r *request) (answer, error) {

@@ -104,35 +104,46 @@ func (d Disk) unshared(all []Disk) error {
 type DiskRequest struct {
 	Location string
 	SizeGB   int64             // 0 leaves it as it is
-	Create   string            // createOption of a new disk
+	Create   string            // createOption of a new disk: Empty, Copy, Import or Restore
+	Source   string            // ARM id of the disk (Copy) or recovery point (Restore) that it is made of
+	SourceAt string            // Import: the URI of an image in a pool, file:///…
+	LUN      int               // Restore: which disk of the point; -1 is the OS disk
 	Format   string            // qcow2 or raw; "" is qcow2
 	Tags     map[string]string // refused: libvirt's volumes keep none
 }
 
-// PutDisk makes an empty disk, or grows the one that is there.
-func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskRequest) (d Disk, err error) {
+// PutDisk makes a disk, or grows the one that is there. One with content is made
+// by a job, which is nil for others.
+func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskRequest) (d Disk, j *Job, err error) {
 	if len(in.Tags) > 0 {
-		return d, holdfast.Errorf(holdfast.Unsupported, "tags", "A disk keeps no tags: a libvirt volume has no place for them.")
+		return d, nil, holdfast.Errorf(holdfast.Unsupported, "tags", "A disk keeps no tags: a libvirt volume has no place for them.")
 	}
 	d, err = s.Disk(ctx, sub, group, name)
 	if err == nil {
-		return s.GrowDisk(ctx, sub, group, name, in.SizeGB)
+		d, err = s.GrowDisk(ctx, sub, group, name, in.SizeGB)
+		return d, nil, err
 	}
 	if holdfast.KindOf(err) != holdfast.NotFound {
-		return d, err
+		return d, nil, err
 	}
 	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
 	if err != nil {
-		return d, err
+		return d, nil, err
 	}
 	v, err := in.check(site, group, name)
 	if err != nil {
-		return d, err
+		return d, nil, err
+	}
+	if !strings.EqualFold(in.Create, "Empty") {
+		d = Disk{ID: inGroup(sub, site.Group, TypeDisk, name), Name: name, Location: site.Name, Group: site.Group, VolumeFact: v}
+		made, err := s.fillDisk(ctx, site, d, in)
+		return d, &made, err
 	}
 	if err := s.Machines.CreateDisk(ctx, site.Ref(), v); err != nil {
-		return d, err
+		return d, nil, err
 	}
-	return s.Disk(ctx, sub, group, name)
+	d, err = s.Disk(ctx, sub, group, name)
+	return d, nil, err
 }
 
 // check refuses what cannot be made, and says what is to be.
@@ -140,9 +151,8 @@ func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFac
 	if !sameName(site.Group, group) {
 		return v, holdfast.Errorf(holdfast.Invalid, "resourceGroup", "The disks of the site %q are in the resource group %q.", site.Name, site.Group)
 	}
-	if !strings.EqualFold(in.Create, "Empty") {
-		return v, holdfast.Errorf(holdfast.Unsupported, "properties.creationData.createOption", "createOption is %q; an Empty disk is made here.", in.Create).
-			WithHint("A disk of a recovery point comes from a restore of disks into a pool; an image that is put into a pool appears by itself.")
+	if !slices.ContainsFunc(createOptions, func(o string) bool { return strings.EqualFold(o, in.Create) }) {
+		return v, holdfast.Errorf(holdfast.Unsupported, "properties.creationData.createOption", "createOption is %q; it is one of %s.", in.Create, strings.Join(createOptions, ", "))
 	}
 	v = holdfast.VolumeFact{Name: name, Pool: defaultPool, Format: in.Format, Size: in.SizeGB * gib}
 	if pool, file, ok := strings.Cut(name, "~"); ok {
@@ -151,7 +161,7 @@ func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFac
 	if err := checkName("disk", v.Name); err != nil {
 		return v, err
 	}
-	if in.SizeGB < 1 || in.SizeGB > maxDiskGB {
+	if least := empty(in.Create); in.SizeGB < least || in.SizeGB > maxDiskGB {
 		return v, holdfast.Errorf(holdfast.Invalid, "properties.diskSizeGB", "properties.diskSizeGB is %d; a disk has 1 to %d GiB.", in.SizeGB, maxDiskGB)
 	}
 	switch v.Format {

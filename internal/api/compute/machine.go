@@ -94,15 +94,23 @@ func DecodeDisk(body []byte) (service.DiskRequest, error) {
 		Properties struct {
 			DiskSizeGB   int64 `json:"diskSizeGB"`
 			CreationData struct {
-				CreateOption string `json:"createOption"`
+				CreateOption     string `json:"createOption"`
+				SourceResourceID string `json:"sourceResourceId"`
+				SourceURI        string `json:"sourceUri"`
 			} `json:"creationData"`
 			Holdfast struct {
 				Format string `json:"format"`
+				LUN    *int   `json:"lun"`
 			} `json:"holdfast"`
 		} `json:"properties"`
 	}](body)
 	p := in.Properties
-	return service.DiskRequest{Location: in.Location, SizeGB: p.DiskSizeGB, Create: p.CreationData.CreateOption, Format: p.Holdfast.Format, Tags: in.Tags}, err
+	lun := -1
+	if p.Holdfast.LUN != nil {
+		lun = *p.Holdfast.LUN
+	}
+	return service.DiskRequest{Location: in.Location, SizeGB: p.DiskSizeGB, Create: p.CreationData.CreateOption, Format: p.Holdfast.Format, Tags: in.Tags,
+		Source: p.CreationData.SourceResourceID, SourceAt: p.CreationData.SourceURI, LUN: lun}, err
 }
 
 // NIC is a network interface on the wire. Its addresses are the guest's own.

@@ -21,6 +21,7 @@ import (
 	"github.com/dustin/go-humanize"
 
 	"holdfast"
+	"holdfast/internal/disk"
 	"holdfast/internal/disk/image"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
@@ -137,6 +138,9 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 			return holdfast.RestoreResult{VM: done}, err
 		}
 	}
+	if r.args.Mode == holdfast.CopyDisk {
+		return r.filling(ctx, []string{r.args.FileName}, r.copyImage)
+	}
 	if err := r.openPoint(ctx, m); err != nil {
 		return res, err
 	}
@@ -144,7 +148,12 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 	if err != nil {
 		return res, err
 	}
-	if err := r.staging.begin(r.names(disks)); err != nil {
+	return r.filling(ctx, r.names(disks), func(ctx context.Context, res *holdfast.RestoreResult) error { return r.bringBack(ctx, disks, res) })
+}
+
+// filling makes files of these names, by fill. When it fails none of them stays.
+func (r *run) filling(ctx context.Context, names []string, fill func(context.Context, *holdfast.RestoreResult) error) (res holdfast.RestoreResult, err error) {
+	if err := r.staging.begin(names); err != nil {
 		return res, err
 	}
 	defer func() {
@@ -158,18 +167,52 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 			_ = r.host.RefreshPool(context.WithoutCancel(ctx), r.args.Pool)
 		}
 	}()
+	err = fill(ctx, &res)
+	return res, err
+}
+
+// bringBack writes disks of the point, and makes the VM of them.
+func (r *run) bringBack(ctx context.Context, disks []mover.ManifestDisk, res *holdfast.RestoreResult) (err error) {
 	if res.Disks, err = r.disks(ctx, disks); err != nil {
-		return res, err
+		return err
 	}
 	if r.args.Mode == holdfast.CreateVM {
 		r.progress.Task(taskVM)
 		r.progress.Cancellable(false) // once it is there, somebody may use it
-		res.VM, err = r.createVM(ctx, &res)
+		res.VM, err = r.createVM(ctx, res)
 	}
 	if len(res.FollowUps) > 0 {
 		r.progress.Property("Follow up", strings.Join(res.FollowUps, " "))
 	}
-	return res, err
+	return err
+}
+
+// copyImage makes a disk of an image that nobody writes to meanwhile.
+func (r *run) copyImage(ctx context.Context, res *holdfast.RestoreResult) error {
+	from, name := r.args.Image, r.args.FileName
+	source, err := image.OpenSource(ctx, from.Path, from.Format)
+	if err != nil {
+		return err
+	}
+	defer source.Close()
+	size := max(source.Size(), r.args.ImageSize)
+	target, err := image.CreateTarget(ctx, r.staging.path(name), r.args.Format, size)
+	if err != nil {
+		return err
+	}
+	defer target.Close() // without Commit nothing stays
+	stats, err := disk.Copy(ctx, target, source, disk.CopyOptions{Progress: r.progress.Bytes})
+	if err == nil {
+		err = source.Unchanged()
+	}
+	if err == nil {
+		err = target.Commit()
+	}
+	if err != nil {
+		return err
+	}
+	res.Disks = []holdfast.DiskResult{{Size: size, Read: stats.Written, Path: r.staging.final(name), Format: r.args.Format}}
+	return r.staging.publish(name)
 }
 
 // chosen are the disks of the point that were asked for.
@@ -191,6 +234,9 @@ func (r *run) chosen() ([]mover.ManifestDisk, error) {
 
 // name is the file that a disk of the point is restored to.
 func (r *run) name(target string) string {
+	if r.args.FileName != "" {
+		return r.args.FileName
+	}
 	return r.args.NamePrefix + "-" + target + "." + r.args.Format
 }
 
