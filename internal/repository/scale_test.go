@@ -114,6 +114,9 @@ func TestSparse(t *testing.T) {
 func TestManyPoints(t *testing.T) {
 	t.Parallel()
 	n := 400
+	if testing.Short() {
+		n = 100
+	}
 	if os.Getenv("HOLDFAST_SOAK") != "" {
 		n = 9999
 	}
