@@ -181,7 +181,7 @@ func (c *checker) ledger(ctx context.Context) error {
 	for name, err := range bad {
 		f := Finding{Artifact: name, Problem: err.Error(), Harmless: true, Repaired: repaired}
 		if ledger.SeqOf(name) > state.Seq {
-			f.Problem += "; it is the newest record: what it said is lost, and a point it committed must be made again"
+			f.Problem += "; it is the newest record: what it said is not known; a point it committed is not to be seen, and comes back with the next import or collection if its body is whole"
 			f.Harmless, f.Repaired = false, false
 		}
 		c.found(f)

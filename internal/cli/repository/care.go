@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -19,7 +20,8 @@ func checkCommand() *cobra.Command {
 		Short: "Say whether you can sleep well",
 		Long: `Look at everything but the content of chunks: both copies of config and keys,
 the ledger, the index, that every pack is there, every point's body and tree.
-verify reads the content too. Exit code 5: a point has lost something.`,
+verify reads the content too. Exit code 5: a point has lost
+something, or may be missing.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.open(c.Context(), args[0], func(r *repository.Repository) error {
@@ -32,16 +34,29 @@ verify reads the content too. Exit code 5: a point has lost something.`,
 				if err := f.print(c, rep, func(w io.Writer) { tell(w, rep) }); err != nil {
 					return err
 				}
-				if rep.Lost {
-					return exitError{errors.New("points have lost content"), exitFailed}
-				}
-				return nil
+				return uneasy(rep)
 			})
 		},
 	}
 	f.add(c)
 	c.Flags().BoolVar(&repair, "repair", false, "write anew what can be made from what is whole")
 	return c
+}
+
+// unsettled says that something found may have cost a point, and is not put right.
+func unsettled(rep repository.Report) bool {
+	return slices.ContainsFunc(rep.Findings, func(f repository.Finding) bool { return !f.Harmless && !f.Repaired && !f.Unread })
+}
+
+// uneasy is the error of a report that lets nobody sleep well.
+func uneasy(rep repository.Report) error {
+	switch {
+	case rep.Lost:
+		return exitError{errors.New("points have lost content"), exitFailed}
+	case unsettled(rep):
+		return exitError{errors.New("a point may be missing"), exitFailed}
+	}
+	return nil
 }
 
 // tell says in plain words what a check found.
@@ -69,6 +84,8 @@ func tell(w io.Writer, rep repository.Report) {
 	switch {
 	case rep.Lost:
 		fmt.Fprintln(w, "You cannot sleep well: the points above have lost content. The next backup stores again what its disk still has.")
+	case unsettled(rep):
+		fmt.Fprintln(w, "You cannot sleep well: a point may be missing, see above. Compare `points` with what there should be.")
 	case len(rep.Findings) > 0:
 		fmt.Fprintln(w, "You can sleep well: nothing is lost. `check --repair` puts right what was found.")
 	default:
@@ -190,7 +207,8 @@ func recoverCommand() *cobra.Command {
 		Short: "Bring back a repository that doesn't open any more",
 		Long: `Rebuild what was lost from what is left: the config from the keys, the ledger from
 points and packs, the index from the packs. Nothing else may use the repository
-meanwhile. A point that was deleted may come back; delete it again.`,
+meanwhile. A point that was deleted may come back; delete it again.
+Exit code 5: not everything could be brought back.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			key, err := f.key()
@@ -206,7 +224,7 @@ meanwhile. A point that was deleted may come back; delete it again.`,
 				return explain(err)
 			}
 			defer func() { _ = r.Close() }() // what it would lose are temporary files
-			return f.print(c, rec, func(w io.Writer) {
+			err = f.print(c, rec, func(w io.Writer) {
 				if rec.Config {
 					fmt.Fprintln(w, "The config was rebuilt.")
 				}
@@ -218,6 +236,13 @@ meanwhile. A point that was deleted may come back; delete it again.`,
 				}
 				tell(w, rec.Check)
 			})
+			if err == nil {
+				err = uneasy(rec.Check)
+			}
+			if err == nil && len(rec.Unreadable) > 0 {
+				err = exitError{errors.New("what is named above could not be used: points that need it are lost"), exitFailed}
+			}
+			return err
 		},
 	}
 	f.add(c)

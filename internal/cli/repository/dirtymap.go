@@ -15,25 +15,45 @@ import (
 	"holdfast/internal/repository"
 )
 
-// dirtyRange is one entry of a dirty map. Type is that of nbdinfo --map: bit 0
-// of the context qemu:dirty-bitmap says dirty.
+// dirtyRange is one entry of a dirty map. Type and Description are those of
+// nbdinfo --map=qemu:dirty-bitmap:NAME: 0 is clean, 1 dirty. In the map that
+// nbdinfo prints of no bitmap (base:allocation) 0 is data, so that the two must
+// never be taken for each other.
 type dirtyRange struct {
-	Offset int64 `json:"offset"`
-	Length int64 `json:"length"`
-	Type   *int  `json:"type"`
+	Offset      int64  `json:"offset"`
+	Length      int64  `json:"length"`
+	Type        *int   `json:"type"`
+	Description string `json:"description"`
+}
+
+// check refuses what is no entry of a dirty map of a disk.
+func (e dirtyRange) check(size int64) error {
+	switch {
+	case e.Offset < 0 || e.Length <= 0 || e.Offset > size || e.Length > size-e.Offset:
+		return fmt.Errorf("dirty map: offset %d, length %d is not a range of a disk of %d bytes", e.Offset, e.Length, size)
+	case e.Description != "" && e.Description != "dirty" && e.Description != "clean",
+		e.Type != nil && (*e.Type < 0 || *e.Type > 1):
+		return fmt.Errorf("dirty map: the entry at %d says %q: this is a map of what is allocated, not of what has changed; ask for a bitmap's: nbdinfo --map=qemu:dirty-bitmap:NAME --json URI", e.Offset, e.Description)
+	}
+	return nil
 }
 
 // parseDirtyMap reads a dirty map: JSON objects one after the other, or arrays
 // of them. It answers the dirty ranges in order, joined where they touch.
 func parseDirtyMap(r io.Reader, size int64) ([]repository.Range, error) {
 	var found []repository.Range
+	empty := true
 	d := json.NewDecoder(bufio.NewReader(r))
 	for {
 		var raw json.RawMessage
 		err := d.Decode(&raw)
+		if errors.Is(err, io.EOF) && empty {
+			return nil, errors.New("dirty map: it is empty; a map that says that nothing has changed is []")
+		}
 		if errors.Is(err, io.EOF) {
 			return joinRanges(found), nil
 		}
+		empty = false
 		if err != nil {
 			return nil, fmt.Errorf("dirty map: %w", err)
 		}
@@ -48,8 +68,8 @@ func parseDirtyMap(r io.Reader, size int64) ([]repository.Range, error) {
 			return nil, fmt.Errorf("dirty map: %w", err)
 		}
 		for _, e := range list {
-			if e.Offset < 0 || e.Length <= 0 || e.Offset > size || e.Length > size-e.Offset {
-				return nil, fmt.Errorf("dirty map: offset %d, length %d is not a range of a disk of %d bytes", e.Offset, e.Length, size)
+			if err := e.check(size); err != nil {
+				return nil, err
 			}
 			if e.Type == nil || *e.Type&1 != 0 {
 				found = append(found, repository.Range{Offset: e.Offset, Length: e.Length})

@@ -20,7 +20,8 @@ func TestParseDirtyMap(t *testing.T) {
 			t.Errorf("%s: %v, %v", text, got, err)
 		}
 	}
-	for _, text := range []string{`{"offset":-1,"length":5}`, `{"offset":999,"length":5}`, `{"offset":0,"length":0}`, `{`, `[1]`, `{"offset":9223372036854775807,"length":9223372036854775807}`} {
+	for _, text := range []string{`{"offset":-1,"length":5}`, `{"offset":999,"length":5}`, `{"offset":0,"length":0}`, `{`, `[1]`, `{"offset":9223372036854775807,"length":9223372036854775807}`,
+		"", " \n", `[{"offset":0,"length":10,"type":0,"description":"data"}]`, `[{"offset":0,"length":10,"type":3,"description":"hole,zero"}]`, `[{"offset":0,"length":10,"type":2}]`, "null"} {
 		if _, err := parseDirtyMap(strings.NewReader(text), 1000); err == nil {
 			t.Errorf("%s was taken", text)
 		}
@@ -34,6 +35,9 @@ func FuzzParseDirtyMap(f *testing.F) {
 		got, err := parseDirtyMap(strings.NewReader(text), 1000)
 		if err != nil {
 			return
+		}
+		if got == nil {
+			got = []repository.Range{} // null is no map
 		}
 		b, err := json.Marshal(got)
 		if err != nil {

@@ -65,7 +65,8 @@ func importCommand() *cobra.Command {
 
 With --base, content of that point is found again without looking it up; with
 --dirty-map only what the map names is read: JSON objects {"offset","length"} in
-bytes, one per line or in an array, such as nbdinfo --map --json prints them.
+bytes, one per line or in an array, as nbdinfo --map=qemu:dirty-bitmap:NAME --json
+prints them. Nothing has changed is [], not an empty file.
 
 An import that was broken off is begun again: what it had stored by then is
 found and not stored twice.`,
