@@ -84,6 +84,19 @@ func TestLife(t *testing.T) {
 	if got, err := os.ReadFile(filepath.Join(dir, "day0")); err != nil || !bytes.Equal(got, day1) {
 		t.Errorf("resume left the wrong content: %v", err)
 	}
+	// What a killed export left is gone on with, and gets its name.
+	rest := make([]byte, len(day1))
+	copy(rest, day1[:len(day1)/2])
+	if err := os.WriteFile(filepath.Join(dir, "killed.partial"), rest, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	must(t, at("export", "day1", "--repo", repo, "--to", filepath.Join(dir, "killed"), "--resume")...)
+	if got, err := os.ReadFile(filepath.Join(dir, "killed")); err != nil || !bytes.Equal(got, day1) {
+		t.Errorf("a killed export that was gone on with: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "killed.partial")); err == nil {
+		t.Error("the partial file is still there")
+	}
 	if out := must(t, at("diff", "day0", "day1", "--repo", repo)...); !strings.HasPrefix(out, "1048576\t131072\n") {
 		t.Errorf("diff: %s", out)
 	}

@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"time"
 
@@ -30,8 +32,9 @@ func exportCommand() *cobra.Command {
 		Long: `Bring a disk of a point back as a raw or qcow2 image, or raw to standard output.
 
 With --resume, FILE is an existing raw image or block device: it is read first
-and only what differs is written. That goes on with an export that was broken
-off, and brings an old copy up to date.`,
+and only what differs is written, which brings an old copy up to date. Where there
+is no FILE but the FILE.partial of a raw export that was killed, that one is gone
+on with.`,
 		Args: cobra.ExactArgs(1),
 		RunE: func(c *cobra.Command, args []string) error {
 			return f.open(c.Context(), f.repo, func(r *repository.Repository) error { return f.run(c, r, args[0]) })
@@ -100,15 +103,7 @@ func (f *exportFlags) run(c *cobra.Command, r *repository.Repository, id string)
 
 func (f *exportFlags) toFile(ctx context.Context, r *repository.Repository, p repository.Point, d *repository.Disk, opt repository.RestoreOptions) (repository.RestoreStats, error) {
 	if f.resume {
-		t, err := raw.OpenTarget(f.to)
-		if err != nil {
-			return repository.RestoreStats{}, err
-		}
-		stats, err := r.Restore(ctx, p, d.Name, t, opt)
-		if e := t.Close(); err == nil {
-			err = e
-		}
-		return stats, err
+		return f.goOn(ctx, r, p, d, opt)
 	}
 	t, err := image.CreateTarget(ctx, f.to, f.format, d.Size)
 	if err != nil {
@@ -120,6 +115,34 @@ func (f *exportFlags) toFile(ctx context.Context, r *repository.Repository, p re
 	}
 	if e := t.Close(); err == nil {
 		err = e
+	}
+	return stats, err
+}
+
+// goOn writes what differs into FILE, or into what a killed export left of it,
+// which then gets its name.
+func (f *exportFlags) goOn(ctx context.Context, r *repository.Repository, p repository.Point, d *repository.Disk, opt repository.RestoreOptions) (stats repository.RestoreStats, err error) {
+	path := f.to
+	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
+		path += ".partial"
+		format, err := image.Probe(path)
+		if err != nil {
+			return stats, fmt.Errorf("--resume: there is neither %s nor the rest of an export to it: %w", f.to, err)
+		}
+		if format != image.Raw {
+			return stats, fmt.Errorf("--resume: %s is a %s image; only a raw one is gone on with", path, format)
+		}
+	}
+	t, err := raw.OpenTarget(path)
+	if err != nil {
+		return stats, err
+	}
+	stats, err = r.Restore(ctx, p, d.Name, t, opt)
+	if e := t.Close(); err == nil {
+		err = e
+	}
+	if err == nil && path != f.to {
+		err = errors.Join(os.Link(path, f.to), os.Remove(path))
 	}
 	return stats, err
 }
