@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"holdfast/internal/objstore"
 	"holdfast/internal/repository/index"
@@ -38,18 +39,21 @@ type Finding struct {
 // Report is what a check found. It looks at everything but the content of
 // chunks: Verify reads those.
 type Report struct {
-	Repository string    `json:"repository"`
-	Format     int       `json:"format"`
-	Points     int       `json:"points"`
-	Series     int       `json:"series"`
-	Packs      int       `json:"packs"`
-	Bytes      int64     `json:"bytes"`   // of packs in the store
-	Blobs      int64     `json:"blobs"`   // that the index knows
-	Orphans    int       `json:"orphans"` // packs that no record names; Collect deletes them
-	Segments   int       `json:"segments"`
-	Records    uint64    `json:"records"` // ever written
-	Sessions   []string  `json:"sessions,omitempty"`
-	Findings   []Finding `json:"findings,omitempty"`
+	Repository string `json:"repository"`
+	Format     int    `json:"format"`
+	Points     int    `json:"points"`
+	Series     int    `json:"series"`
+	Packs      int    `json:"packs"`
+	Bytes      int64  `json:"bytes"`   // of packs in the store
+	Blobs      int64  `json:"blobs"`   // that the index knows
+	Orphans    int    `json:"orphans"` // packs that no record names; Collect deletes them
+	// Unnamed are point bodies that no record of the ledger names: of work that was
+	// broken off, or of points whose records are lost.
+	Unnamed  []string  `json:"unnamed,omitempty"`
+	Segments int       `json:"segments"`
+	Records  uint64    `json:"records"` // ever written
+	Sessions []string  `json:"sessions,omitempty"`
+	Findings []Finding `json:"findings,omitempty"`
 	// Lost is whether some point has lost something.
 	Lost bool `json:"lost"`
 }
@@ -227,6 +231,33 @@ func (c *checker) content(ctx context.Context) error {
 		}
 	}
 	c.rep.Series = len(series)
+	return c.bodies(ctx, v.state)
+}
+
+// bodies looks for whole points that the ledger does not name.
+func (c *checker) bodies(ctx context.Context, state *ledger.State) error {
+	named := map[ledger.Session]bool{}
+	for _, p := range state.Points {
+		named[p.Session] = true
+	}
+	for _, o := range state.Sessions {
+		named[o.Session] = true
+	}
+	for info, err := range c.r.store.List(ctx, "points/", "") {
+		if err != nil {
+			return err
+		}
+		var s ledger.Session
+		if s.UnmarshalText([]byte(strings.TrimPrefix(info.Name, "points/"))) != nil || named[s] {
+			continue
+		}
+		switch _, err := c.r.body(ctx, ledger.Point{Session: s}); {
+		case err == nil:
+			c.rep.Unnamed = append(c.rep.Unnamed, info.Name)
+		case !errors.Is(err, ErrDamaged):
+			return err
+		}
+	}
 	return nil
 }
 

@@ -78,6 +78,9 @@ func tell(w io.Writer, rep repository.Report) {
 	if rep.Orphans > 0 {
 		fmt.Fprintf(w, "%d packs were left by work that was broken off; collect frees them.\n", rep.Orphans)
 	}
+	for _, name := range rep.Unnamed {
+		fmt.Fprintf(w, "%s is a whole point that the ledger does not name: of work that was broken off, or its records are lost. Where a point is missing, don't collect.\n", name)
+	}
 	for _, s := range rep.Sessions {
 		fmt.Fprintf(w, "at work: %s\n", s)
 	}
@@ -86,6 +89,8 @@ func tell(w io.Writer, rep repository.Report) {
 		fmt.Fprintln(w, "You cannot sleep well: the points above have lost content. The next backup stores again what its disk still has.")
 	case unsettled(rep):
 		fmt.Fprintln(w, "You cannot sleep well: a point may be missing, see above. Compare `points` with what there should be.")
+	case len(rep.Unnamed) > 0:
+		fmt.Fprintln(w, "All that the ledger names is whole. Compare `points` with what there should be before you sleep well.")
 	case len(rep.Findings) > 0:
 		fmt.Fprintln(w, "You can sleep well: nothing is lost. `check --repair` puts right what was found.")
 	default:

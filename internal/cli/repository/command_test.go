@@ -100,6 +100,23 @@ func TestLife(t *testing.T) {
 	if out := must(t, at("diff", "day0", "day1", "--repo", repo)...); !strings.HasPrefix(out, "1048576\t131072\n") {
 		t.Errorf("diff: %s", out)
 	}
+	// A ledger whose end is gone: the points that it had named are told of.
+	cut := filepath.Join(dir, "cut")
+	if err := os.CopyFS(cut, os.DirFS(repo)); err != nil {
+		t.Fatal(err)
+	}
+	records, err := filepath.Glob(filepath.Join(cut, "ledger", "*"))
+	if err != nil || len(records) < 3 {
+		t.Fatalf("%v, %v", records, err)
+	}
+	for _, r := range records[len(records)-2:] {
+		if err := os.Remove(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if out := must(t, at("check", cut)...); !strings.Contains(out, "a whole point that the ledger does not name") || strings.Contains(out, "You can sleep well") {
+		t.Errorf("check of a ledger whose end is gone: %s", out)
+	}
 	other := filepath.Join(dir, "other")
 	must(t, at("init", other)...)
 	must(t, at("copy", "day0", "day1", "--from", repo, "--to", other)...)
