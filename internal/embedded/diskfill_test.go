@@ -61,6 +61,7 @@ func TestDisksWithContent(t *testing.T) {
 		{"from elsewhere", "PUT", group + "x", disk(`"createOption":"Import","sourceUri":"https://example.org/x.vhd"`, ""), 400, "InvalidParameter", "sourceUri"},
 		{"of no point", "PUT", group + "x", disk(`"createOption":"Restore","sourceResourceId":"`+s.vmID("web")+`"`, ""), 400, "InvalidParameter", "recovery point"},
 		{"of a disk that the point lacks", "PUT", group + "x", disk(`"createOption":"Restore","sourceResourceId":"`+point+`"`, `,"holdfast":{"lun":7}`), 400, "InvalidParameter", "LUN 7"},
+		{"a point's disk of another size", "PUT", group + "x", disk(`"createOption":"Restore","sourceResourceId":"`+point+`"`, `,"diskSizeGB":9`), 409, "OperationNotAllowed", "size"},
 		{"in use", "PUT", group + "x", disk(`"createOption":"Copy","sourceResourceId":"`+s.diskOf(t, "web")+`"`, ""), 409, "Conflict", "running"},
 	})
 	// Who may write disks in the group but restore nothing gets no bytes of a point.
@@ -68,8 +69,14 @@ func TestDisksWithContent(t *testing.T) {
 	if code, word := s.as(t, bearer, "PUT", group+"stolen?api-version=2024-03-02", disk(`"createOption":"Restore","sourceResourceId":"`+point+`"`, "")); code != 403 || word != "AuthorizationFailed" {
 		t.Errorf("a point of others: %d %s", code, word)
 	}
-	if code, word := s.as(t, bearer, "PUT", group+"stolen?api-version=2024-03-02", disk(`"createOption":"Copy","sourceResourceId":"`+group+`gold"`, "")); code != 403 || word != "AuthorizationFailed" {
-		t.Errorf("a disk of others: %d %s", code, word)
+	for what, creation := range map[string]string{
+		"a disk of others":                 `"createOption":"Copy","sourceResourceId":"` + group + `gold"`,
+		"a disk of others, by its file":    `"createOption":"Import","sourceUri":"file:///pool/gold"`,
+		"a disk of others, in odd writing": `"createOption":"copy","sourceResourceId":"/` + group + `/gold/"`,
+	} {
+		if code, word := s.as(t, bearer, "PUT", group+"stolen?api-version=2024-03-02", disk(creation, "")); code != 403 || word != "AuthorizationFailed" {
+			t.Errorf("%s: %d %s", what, code, word)
+		}
 	}
 }
 

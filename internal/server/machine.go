@@ -98,6 +98,9 @@ func (s *Server) putDisk(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if in.Source, err = s.Service.Origin(r.Context(), r.sub(), in); err != nil {
+		return answer{}, err
+	}
 	if err := r.mayUse(in); err != nil {
 		return answer{}, err
 	}

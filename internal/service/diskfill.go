@@ -26,8 +26,52 @@ func empty(create string) int64 {
 	return 0
 }
 
+// Origin is the id, in its plain form, of what a new disk is to be made of: a
+// disk (Copy, Import) or a recovery point (Restore); "" for an empty one. Whether
+// the caller may have it is to be decided by this id and no other.
+func (s *Service) Origin(ctx context.Context, sub string, in DiskRequest) (string, error) {
+	const member = "properties.creationData.sourceResourceId"
+	switch strings.ToLower(in.Create) {
+	case "copy":
+		id, err := parseAs(member, in.Source, TypeDisk)
+		return id.String(), err
+	case "restore":
+		id, err := arm.ParseID(in.Source)
+		if err != nil || !strings.HasSuffix(strings.ToLower(id.Type()), "/protecteditems/recoverypoints") {
+			return "", holdfast.Errorf(holdfast.Invalid, member, "%s is %q; with createOption Restore it is the id of a recovery point.", member, in.Source)
+		}
+		return id.String(), nil
+	case "import":
+		return s.importOf(ctx, sub, in)
+	}
+	return "", nil
+}
+
+// importOf is the disk that is the image at a file:///… URI.
+func (s *Service) importOf(ctx context.Context, sub string, in DiskRequest) (string, error) {
+	const member = "properties.creationData.sourceUri"
+	u, err := url.Parse(in.SourceAt)
+	if err != nil || u.Scheme != "file" || u.Host != "" && u.Host != "localhost" {
+		return "", holdfast.Errorf(holdfast.Invalid, member, "%s is %q; it is the file:///… of an image in a storage pool of the site.", member, in.SourceAt)
+	}
+	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	if err != nil {
+		return "", err
+	}
+	all, err := s.disksOf(ctx, site)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(all, func(o Disk) bool { return o.Path == u.Path && o.Pool != "" })
+	if i < 0 {
+		return "", holdfast.Errorf(holdfast.NotFound, member, "No storage pool of the site holds a raw or qcow2 image %s.", u.Path)
+	}
+	return all[i].ID, nil
+}
+
 // fillDisk starts the job that makes a disk with content: a copy of another disk
-// or of an image in a pool, or a disk of a recovery point.
+// or of an image in a pool, or a disk of a recovery point. in.Source is its
+// Origin.
 func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskRequest) (Job, error) {
 	if strings.EqualFold(in.Create, "Restore") {
 		return s.restoreDisk(ctx, site, d, in)
@@ -36,11 +80,12 @@ func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskReques
 	if err != nil {
 		return Job{}, err
 	}
-	from, err := in.origin(all)
-	if err != nil {
-		return Job{}, err
+	i := slices.IndexFunc(all, func(o Disk) bool { return strings.EqualFold(o.ID, in.Source) })
+	if i < 0 {
+		return Job{}, holdfast.Errorf(holdfast.NotFound, "properties.creationData.sourceResourceId", "The disk %q was not found at the new disk's location.", in.Source)
 	}
-	if err := from.copyable(all); err != nil {
+	from := all[i]
+	if err := from.copyable(); err != nil {
 		return Job{}, err
 	}
 	if in.SizeGB != 0 && in.SizeGB*gib < from.Size {
@@ -52,60 +97,34 @@ func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskReques
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) { return job.Enqueue(s.Jobs, tx, kindRestore, spec, args) })
 }
 
-// origin is the disk that is to be copied.
-func (in DiskRequest) origin(all []Disk) (Disk, error) {
-	if strings.EqualFold(in.Create, "Copy") {
-		const member = "properties.creationData.sourceResourceId"
-		id, err := parseAs(member, in.Source, TypeDisk)
-		if err != nil {
-			return Disk{}, err
-		}
-		i := slices.IndexFunc(all, func(o Disk) bool { return strings.EqualFold(o.ID, id.String()) })
-		if i < 0 {
-			return Disk{}, holdfast.Errorf(holdfast.NotFound, member, "The disk %q was not found at the new disk's location.", in.Source)
-		}
-		return all[i], nil
-	}
-	const member = "properties.creationData.sourceUri"
-	u, err := url.Parse(in.SourceAt)
-	if err != nil || u.Scheme != "file" || u.Host != "" && u.Host != "localhost" {
-		return Disk{}, holdfast.Errorf(holdfast.Invalid, member, "%s is %q; it is the file:///… of an image in a storage pool of the site.", member, in.SourceAt)
-	}
-	i := slices.IndexFunc(all, func(o Disk) bool { return o.Path == u.Path && o.Pool != "" })
-	if i < 0 {
-		return Disk{}, holdfast.Errorf(holdfast.NotFound, member, "No storage pool of the site holds a raw or qcow2 image %s.", u.Path)
-	}
-	return all[i], nil
-}
-
-// copyable refuses an image that is written to, or that is based on a file which
-// is nobody's disk: its owner might otherwise read any file of the host.
-func (d Disk) copyable(all []Disk) error {
+// copyable refuses an image that is written to, or that is based on another: who
+// may read it might else read any file of the host.
+func (d Disk) copyable() error {
 	if d.Running {
 		return holdfast.Errorf(holdfast.Conflict, d.ID, "The disk %q is in use by the running virtual machine %q.", d.Name, d.VM.Name).
 			WithHint("Power it off, or back it up and make the disk of a recovery point.")
 	}
-	if d.Backing != "" && !slices.ContainsFunc(all, func(o Disk) bool { return o.Path == d.Backing && o.Pool != "" && o.Backing == "" }) {
-		return holdfast.Errorf(holdfast.Unsupported, d.ID, "The disk %q is based on %s, which is no whole image in a storage pool.", d.Name, d.Backing)
+	if d.Backing != "" {
+		return holdfast.Errorf(holdfast.Unsupported, d.ID, "The disk %q is based on %s; only a whole image is copied.", d.Name, d.Backing).
+			WithHint("Back its VM up and make the disk of a recovery point.")
 	}
 	return nil
 }
 
 // restoreDisk makes a disk of one in a recovery point.
 func (s *Service) restoreDisk(ctx context.Context, site Site, d Disk, in DiskRequest) (Job, error) {
-	const member = "properties.creationData.sourceResourceId"
-	id, err := arm.ParseID(in.Source)
-	if err != nil || !strings.HasSuffix(strings.ToLower(id.Type()), "/protecteditems/recoverypoints") {
-		return Job{}, holdfast.Errorf(holdfast.Invalid, member, "%s is %q; with createOption Restore it is the id of a recovery point.", member, in.Source)
-	}
-	point := id.Name()
-	item := in.Source[:len(in.Source)-len("/recoveryPoints/"+point)]
+	at := strings.LastIndex(in.Source[:strings.LastIndexByte(in.Source, '/')], "/")
+	item, point := in.Source[:at], lastName(in.Source)
 	r, err := s.restoreOf(ctx, item, point)
 	if err != nil {
 		return Job{}, err
 	}
 	if r.site.ID != site.ID {
 		return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The point is in %s; its disks come back there.", r.site.Name)
+	}
+	if in.SizeGB != 0 {
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.diskSizeGB", "A disk of a recovery point comes back with the size that it had.").
+			WithHint("Leave diskSizeGB out, and make the disk larger when it is there.")
 	}
 	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
 		Mode: holdfast.RestoreDisks, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}

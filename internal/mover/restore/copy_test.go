@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"testing"
 
@@ -46,6 +47,21 @@ func TestCopyImage(t *testing.T) {
 	got, err := os.ReadFile(filepath.Join(dir, "new"))
 	if err != nil || len(got) != 4<<20 || !bytes.Equal(got[:3<<20], content) || !bytes.Equal(got[3<<20:], make([]byte, 1<<20)) {
 		t.Errorf("%d bytes, %v", len(got), err)
+	}
+	// An image that takes its bytes from another file gives nothing of it away.
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-b", from, "-F", "raw", from+".qcow2").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", "-o", "data_file="+from+".data", from+".outside", "3M").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, path := range []string{from + ".qcow2", from + ".outside"} {
+		leak := args
+		leak.RestoreID, leak.FileName, leak.Image = "r3", "leak", holdfast.DiskFact{Path: path, Format: "qcow2"}
+		if _, err := m.Run(t.Context(), leak, told{}); err == nil {
+			t.Errorf("%s was copied", path)
+		}
+		want(t, dir, "new")
 	}
 	args.RestoreID = "r2"
 	if _, err := m.Run(t.Context(), args, told{}); holdfast.KindOf(err) != holdfast.Conflict {

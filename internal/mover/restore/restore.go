@@ -187,9 +187,15 @@ func (r *run) bringBack(ctx context.Context, disks []mover.ManifestDisk, res *ho
 	return err
 }
 
-// copyImage makes a disk of an image that nobody writes to meanwhile.
+// copyImage makes a disk of an image that nobody writes to meanwhile. The image
+// has to be whole: a guest that writes the header of one that takes its bytes
+// from another file would else be given that file of the host. So qcow2 is not
+// named to OpenSource, which then refuses such images.
 func (r *run) copyImage(ctx context.Context, res *holdfast.RestoreResult) error {
 	from, name := r.args.Image, r.args.FileName
+	if from.Format == image.Qcow2 {
+		from.Format = ""
+	}
 	source, err := image.OpenSource(ctx, from.Path, from.Format)
 	if err != nil {
 		return err
