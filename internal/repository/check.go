@@ -231,11 +231,26 @@ func (c *checker) content(ctx context.Context) error {
 		}
 	}
 	c.rep.Series = len(series)
-	return c.bodies(ctx, v.state)
+	return c.unnamed(ctx)
 }
 
-// bodies looks for whole points that the ledger does not name.
-func (c *checker) bodies(ctx context.Context, state *ledger.State) error {
+// unnamed looks for whole points that the ledger does not name. It lists what is
+// stored before it reads the ledger: a writer is named there before it stores.
+func (c *checker) unnamed(ctx context.Context) error {
+	var stored []ledger.Session
+	for info, err := range c.r.store.List(ctx, "points/", "") {
+		if err != nil {
+			return err
+		}
+		var s ledger.Session
+		if s.UnmarshalText([]byte(strings.TrimPrefix(info.Name, "points/"))) == nil {
+			stored = append(stored, s)
+		}
+	}
+	state, err := c.r.log.Read(ctx)
+	if err != nil {
+		return err
+	}
 	named := map[ledger.Session]bool{}
 	for _, p := range state.Points {
 		named[p.Session] = true
@@ -243,18 +258,14 @@ func (c *checker) bodies(ctx context.Context, state *ledger.State) error {
 	for _, o := range state.Sessions {
 		named[o.Session] = true
 	}
-	for info, err := range c.r.store.List(ctx, "points/", "") {
-		if err != nil {
-			return err
-		}
-		var s ledger.Session
-		if s.UnmarshalText([]byte(strings.TrimPrefix(info.Name, "points/"))) != nil || named[s] {
+	for _, s := range stored {
+		if named[s] {
 			continue
 		}
 		switch _, err := c.r.body(ctx, ledger.Point{Session: s}); {
 		case err == nil:
-			c.rep.Unnamed = append(c.rep.Unnamed, info.Name)
-		case !errors.Is(err, ErrDamaged):
+			c.rep.Unnamed = append(c.rep.Unnamed, "points/"+s.String())
+		case !errors.Is(err, ErrDamaged): // damaged or, since, deleted: no whole point
 			return err
 		}
 	}

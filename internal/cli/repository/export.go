@@ -109,31 +109,20 @@ func (f *exportFlags) toFile(ctx context.Context, r *repository.Repository, p re
 	if err != nil {
 		return repository.RestoreStats{}, err
 	}
-	stats, err := r.Restore(ctx, p, d.Name, t, opt)
-	if err == nil {
-		err = t.Commit()
-	}
-	if e := t.Close(); err == nil {
-		err = e
-	}
-	return stats, err
+	return fill(ctx, r, p, d, t, opt)
 }
 
-// goOn writes what differs into FILE, or into what a killed export left of it,
-// which then gets its name.
+// goOn writes what differs into FILE or, where there is none, into what a killed
+// export left of it, which then gets its name.
 func (f *exportFlags) goOn(ctx context.Context, r *repository.Repository, p repository.Point, d *repository.Disk, opt repository.RestoreOptions) (stats repository.RestoreStats, err error) {
-	path := f.to
-	if _, err := os.Lstat(path); errors.Is(err, fs.ErrNotExist) {
-		path += ".partial"
-		format, err := image.Probe(path)
+	if _, err := os.Lstat(f.to); errors.Is(err, fs.ErrNotExist) {
+		t, err := image.ResumeTarget(f.to)
 		if err != nil {
-			return stats, fmt.Errorf("--resume: there is neither %s nor the rest of an export to it: %w", f.to, err)
+			return stats, fmt.Errorf("--resume: there is neither %s nor a rest of it to go on with: %w", f.to, err)
 		}
-		if format != image.Raw {
-			return stats, fmt.Errorf("--resume: %s is a %s image; only a raw one is gone on with", path, format)
-		}
+		return fill(ctx, r, p, d, t, opt)
 	}
-	t, err := raw.OpenTarget(path)
+	t, err := raw.OpenTarget(f.to)
 	if err != nil {
 		return stats, err
 	}
@@ -141,8 +130,17 @@ func (f *exportFlags) goOn(ctx context.Context, r *repository.Repository, p repo
 	if e := t.Close(); err == nil {
 		err = e
 	}
-	if err == nil && path != f.to {
-		err = errors.Join(os.Link(path, f.to), os.Remove(path))
+	return stats, err
+}
+
+// fill writes an image and gives it its name.
+func fill(ctx context.Context, r *repository.Repository, p repository.Point, d *repository.Disk, t *image.Target, opt repository.RestoreOptions) (repository.RestoreStats, error) {
+	stats, err := r.Restore(ctx, p, d.Name, t, opt)
+	if err == nil {
+		err = t.Commit()
+	}
+	if e := t.Close(); err == nil {
+		err = e
 	}
 	return stats, err
 }

@@ -381,3 +381,41 @@ func FuzzProbe(f *testing.F) {
 		}
 	})
 }
+
+// TestResume goes on with what a dead process left, and leaves it there when that
+// comes to nothing; what is being filled is nobody else's.
+func TestResume(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "disk")
+	if _, err := ResumeTarget(path); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("nothing to go on with: %v", err)
+	}
+	if err := os.WriteFile(path+".partial", []byte(strings.Repeat("x", 8192)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first, err := ResumeTarget(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ResumeTarget(path); !errors.Is(err, ErrBusy) {
+		t.Errorf("two at once: %v", err)
+	}
+	if err := first.Close(); err != nil {
+		t.Fatal(err)
+	}
+	again, err := ResumeTarget(path)
+	if err != nil {
+		t.Fatalf("what was not committed is gone: %v", err)
+	}
+	defer again.Close()
+	if _, err := again.WriteAt([]byte("new"), 4096); err != nil {
+		t.Fatal(err)
+	}
+	if err := again.Commit(); err != nil {
+		t.Fatal(err)
+	}
+	got, err := os.ReadFile(path)
+	if err != nil || len(got) != 8192 || string(got[4095:4100]) != "xnewx" {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"sync"
@@ -26,6 +27,7 @@ type Target struct {
 	path, partial string
 	file          *os.File // also in Target; its lock says that partial is ours
 	committed     bool
+	resumed       bool // what is there is kept when this is not committed
 	closed        bool
 	unsent        atomic.Int64 // bytes written since they were last sent to the disk
 	changes       atomic.Int64 // writes and zeroings so far
@@ -68,6 +70,14 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 		defer t.sending.Unlock()
 	}
 	return n, nil
+}
+
+// ReadAt reads what a raw image holds; of qcow2 nothing is read back.
+func (t *Target) ReadAt(p []byte, off int64) (int, error) {
+	if r, ok := t.Target.(io.ReaderAt); ok {
+		return r.ReadAt(p, off)
+	}
+	return 0, errors.ErrUnsupported
 }
 
 // Zero makes a range read as zeroes.
@@ -149,9 +159,47 @@ func CreateTarget(ctx context.Context, path, format string, size int64) (*Target
 	return t, nil
 }
 
+// ResumeTarget goes on with the raw image that a killed CreateTarget left at
+// path.partial: what is in it stays, and Close without Commit leaves it there.
+// os.ErrNotExist if there is none, ErrFormat if it is no raw one, ErrBusy while
+// another process fills it.
+func ResumeTarget(path string) (*Target, error) {
+	partial := path + ".partial"
+	format, err := Probe(partial)
+	if err == nil && format != Raw {
+		err = fmt.Errorf("%w: %s is %s; only a raw image is gone on with", ErrFormat, partial, format)
+	}
+	if err != nil {
+		return nil, err
+	}
+	f, err := lockPartial(partial, 0)
+	if err != nil {
+		return nil, err
+	}
+	t := &Target{path: path, partial: partial, file: f, resumed: true, durable: -1, arrive: arrive}
+	if t.Target, err = raw.ResumeTarget(f); err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
 // takePartial opens an empty file under a lock that dies with this process.
 func takePartial(partial string) (*os.File, error) {
-	f, err := os.OpenFile(partial, os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
+	f, err := lockPartial(partial, os.O_CREATE)
+	if err != nil {
+		return nil, err
+	}
+	if err := f.Truncate(0); err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// lockPartial opens a file under that lock.
+func lockPartial(partial string, flags int) (*os.File, error) {
+	f, err := os.OpenFile(partial, os.O_RDWR|flags|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0o600)
 	if err != nil {
 		return nil, err
 	}
@@ -161,9 +209,6 @@ func takePartial(partial string) (*os.File, error) {
 	}
 	if err == nil {
 		err = sameFile(f, partial)
-	}
-	if err == nil {
-		err = f.Truncate(0)
 	}
 	if err != nil {
 		_ = f.Close()
@@ -208,7 +253,7 @@ func (t *Target) Close() error {
 	t.sending.Lock() // the file is not closed under a sender
 	defer t.sending.Unlock()
 	var err error
-	if !t.committed {
+	if !t.committed && !t.resumed {
 		err = os.Remove(t.partial) // before the lock goes
 	}
 	return errors.Join(err, t.file.Close())

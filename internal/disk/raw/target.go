@@ -47,6 +47,19 @@ func OpenTarget(path string) (*Target, error) {
 	return &Target{f, size, false}, nil
 }
 
+// ResumeTarget goes on with a regular file that NewTarget made and somebody has
+// written to. The Target owns the file from then on.
+func ResumeTarget(f *os.File) (*Target, error) {
+	st, err := f.Stat()
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() {
+		return nil, fmt.Errorf("%s: not a regular file", f.Name())
+	}
+	return &Target{f, st.Size(), false}, nil
+}
+
 // Size of the disk, bytes.
 func (t *Target) Size() int64 { return t.size }
 
