@@ -92,21 +92,21 @@ func (s *sdk) alertsOfScopes(t *testing.T) {
 	}
 }
 
-// stub is a channel that says what the test wants.
-type stub struct {
+// ending is a channel that says what the test wants.
+type ending struct {
 	name string
 	fail error
 }
 
-func (s stub) Name() string                                             { return s.name }
-func (s stub) Send(context.Context, holdfast.Alert, notify.State) error { return s.fail }
+func (s ending) Name() string                                             { return s.name }
+func (s ending) Send(context.Context, holdfast.Alert, notify.State) error { return s.fail }
 
 // TestTestAlert says for each channel whether it took the alert.
 func TestTestAlert(t *testing.T) {
 	t.Parallel()
 	const path = "/providers/Holdfast.Monitor/testAlert?api-version=2026-11-01"
 	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) {
-		c.Channels = []notify.Channel{stub{"mail", errors.New("no such mailbox")}, stub{"webhook", nil}}
+		c.Channels = []notify.Channel{ending{"mail", errors.New("no such mailbox")}, ending{"webhook", nil}}
 	}))
 	code, out, _ := s.send(t, http.MethodPost, "/subscriptions/"+s.sub+path, "")
 	if text := fmt.Sprint(out); code != http.StatusOK || !strings.Contains(text, "error:no such mailbox") || strings.Count(text, "taken:true") != 1 {

@@ -47,22 +47,19 @@ func (w *world) actOn(ctx context.Context, a holdfast.MachineArgs, p holdfast.Pr
 }
 
 func (w *world) SetTags(_ context.Context, _ holdfast.SiteRef, vm holdfast.VMRef, tags map[string]string) error {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	for i := range w.vms {
-		if w.vms[i].UUID == vm.UUID {
-			w.vms[i].Tags = tags
-		}
-	}
-	return nil
+	return w.change(vm, func(f *holdfast.VMFact) { f.Tags = tags })
 }
 
 func (w *world) SetKept(_ context.Context, _ holdfast.SiteRef, vm holdfast.VMRef, kept map[string]any) error {
+	return w.change(vm, func(f *holdfast.VMFact) { f.Kept = kept })
+}
+
+func (w *world) change(vm holdfast.VMRef, do func(*holdfast.VMFact)) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	for i := range w.vms {
 		if w.vms[i].UUID == vm.UUID {
-			w.vms[i].Kept = kept
+			do(&w.vms[i])
 		}
 	}
 	return nil
