@@ -76,8 +76,8 @@ func (vm VM) disk(k holdfast.DiskFact) []holdfast.Finding {
 		row, what = "STO-14", "it is an ephemeral disk"
 	case class == "UltraSSD_LRS" || class == "PremiumV2_LRS":
 		row, what = "STO-12", "its class is "+class
-	case vm.keptOf(k, "writeAcceleratorEnabled") == true && !vm.Accelerated:
-		return one(holdfast.Lessens, "STO-06", subject, "it is write accelerated, which is not supported at this site: it is left out of the backup", "turn the acceleration off")
+	case vm.keptOf(k, "writeAcceleratorEnabled") == true:
+		return one(holdfast.Lessens, "STO-06", subject, "it is write accelerated, which is supported in listed regions only; here it is backed up like any other", "")
 	case class == "":
 		return one(holdfast.Unknown, "STO-03", subject, "nothing says which class its storage has", "say it of its pool: holdfast site register SITE --pool-class POOL=Premium_LRS")
 	default:

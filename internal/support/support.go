@@ -26,8 +26,6 @@ type VM struct {
 	Exclude []int
 	// Locked says that a lock holds the VM or what it is in.
 	Locked bool
-	// Accelerated says that write accelerated disks can be backed up here.
-	Accelerated bool
 }
 
 // Lifted says whether a row's limit does not hold here (limits: extended).
