@@ -255,7 +255,11 @@ func checkOrderAndCount(t *testing.T, place string) {
 		if counts["0"] != 4 || counts["1"] != 3 {
 			t.Errorf("counts: %v", counts)
 		}
-		return errors.Join(err, err2, err3, err4)
+		none, err5 := tx.CountBy(catalog.Query{Type: "t"}, catalog.MemberPolicy)
+		if len(none) != 0 {
+			t.Errorf("counts of a member that none has: %v", none)
+		}
+		return errors.Join(err, err2, err3, err4, err5)
 	})
 	if err != nil {
 		t.Error(err)

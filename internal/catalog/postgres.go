@@ -240,21 +240,26 @@ func (tx *Tx) words(query string) string {
 	return b.String()
 }
 
+// memberOf is how a migration names a member of a body, which each database
+// reads in its own words.
+var memberOf = regexp.MustCompile(`\bMEMBER\((\w+)\)`)
+
 var textColumn = regexp.MustCompile(`\bTEXT\b`)
 
 // schema is a migration in the words of the database. Ids are compared byte by
 // byte, as SQLite does, whatever the order of the PostgreSQL database is.
 func (tx *Tx) schema(text string) string {
+	text = memberOf.ReplaceAllStringFunc(text, func(m string) string { return tx.member(Member(memberOf.FindStringSubmatch(m)[1])) })
 	if tx.pgx == nil {
 		return text
 	}
 	return textColumn.ReplaceAllString(text, `TEXT COLLATE "C"`)
 }
 
-// member picks a text member, whose name is the next argument, of a body.
-func (tx *Tx) member() string {
+// member is a text member of a body, as the indexes name it.
+func (tx *Tx) member(name Member) string {
 	if tx.pgx == nil {
-		return `json_extract(body, '$.' || ?)`
+		return `json_extract(body, '$.` + string(name) + `')`
 	}
-	return `(body::json ->> ?::text)`
+	return `(body::json ->> '` + string(name) + `')`
 }

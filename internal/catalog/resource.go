@@ -104,15 +104,24 @@ func (tx *Tx) Count(q Query) (n int, err error) {
 	return n, err
 }
 
-// CountBy counts what a query picks by a text member of the bodies.
-func (tx *Tx) CountBy(q Query, member string) (map[string]int, error) {
+// Member names a text member of the bodies that has an index: a constant, since
+// it becomes part of a statement.
+type Member string
+
+// MemberPolicy is the policy of a protected item.
+const MemberPolicy Member = "policy"
+
+// CountBy counts what a query, of a type at least, picks by a member, and leaves
+// out what has none.
+func (tx *Tx) CountBy(q Query, m Member) (map[string]int, error) {
 	where, args := q.where()
 	type pair struct {
 		word string
 		n    int
 	}
+	word := tx.member(m)
 	pairs, err := Collect(tx, func(scan func(...any) error) (p pair, err error) { err = scan(&p.word, &p.n); return p, err },
-		`SELECT coalesce(`+tx.member()+`, ''), count(*) FROM resource`+where+` GROUP BY 1`, append([]any{member}, args...)...)
+		`SELECT `+word+`, count(*) FROM resource`+where+` AND `+word+` IS NOT NULL GROUP BY 1`, args...)
 	counts := map[string]int{}
 	for _, p := range pairs {
 		counts[p.word] = p.n

@@ -116,7 +116,7 @@ func countedPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
 // itemsByPolicy counts a vault's items by the name of their policy. It is
 // derived: a stored count could be wrong.
 func itemsByPolicy(tx *catalog.Tx, vault string) (map[string]int, error) {
-	return tx.CountBy(catalog.Query{Type: TypeItem, Parent: vault}, "policy")
+	return tx.CountBy(catalog.Query{Type: TypeItem, Parent: vault}, catalog.MemberPolicy)
 }
 
 func findPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
