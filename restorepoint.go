@@ -1,9 +1,6 @@
 package holdfast
 
-import (
-	"strings"
-	"time"
-)
+import "time"
 
 // PointRef names a point in a repository.
 type PointRef struct {
@@ -11,21 +8,15 @@ type PointRef struct {
 	PointID    string        `json:"pointId"`
 }
 
-// RestoreSeries joins the restore points of one VM in its site's operational
-// repository, whichever collection or backup asked for them: they are one chain,
-// since the VM has one change tracking.
-func RestoreSeries(vm VMRef) string { return "vm-" + strings.ToLower(vm.UUID) }
-
 // RestorePointArgs asks for one restore point of one VM in a site's operational
-// repository: a new one, or with Source a copy of one of another site.
+// repository: a new one, or with Source a copy of one of another site. The points
+// of a VM are one series there, named by its UUID, whichever collection or backup
+// asked for them: each is read by what has changed since the one before.
 type RestorePointArgs struct {
-	// Site is that of Repository; of a new point it is the VM's, too.
-	Site SiteRef `json:"site"`
-	VM   VMRef   `json:"vm"`
-	// Repository is the site's operational one.
-	Repository RepositoryRef `json:"repository"`
-	// Series is RestoreSeries of VM.
-	Series string `json:"series"`
+	// Site is that of Operational; of a new point it is the VM's, too.
+	Site        SiteRef       `json:"site"`
+	VM          VMRef         `json:"vm"`
+	Operational RepositoryRef `json:"operational"`
 	// PointID is chosen when the job is made, so that a job run again after a
 	// crash finds what it had already committed. A copy has that of its Source.
 	PointID string `json:"pointId"`
