@@ -137,7 +137,7 @@ func (a *app) perVault(words func(ctx context.Context, s *session, v client.Vaul
 func (a *app) policyNames() completer {
 	return a.perVault(func(ctx context.Context, s *session, v client.Vault, _ []string) ([]string, error) {
 		all, err := s.client.Policies(ctx, v.Ref())
-		return words(all, err, func(one client.Policy) string { return word(one.Name, schedule(one.VM)) })
+		return words(all, err, func(one client.Policy) string { return word(one.Name, schedule(one)) })
 	})
 }
 

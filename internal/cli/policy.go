@@ -36,7 +36,7 @@ func (a *app) policyList() *cobra.Command {
 			}
 			var rows []resource
 			for _, p := range policies {
-				rows = append(rows, resource{p.Raw, []string{p.Name, schedule(p.VM), strings.Join(retention(p.VM), "; "), protects(p)}})
+				rows = append(rows, resource{p.Raw, []string{p.Name, schedule(p), strings.Join(retention(p.VM), "; "), protects(p)}})
 			}
 			return s.list("NAME,SCHEDULE,RETENTION,VMS", rows)
 		}),
@@ -77,7 +77,7 @@ func (a *app) policyShow() *cobra.Command {
 }
 
 func (s *session) showPolicy(p client.Policy) error {
-	facts := []fact{{"name", p.Name}, {"id", p.ID}, {"schedule", schedule(p.VM)}}
+	facts := []fact{{"name", p.Name}, {"id", p.ID}, {"schedule", schedule(p)}}
 	for _, r := range retention(p.VM) {
 		facts = append(facts, fact{"keep", r})
 	}
@@ -98,6 +98,10 @@ Schedule, one of:
   --daily 02:00              every day
   --weekly Sun,Wed@02:00     on these days
   --hourly 4@08:00/12        every 4 hours from 8:00 for 12 hours
+These are standard time in --time-zone all year, or with --follow-daylight-saving
+(a server with --limits extended) what the clocks there show: a time that they
+skip comes as much later as they were put forward, one that they show twice is
+the first.
 
 Retention; a point is kept while any of them holds it:
   --retain-days 30           every point (with --daily and --hourly)
@@ -172,11 +176,7 @@ const policyLimit = 1 << 20
 // read is the policy of a file, or without one that of the flags.
 func (f *policyForm) read(stdin io.Reader, file string) (json.RawMessage, error) {
 	if file == "" {
-		p, err := f.policy()
-		if err != nil {
-			return nil, err
-		}
-		return json.Marshal(p)
+		return f.properties()
 	}
 	in := stdin
 	if file != "-" {

@@ -73,7 +73,7 @@ func FuzzPolicyText(f *testing.F) {
 		if json.Unmarshal(b, &p) != nil {
 			return
 		}
-		_, _, _, _ = schedule(&p), retention(&p), instant(&p), consistency(&p)
+		_, _, _, _ = schedule(client.Policy{VM: &p}), retention(&p), instant(&p), consistency(&p)
 	})
 }
 

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strconv"
@@ -10,6 +11,8 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	backup "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 	"github.com/spf13/cobra"
+
+	"holdfast/internal/client"
 )
 
 // vmPolicy is the SDK's model of a policy for VMs.
@@ -22,10 +25,11 @@ type policyForm struct {
 	weeks, months, years       string
 	instantDays                int
 	timeZone, wantedConsistent string
+	daylightSaving             bool
 }
 
 // formFlags are the flags that make a policy and so do not go with a file.
-var formFlags = []string{"daily", "weekly", "hourly", "retain-days", "retain-weeks", "retain-months", "retain-years", "instant-days", "time-zone", "consistency"}
+var formFlags = []string{"daily", "weekly", "hourly", "retain-days", "retain-weeks", "retain-months", "retain-years", "instant-days", "time-zone", "follow-daylight-saving", "consistency"}
 
 func (f *policyForm) addFlags(c *cobra.Command) {
 	fs := c.Flags()
@@ -38,8 +42,28 @@ func (f *policyForm) addFlags(c *cobra.Command) {
 	fs.StringVar(&f.years, "retain-years", "", "keep a point of each year for `N[@MONTHS/WHICH]` years")
 	fs.IntVar(&f.instantDays, "instant-days", 0, "keep instant restore points for this many `DAYS` (default 2, or 5 with --weekly)")
 	fs.StringVar(&f.timeZone, "time-zone", "UTC", "`ZONE` of the times, by its Windows name as in Azure")
+	fs.BoolVar(&f.daylightSaving, "follow-daylight-saving", false, "let the times be what the clocks show in summer, too")
 	fs.StringVar(&f.wantedConsistent, "consistency", "ApplicationConsistent", "the best to try: ApplicationConsistent or CrashConsistent (no freeze of the guest)")
 	fixed(c, "consistency", "ApplicationConsistent", "CrashConsistent")
+}
+
+// properties are the policy as the server takes it: Azure's form, and Holdfast's
+// extension whole, since one that is left out stays as it was.
+func (f *policyForm) properties() (json.RawMessage, error) {
+	p, err := f.policy()
+	if err != nil {
+		return nil, err
+	}
+	b, err := json.Marshal(p)
+	if err != nil {
+		return nil, err
+	}
+	var members map[string]any
+	if err := json.Unmarshal(b, &members); err != nil {
+		return nil, err
+	}
+	members["holdfast"] = client.PolicyExtension{FollowDaylightSaving: f.daylightSaving}
+	return json.Marshal(members)
 }
 
 // policy is the ARM policy that the form describes. CrashConsistent is in Azure

@@ -6,10 +6,13 @@ import (
 	"time"
 
 	backup "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
+
+	"holdfast/internal/client"
 )
 
 // schedule is when a policy backs up, in words.
-func schedule(p *vmPolicy) string {
+func schedule(policy client.Policy) string {
+	p := policy.VM
 	if p == nil {
 		return ""
 	}
@@ -32,6 +35,9 @@ func schedule(p *vmPolicy) string {
 	}
 	if p.TimeZone != nil {
 		text += " " + *p.TimeZone
+	}
+	if policy.Extension.FollowDaylightSaving {
+		text += ", with daylight saving"
 	}
 	return text
 }

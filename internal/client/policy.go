@@ -16,11 +16,18 @@ import (
 const vmItems = "backupManagementType eq 'AzureIaasVM'"
 
 // Policy says when a VM is backed up and how long points are kept. VM is the
-// SDK's model, and nil if the policy is not one for VMs.
+// SDK's model, and nil if the policy is not one for VMs. Extension is what
+// Holdfast's policies have beside it.
 type Policy struct {
-	Raw      json.RawMessage
-	ID, Name string
-	VM       *backup.AzureIaaSVMProtectionPolicy
+	Raw       json.RawMessage
+	ID, Name  string
+	VM        *backup.AzureIaaSVMProtectionPolicy
+	Extension PolicyExtension
+}
+
+// PolicyExtension are the members of a policy that Azure's have not.
+type PolicyExtension struct {
+	FollowDaylightSaving bool `json:"followDaylightSaving"`
 }
 
 func decodePolicy(raw json.RawMessage) (Policy, error) {
@@ -28,8 +35,16 @@ func decodePolicy(raw json.RawMessage) (Policy, error) {
 	if err := json.Unmarshal(raw, &m); err != nil {
 		return Policy{}, err
 	}
+	var ours struct {
+		Properties struct {
+			Holdfast PolicyExtension `json:"holdfast"`
+		} `json:"properties"`
+	}
+	if err := json.Unmarshal(raw, &ours); err != nil {
+		return Policy{}, err
+	}
 	vm, _ := m.Properties.(*backup.AzureIaaSVMProtectionPolicy)
-	return Policy{Raw: raw, ID: value(m.ID), Name: value(m.Name), VM: vm}, nil
+	return Policy{Raw: raw, ID: value(m.ID), Name: value(m.Name), VM: vm, Extension: ours.Properties.Holdfast}, nil
 }
 
 // PolicyID is the ARM id of a policy.

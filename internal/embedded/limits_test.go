@@ -76,3 +76,35 @@ func TestExtendedLimits(t *testing.T) {
 		s.job(t, s.backupNow(t))
 	}
 }
+
+// TestDaylightSavingSurvivesAzure: a client that reads a policy into Azure's model
+// and sends that back turns nothing off.
+func TestDaylightSavingSurvivesAzure(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "ACT-11")
+	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits }))
+	lab(t, s)
+	path := s.vaultPath() + "/backupPolicies/nightly?api-version=2025-02-01"
+	_, out, _ := s.send(t, "GET", s.vaultPath()+"/backupPolicies/DefaultPolicy?api-version=2025-02-01", "")
+	properties := out["properties"].(map[string]any)
+	properties["timeZone"], properties["holdfast"] = "W. Europe Standard Time", map[string]any{"followDaylightSaving": true}
+	body, err := json.Marshal(map[string]any{"properties": properties})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if code, out, _ := s.send(t, "PUT", path, string(body)); code != 200 {
+		t.Fatalf("put: %d %v", code, out)
+	}
+	policies := s.backup.NewProtectionPoliciesClient()
+	read, err := policies.Get(t.Context(), "safe", "lab", "nightly", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := policies.CreateOrUpdate(t.Context(), "safe", "lab", "nightly", read.ProtectionPolicyResource, nil); err != nil {
+		t.Fatal(err)
+	}
+	_, out, _ = s.send(t, "GET", path, "")
+	if got := out["properties"].(map[string]any)["holdfast"]; fmt.Sprint(got) != "map[followDaylightSaving:true]" {
+		t.Errorf("after a round trip through the SDK: %v", got)
+	}
+}

@@ -72,9 +72,9 @@ var actions = []Row{
 		Must:   "Other schedule kinds are refused; monthly and yearly retention works in absolute and relative form.",
 	},
 	{
-		ID: "ACT-11", Subject: "daylight saving", Verdict: NotSupported, Lift: true, In: []string{"policy"}, Open: "issue 6",
+		ID: "ACT-11", Subject: "daylight saving", Verdict: NotSupported, Lift: true, In: []string{"policy", "service"},
 		Stance: "Schedules don't follow daylight saving; the policy is changed by hand.",
-		Must:   "Runs stay at their fixed offset across the change; extended limits can follow the wall clock.",
+		Must:   "Runs stay at their fixed offset across the change; under extended limits a policy can follow the wall clock.",
 	},
 	{
 		ID: "ACT-12", Subject: "turn hybrid security off", Verdict: NotSupported, Open: "backup server",

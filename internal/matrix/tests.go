@@ -27,7 +27,13 @@ var tests = map[string][]string{
 		"policy.TestRules",
 	},
 	"ACT-11": {
+		"embedded.TestDaylightSavingSurvivesAzure",
 		"policy.TestNext",
+		"policy.TestNextFollowsTheWallClock",
+		"policy.TestOneRunADay",
+		"policy.TestWallClockAgainstOracle",
+		"service.TestBackupsFollowTheWallClock",
+		"service.TestDaylightSaving",
 	},
 	"ACT-13": {
 		"mover/backup.TestAsk",

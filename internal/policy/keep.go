@@ -17,7 +17,7 @@ import (
 func (p Policy) Expires(at, previous time.Time) time.Time {
 	var end time.Time
 	for _, k := range p.holders(at, previous) {
-		if e := k.end(at.In(p.zone())); e.After(end) {
+		if e := p.end(k, at); e.After(end) {
 			end = e
 		}
 	}
@@ -35,7 +35,11 @@ func (p Policy) Tags(at, previous time.Time) []string {
 
 // holders are the tags that hold a point. There is always one.
 func (p Policy) holders(at, previous time.Time) []*Keep {
-	r, day := p.Retention, midnight(at.In(p.zone()))
+	r, day := p.Retention, p.day(at)
+	since := time.Time{}
+	if !previous.IsZero() {
+		since = p.day(previous)
+	}
 	var all []*Keep
 	if r.Daily != nil {
 		all = append(all, r.Daily)
@@ -44,7 +48,7 @@ func (p Policy) holders(at, previous time.Time) []*Keep {
 		keep *Keep
 		of   func(*Keep, time.Time) bool
 	}{{r.Weekly, (*Keep).ofWeek}, {r.Monthly, (*Keep).ofMonth}, {r.Yearly, (*Keep).ofYear}} {
-		if tag.keep != nil && tag.keep.hasDay(day, previous, tag.of) {
+		if tag.keep != nil && tag.keep.hasDay(day, since, tag.of) {
 			all = append(all, tag.keep)
 		}
 	}
@@ -54,7 +58,7 @@ func (p Policy) holders(at, previous time.Time) []*Keep {
 	return all
 }
 
-// hasDay says whether one of the tag's days began after a moment, up to a day.
+// hasDay says whether one of the tag's days lies after a day, up to another.
 // Every tag has a day in any two years.
 func (k *Keep) hasDay(day, after time.Time, of func(*Keep, time.Time) bool) bool {
 	for ; after.Before(day); day = day.AddDate(0, 0, -1) {
@@ -65,18 +69,20 @@ func (k *Keep) hasDay(day, after time.Time, of func(*Keep, time.Time) bool) bool
 	return false
 }
 
-// end is until when the tag keeps a point.
-func (k *Keep) end(at time.Time) time.Time {
-	n := k.Duration.Count
+// end is until when a tag keeps a point: the same time of a later day.
+func (p Policy) end(k *Keep, at time.Time) time.Time {
+	local, day, n := at.In(p.zone()), p.day(at), k.Duration.Count
 	switch k.Duration.Unit {
 	case "Weeks":
-		return at.AddDate(0, 0, 7*n)
+		day = day.AddDate(0, 0, 7*n)
 	case "Months":
-		return at.AddDate(0, n, 0)
+		day = day.AddDate(0, n, 0)
 	case "Years":
-		return at.AddDate(n, 0, 0)
+		day = day.AddDate(n, 0, 0)
+	default:
+		day = day.AddDate(0, 0, n)
 	}
-	return at.AddDate(0, 0, n)
+	return p.moment(day, timeOfDay(local)+time.Duration(local.Second())*time.Second+time.Duration(local.Nanosecond()))
 }
 
 func (k *Keep) ofWeek(day time.Time) bool { return slices.Contains(k.Days, day.Weekday().String()) }

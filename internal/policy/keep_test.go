@@ -77,6 +77,7 @@ func TestExpiriesAgainstOracle(t *testing.T) {
 		for p.TimeZone = range zones { // any
 			break
 		}
+		p.Holdfast.FollowDaylightSaving = random.IntN(2) == 0
 		var points []time.Time
 		p.Schedule = randomSchedule(random)
 		for run := p.Next(at(t, "2027-06-01T12:00:00Z").AddDate(0, 0, random.IntN(500))); len(points) < 60; run = p.Next(run) {
@@ -103,24 +104,33 @@ func oracle(p Policy, points []time.Time) []time.Time {
 		}
 	}
 	for i, at := range points {
-		hold(i, at.In(p.zone()).AddDate(0, 0, r.Daily.Duration.Count))
+		hold(i, p.end(r.Daily, at))
 	}
 	for _, tag := range []*Keep{r.Weekly, r.Monthly, r.Yearly} {
 		open := false // a day of the tag has passed that has no point yet
 		i := 0
-		for day := midnight(points[0].In(p.zone())).AddDate(-2, 0, 0); i < len(points); day = day.AddDate(0, 0, 1) {
+		for day := date(p, points[0]).AddDate(-2, 0, 0); i < len(points); day = day.AddDate(0, 0, 1) {
 			if isDay(tag, day) {
 				open = true
 			}
-			for ; i < len(points) && points[i].Before(day.AddDate(0, 0, 1)); i++ {
+			for ; i < len(points) && !date(p, points[i]).After(day); i++ {
 				if open {
-					hold(i, tag.end(points[i].In(p.zone())))
+					hold(i, p.end(tag, points[i]))
 					open = false
 				}
 			}
 		}
 	}
 	return ends
+}
+
+// date is the day of a moment in the policy's zone, as a date of UTC.
+func date(p Policy, at time.Time) time.Time {
+	day, err := time.Parse(time.DateOnly, at.In(p.zone()).Format(time.DateOnly))
+	if err != nil {
+		panic(err)
+	}
+	return day
 }
 
 func isDay(k *Keep, day time.Time) bool {

@@ -7,6 +7,7 @@
 package policy
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -29,6 +30,27 @@ type Policy struct {
 	// Consistency is "" for the best that the guest allows, or OnlyCrashConsistent
 	// (V2), which leaves the guest alone.
 	Consistency string `json:"snapshotConsistencyType"`
+	// Holdfast are the members that Azure's policies don't have.
+	Holdfast Extension `json:"holdfast"`
+}
+
+// Extension is what Holdfast's policies have beside Azure's. A member that it
+// does not have is refused: it would be obeyed by nobody.
+type Extension struct {
+	// FollowDaylightSaving lets the times of the schedule be those that the clocks
+	// on the wall show; without it they are standard time all year (ACT-11).
+	FollowDaylightSaving bool `json:"followDaylightSaving"`
+}
+
+// UnmarshalJSON reads the extension, strictly.
+func (e *Extension) UnmarshalJSON(b []byte) error {
+	type plain Extension // without this method
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode((*plain)(e)); err != nil {
+		return invalid("holdfast", "is not readable: it takes followDaylightSaving, true or false").WithCause(err)
+	}
+	return nil
 }
 
 // OnlyCrash is the consistency preference of a policy that freezes no guest.
@@ -121,6 +143,10 @@ func Parse(properties json.RawMessage) (Policy, error) {
 
 // wrongType turns a decoding error into one that names the member.
 func wrongType(err error) error {
+	var refused *holdfast.Error
+	if errors.As(err, &refused) {
+		return refused
+	}
 	var t *json.UnmarshalTypeError
 	if errors.As(err, &t) {
 		return invalid(t.Field, "is of the wrong type (%s)", t.Value)

@@ -109,6 +109,7 @@ func FuzzParse(f *testing.F) {
 		f.Add([]byte(body))
 	}
 	f.Add([]byte(`{"retentionPolicy":{"yearlySchedule":{}}}`))
+	f.Add([]byte(`{"backupManagementType":"AzureIaasVM","holdfast":{"followDaylightSaving":true}}`))
 	f.Fuzz(func(t *testing.T, body []byte) {
 		if _, err := policy.Parse(body); err != nil && holdfast.KindOf(err) != holdfast.Invalid {
 			t.Errorf("%v", err)

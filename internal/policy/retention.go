@@ -1,7 +1,5 @@
 package policy
 
-import "time"
-
 // MaxPoints is how many recovery points one item may have (FRQ-01), and
 // maxYears how long one may be kept (FRQ-02).
 const (
@@ -53,7 +51,7 @@ func (r Retention) check(s Schedule) error {
 // perDay is how many backups a day the schedule makes at most.
 func (s Schedule) perDay() int {
 	if s.Frequency == "Hourly" {
-		return len(s.Hourly.runs(time.Time{}))
+		return len(s.Hourly.clocks())
 	}
 	return len(s.times())
 }

@@ -91,8 +91,7 @@ func TestNextIsTheFirst(t *testing.T) {
 
 // due is the slow oracle: is there a run at this very moment?
 func due(p Policy, at time.Time) bool {
-	local := at.In(p.zone())
-	s := p.Schedule
+	s, local := p.Schedule, at.In(p.zone())
 	if s.Frequency == "Hourly" {
 		for h := 0; h < s.Hourly.Duration; h += s.Hourly.Interval {
 			start := local.Add(-time.Duration(h) * time.Hour)

@@ -23,12 +23,17 @@ func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties 
 	if err := checkName("policy", name); err != nil {
 		return Policy{}, err
 	}
-	p, err := s.newPolicy(properties)
-	if err != nil {
-		return Policy{}, err
-	}
 	return write(ctx, s, func(tx *catalog.Tx) (Policy, error) {
 		v, err := findVault(tx, vault)
+		if err != nil {
+			return Policy{}, err
+		}
+		old, err := findPolicy(tx, vault, name)
+		if notThere(err) != nil {
+			return Policy{}, err
+		}
+		properties = extended(properties, old.Properties)
+		p, err := s.newPolicy(properties, old.Properties)
 		if err != nil {
 			return Policy{}, err
 		}
@@ -47,15 +52,42 @@ func putPolicy(tx *catalog.Tx, vault, name string, properties json.RawMessage) e
 	return err
 }
 
-// newPolicy reads a policy that is to be saved and judges it under the server's
-// limits. One that is saved keeps its schedule when the limits change.
-func (s *Service) newPolicy(properties json.RawMessage) (policy.Policy, error) {
-	p, err := policy.Parse(properties)
-	var limit *holdfast.Error
-	if err == nil && !s.Limits.lifts("ACT-07") && errors.As(p.OnceADay(), &limit) {
-		err = limit.WithHint(lifted)
+// extended gives a policy that is to be saved the extension of the one that it
+// replaces, unless it says something of its own: Azure's clients read a policy
+// into their own model, which has no such member, and send that back.
+func extended(properties, old json.RawMessage) json.RawMessage {
+	const member = "holdfast"
+	var is, was map[string]json.RawMessage
+	if json.Unmarshal(properties, &is) != nil || is == nil || json.Unmarshal(old, &was) != nil || was[member] == nil || is[member] != nil {
+		return properties
 	}
-	return p, err
+	is[member] = was[member]
+	whole, err := json.Marshal(is)
+	if err != nil {
+		panic("internal error: " + err.Error()) // it has been read from JSON
+	}
+	return whole
+}
+
+// newPolicy reads a policy that is to be saved in place of another, or of none,
+// and judges it under the server's limits. One that is saved keeps what it has
+// when the limits change.
+func (s *Service) newPolicy(properties, old json.RawMessage) (policy.Policy, error) {
+	p, err := policy.Parse(properties)
+	if err != nil {
+		return p, err
+	}
+	var limit *holdfast.Error
+	if !s.Limits.lifts("ACT-07") && errors.As(p.OnceADay(), &limit) {
+		return p, limit.WithHint(lifted)
+	}
+	if p.Holdfast.FollowDaylightSaving && !s.Limits.lifts("ACT-11") {
+		if was, err := policy.Parse(old); err != nil || !was.Holdfast.FollowDaylightSaving {
+			const member = "properties.holdfast.followDaylightSaving"
+			return p, holdfast.Errorf(holdfast.Unsupported, member, "%s is true; schedules stay at standard time all year (ACT-11).", member).WithHint(lifted)
+		}
+	}
+	return p, nil
 }
 
 // Policy returns one policy of a vault.

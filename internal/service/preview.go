@@ -87,7 +87,7 @@ func (pv *previewing) policies(name string, properties json.RawMessage) (err err
 	}
 	pv.asked = pv.saved
 	if properties != nil {
-		pv.asked, err = pv.s.newPolicy(properties)
+		pv.asked, err = pv.s.newPolicy(extended(properties, row.Properties), row.Properties)
 	}
 	return err
 }
