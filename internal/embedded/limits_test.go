@@ -108,3 +108,39 @@ func TestDaylightSavingSurvivesAzure(t *testing.T) {
 		t.Errorf("after a round trip through the SDK: %v", got)
 	}
 }
+
+// TestOtherRegionUnderExtendedLimits: a vault takes a machine of another site,
+// which is read there and comes back at the vault's.
+func TestOtherRegionUnderExtendedLimits(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "ACT-06")
+	r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits })
+	s, w := dial(t, r), r.world
+	lab(t, s)
+	const site2 = "~S/providers/Holdfast.Site/sites/site2?api-version=2026-11-01"
+	path := func(p string) string { return strings.NewReplacer("~S", "/subscriptions/"+s.sub, "~V", s.vaultPath()).Replace(p) }
+	if code, out, _ := s.send(t, "PUT", path(site2), `{"properties":{"uri":"qemu:///session","resourceGroup":"far"}}`); code != 201 {
+		t.Fatalf("second site: %d %v", code, out)
+	}
+	const far = "~V/backupFabrics/Azure/protectionContainers/IaasVMContainer%3Biaasvmcontainerv2%3Bfar%3Bweb/protectedItems/VM%3Biaasvmcontainerv2%3Bfar%3Bweb"
+	body := path(`{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","policyId":"~V/backupPolicies/DefaultPolicy","sourceResourceId":"~S/resourceGroups/far/providers/Microsoft.Compute/virtualMachines/web"}}`)
+	code, out, _ := s.send(t, "GET", path("~V/backupProtectableItems?api-version=2025-02-01"), "")
+	if text := fmt.Sprint(out); code != 200 || !strings.Contains(text, ";far;web") {
+		t.Errorf("protectable: %d %v", code, text)
+	}
+	if code, out, _ := s.send(t, "PUT", path(far)+"?api-version=2025-02-01", body); code != 202 {
+		t.Fatalf("protect: %d %v", code, out)
+	}
+	code, out, header := s.send(t, "POST", path(far)+"/backup?api-version=2025-02-01", onDemand)
+	if code != 202 {
+		t.Fatalf("backup: %d %v", code, out)
+	}
+	id, _, _ := strings.Cut(header.Get("Azure-Asyncoperation")[strings.LastIndexByte(header.Get("Azure-Asyncoperation"), '/')+1:], "?")
+	if j, err := s.Jobs().Wait(t.Context(), id); err != nil || len(w.backups) != 1 || w.backups[0].Site.Name != "site2" || w.backups[0].Site.URI != "qemu:///session" {
+		t.Errorf("read at %+v; %+v, %v", w.backups, j, err)
+	}
+	s.refuses(t, []refused{
+		{"site with protected machines", "DELETE", "~S/providers/Holdfast.Site/sites/site2", "", 409, "Conflict", "web (1 points)"},
+		{"other subscription", "PUT", far, strings.ReplaceAll(body, s.sub+"/resourceGroups/far", "other/resourceGroups/far"), 409, "OperationNotAllowed", "another subscription"},
+	})
+}

@@ -364,7 +364,7 @@ func TestOtherRegionIsRefused(t *testing.T) {
 	const far = "~V/backupFabrics/Azure/protectionContainers/IaasVMContainer%3Biaasvmcontainerv2%3Bfar%3Bweb/protectedItems/VM%3Biaasvmcontainerv2%3Bfar%3Bweb"
 	const body = `{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","policyId":"~V/backupPolicies/DefaultPolicy","sourceResourceId":"%s/resourceGroups/far/providers/Microsoft.Compute/virtualMachines/web"}}`
 	s.refuses(t, []refused{
-		{"other region", "PUT", far, fmt.Sprintf(body, "~S"), 409, "OperationNotAllowed", "is in site2"},
+		{"other region", "PUT", far, fmt.Sprintf(body, "~S"), 409, "OperationNotAllowed", "is in site2, the vault \"safe\" in site1. A VM is backed up to a vault of its own region and subscription (ACT-06). A server with --limits extended"},
 		{"other subscription", "PUT", far, fmt.Sprintf(body, "/subscriptions/other"), 409, "OperationNotAllowed", "another subscription"},
 	})
 }

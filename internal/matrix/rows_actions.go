@@ -47,9 +47,9 @@ var actions = []Row{
 		Must:   "Cancel in the snapshot phase stops the job and leaves nothing; in the transfer phase it is refused.",
 	},
 	{
-		ID: "ACT-06", Subject: "other region or subscription", Verdict: NotSupported, Lift: true, In: []string{"service"}, Open: "issue 6",
+		ID: "ACT-06", Subject: "other region or subscription", Verdict: NotSupported, Lift: true, In: []string{"service"},
 		Stance: "A VM is backed up only to a vault of its own region and subscription.",
-		Must:   "Protection is refused when VM and vault differ in region or subscription.",
+		Must:   "Protection is refused when VM and vault differ in region or subscription. Extended limits lift the region: the VM is read at its site and its points come back at the vault's; a server has one subscription, so that there is no other.",
 	},
 	{
 		ID: "ACT-07", Subject: "VM backups a day", Verdict: Limit, Lift: true, In: []string{"service", "policy"},

@@ -17,6 +17,7 @@ var tests = map[string][]string{
 	},
 	"ACT-06": {
 		"embedded.TestOtherRegionIsRefused",
+		"embedded.TestOtherRegionUnderExtendedLimits",
 	},
 	"ACT-07": {
 		"embedded.TestFourthBackupOfADay",

@@ -20,10 +20,11 @@ type Item struct {
 	Vault     string     `json:"vault"`  // ARM id
 	Source    string     `json:"source"` // ARM id of the VM
 	Group     string     `json:"group"`
-	VM        string     `json:"vm"`     // its name
-	UUID      string     `json:"uuid"`   // which machine of that name it is
-	Series    string     `json:"series"` // joins its points in the repository
-	Policy    string     `json:"policy"` // name; "" when protection is stopped
+	VM        string     `json:"vm"`             // its name
+	UUID      string     `json:"uuid"`           // which machine of that name it is
+	Site      string     `json:"site,omitempty"` // location of the VM; "" is its vault's
+	Series    string     `json:"series"`         // joins its points in the repository
+	Policy    string     `json:"policy"`         // name; "" when protection is stopped
 	Held      Hold       `json:"held,omitempty"`
 	Exclusion *Exclusion `json:"exclusion,omitempty"`
 	// DeleteAfter is until when a soft-deleted item is kept; zero is not deleted.
@@ -115,6 +116,8 @@ func (s *Service) PutItem(ctx context.Context, vault, container, item string, in
 		return Job{}, err
 	case err != nil:
 		return s.protect(ctx, v, src, in)
+	case !strings.EqualFold(src.Subscription, v.sub()):
+		return Job{}, otherSubscription(v)
 	}
 	return s.changeItem(ctx, old, in)
 }
@@ -154,22 +157,31 @@ func (s *Service) CheckProtect(ctx context.Context, vault, source string) error 
 	return err
 }
 
+// The rule that a vault keeps of the machines it protects, and where it is told of one.
+const (
+	sourceMember = "properties.sourceResourceId"
+	ownRegion    = "A VM is backed up to a vault of its own region and subscription (ACT-06)."
+)
+
+func otherSubscription(v Vault) error {
+	return holdfast.Errorf(holdfast.Unsupported, sourceMember, "The VM is in another subscription than the vault %q.", v.Name).WithHint(ownRegion)
+}
+
 // machineFor finds the machine that a vault is to protect (ACT-06: of its own
-// region and subscription).
+// region and subscription; one of another region when that is lifted).
 func (s *Service) machineFor(ctx context.Context, v Vault, src arm.ID) (VM, error) {
-	const member, advice = "properties.sourceResourceId", "A VM is backed up to a vault of its own region and subscription."
 	if !strings.EqualFold(src.Subscription, v.sub()) {
-		return VM{}, holdfast.Errorf(holdfast.Unsupported, member, "The VM is in another subscription than the vault %q.", v.Name).WithHint(advice)
+		return VM{}, otherSubscription(v)
 	}
 	vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
 	if err != nil {
 		return vm, err
 	}
-	if Location(vm.Location) != v.Location {
-		return vm, holdfast.Errorf(holdfast.Unsupported, member, "The VM %q is in %s, the vault %q in %s.", vm.Name, vm.Location, v.Name, v.Location).WithHint(advice)
+	if Location(vm.Location) != v.Location && !s.Limits.lifts("ACT-06") {
+		return vm, holdfast.Errorf(holdfast.Unsupported, sourceMember, "The VM %q is in %s, the vault %q in %s.", vm.Name, vm.Location, v.Name, v.Location).WithHint(ownRegion + " " + lifted)
 	}
 	if strings.ContainsAny(vm.Name, ";/\\") {
-		return vm, holdfast.Errorf(holdfast.Unsupported, member, "The VM's name %q has a character that cannot be part of a resource id.", vm.Name)
+		return vm, holdfast.Errorf(holdfast.Unsupported, sourceMember, "The VM's name %q has a character that cannot be part of a resource id.", vm.Name)
 	}
 	return vm, nil
 }
@@ -195,7 +207,7 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 		if err != nil {
 			return Job{}, err
 		}
-		i := Item{Stamp: Stamp{ID: ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID,
+		i := Item{Stamp: Stamp{ID: ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID, Site: Location(vm.Location),
 			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion, Scheduled: tx.Now()}
 		if err := claimVM(tx, i); err != nil {
 			return Job{}, err
@@ -284,7 +296,7 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 		}
 		i.Held, i.Policy = Active, p.Name
 		if vmErr == nil {
-			i.UUID = vm.UUID
+			i.UUID, i.Site = vm.UUID, Location(vm.Location)
 		}
 		if in.Exclusion != nil || in.Reset {
 			i.Exclusion = in.Exclusion
@@ -352,7 +364,7 @@ func (s *Service) Protectable(ctx context.Context, vault string) ([]VM, error) {
 	return read(ctx, s, func(tx *catalog.Tx) ([]VM, error) {
 		return slices.DeleteFunc(all, func(vm VM) bool {
 			_, err := tx.Get(claim(vm.ID))
-			return Location(vm.Location) != v.Location || err == nil
+			return Location(vm.Location) != v.Location && !s.Limits.lifts("ACT-06") || err == nil
 		}), nil
 	})
 }

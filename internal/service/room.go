@@ -37,8 +37,16 @@ type rooms struct {
 	siteOf map[string]string // location, by the id of a vault in lower case
 }
 
-// roomsOf counts the backups that run, by whoever asked for them.
-func roomsOf(tx *catalog.Tx) (rooms, error) {
+// site is the location at which an item is backed up.
+func (r rooms) site(i Item) string {
+	if i.Site != "" {
+		return i.Site
+	}
+	return r.siteOf[lower(i.Vault)]
+}
+
+// roomsOf counts the backups of items that run, by whoever asked for them.
+func roomsOf(tx *catalog.Tx, items []Item) (rooms, error) {
 	r := rooms{map[string]int{}, map[string]string{}}
 	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
 	if err != nil {
@@ -54,10 +62,12 @@ func roomsOf(tx *catalog.Tx) (rooms, error) {
 	for _, v := range vaults {
 		r.siteOf[lower(v.ID)] = v.Location
 	}
-	running, err := catalog.Collect(tx, func(scan func(...any) error) (vault string, err error) { err = scan(&vault); return vault, err },
-		`SELECT scope FROM job WHERE exclusive >= 'backup:' AND exclusive < 'backup;' AND ended = 0 AND operation = 'Backup'`)
-	for _, vault := range running {
-		r.free[r.siteOf[vault]]--
+	running, err := catalog.Collect(tx, func(scan func(...any) error) (item string, err error) { err = scan(&item); return item, err },
+		`SELECT subject FROM job WHERE exclusive >= 'backup:' AND exclusive < 'backup;' AND ended = 0 AND operation = 'Backup'`)
+	for _, i := range items {
+		if len(running) > 0 && slices.Contains(running, lower(i.ID)) {
+			r.free[r.site(i)]--
+		}
 	}
 	return r, err
 }
@@ -67,7 +77,7 @@ func roomsOf(tx *catalog.Tx) (rooms, error) {
 func (r rooms) choose(due []dueRun) (now []dueRun, waiting int) {
 	slices.SortStableFunc(due, func(a, b dueRun) int { return a.at.Compare(b.at) })
 	for _, d := range due {
-		site := r.siteOf[lower(d.item.Vault)]
+		site := r.site(d.item)
 		switch {
 		case d.broken != nil:
 			now = append(now, d)

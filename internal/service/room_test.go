@@ -161,12 +161,13 @@ func TestSiteLimit(t *testing.T) {
 		due = append(due, dueRun{item: Item{Vault: vault, VM: fmt.Sprint(n)}, at: at.Add(-time.Duration(n) * time.Hour)})
 	}
 	due = append(due, dueRun{item: Item{Vault: "/VB", VM: "broken"}, broken: context.Canceled})
+	due = append(due, dueRun{item: Item{Vault: "/VA", Site: "b", VM: "far"}, at: at.Add(-24 * time.Hour)}) // it is read at b
 	now, waiting := r.choose(due)
 	names := ""
 	for _, d := range now {
 		names += d.item.VM + " "
 	}
-	if names != "broken 4 2 " || waiting != 4 {
+	if names != "broken 4 2 " || waiting != 5 {
 		t.Errorf("%q begin and %d wait; want the broken one and the two of site a that have waited longest", names, waiting)
 	}
 }

@@ -74,7 +74,7 @@ func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 	if err != nil {
 		return p, err
 	}
-	rooms, err := roomsOf(tx)
+	rooms, err := roomsOf(tx, items)
 	if err != nil {
 		return p, err
 	}
@@ -221,16 +221,12 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	if err != nil {
 		return Job{}, err
 	}
-	site, err := siteAt(tx, v.sub(), "location", v.Location)
-	if err != nil {
-		return Job{}, err
-	}
 	spec := i.spec(ctx, "Backup")
 	spec.Exclusive = backupOf(i)
 	return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
-		Site: site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(tx.Now()),
+		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(tx.Now()),
 		Want: wanted(tx, i), ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
-		ReadRate: site.ReadRate,
+		ReadRate: vm.site.ReadRate,
 	})
 }
 

@@ -174,6 +174,13 @@ func (s *Service) DeleteSite(ctx context.Context, sub, name string) error {
 				return none, holdfast.Errorf(holdfast.Conflict, name, "The site %q still has the vault %q.", site.Name, v.Name).WithHint("Delete the vault first.")
 			}
 		}
+		held, err := protectedOf(tx, func(i Item) bool { return i.Site == Location(name) }) // in vaults of other sites
+		if err == nil && held != "" {
+			err = holdfast.Errorf(holdfast.Conflict, name, "Machines of the site %q are protected: %s.", site.Name, held).WithHint("Delete their protection with its points first.")
+		}
+		if err != nil {
+			return none, err
+		}
 		_, err = tx.Delete(site.ID)
 		return none, err
 	})
