@@ -205,10 +205,21 @@ type BackupArgs struct {
 	Want Consistency `json:"want"`
 	// ExcludeLUNs are disks left out.
 	ExcludeLUNs []int `json:"excludeLuns,omitempty"`
+	// Operational is the repository of the site: the point is made there first,
+	// and copied to Repository.
+	Operational RepositoryRef `json:"operational"`
+	// Waiting are earlier points of the VM, oldest first, that are there and not
+	// in Repository yet: they are copied, too.
+	Waiting []string `json:"waiting,omitempty"`
 	// Expires is when retention lets the point go; zero keeps it.
 	Expires time.Time `json:"expires,omitzero"`
 	// ReadRate limits reading from the guest's disks, bytes per second; 0 = no limit.
 	ReadRate int64 `json:"readRate,omitempty"`
+}
+
+// RestorePoint is the first phase of a backup.
+func (a BackupArgs) RestorePoint() RestorePointArgs {
+	return RestorePointArgs{Site: a.Site, VM: a.VM, Operational: a.Operational, PointID: a.PointID, Want: a.Want, ExcludeLUNs: a.ExcludeLUNs, ReadRate: a.ReadRate}
 }
 
 // DiskResult is what one disk of a backup or restore cost.
@@ -239,6 +250,10 @@ type BackupResult struct {
 	Warnings  []string      `json:"warnings,omitempty"`
 	// Kept is what was kept of the VM at that moment (VMFact.Kept).
 	Kept map[string]any `json:"kept,omitempty"`
+	// Copied are points of Waiting that are in the vault now, Lost those that
+	// are not and that the operational repository has no more.
+	Copied []string `json:"copied,omitempty"`
+	Lost   []string `json:"lost,omitempty"`
 }
 
 // RestoreMode says what comes back (matrix RST-01, RST-02).
@@ -333,7 +348,7 @@ type DeletePointsResult struct {
 }
 
 // Progress is how a mover tells its job what it is doing. Every method may be
-// called from many goroutines and returns at once.
+// called from many goroutines and, but for Reached, returns at once.
 type Progress interface {
 	// Task starts the named sub-task ("Take Snapshot", "Transfer data to
 	// vault") and ends the one before it as completed.
@@ -344,6 +359,10 @@ type Progress interface {
 	Property(key, value string)
 	// Warn records something that did not fail the job but that its user must know.
 	Warn(message string)
+	// Reached gives what the job has come to, the Result of its kind, when that
+	// is durable and of use though the work goes on: its user sees it from now
+	// on, whatever becomes of the rest. It returns when it is recorded.
+	Reached(result any) error
 	// Cancellable says whether the job may be cancelled from here on
 	// (matrix ACT-05: in the snapshot phase yes, in the transfer phase no).
 	Cancellable(yes bool)

@@ -22,6 +22,7 @@ import (
 	"holdfast/internal/hypervisor/libvirt"
 	"holdfast/internal/mover"
 	"holdfast/internal/mover/backup"
+	"holdfast/internal/mover/capture"
 	"holdfast/internal/mover/deletion"
 	"holdfast/internal/mover/discover"
 	"holdfast/internal/mover/machine"
@@ -129,6 +130,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Owner:     repository.Owner{ID: data, Instance: rand.Text()},
 		OpenStore: openStore,
 	}
+	maker := &capture.Maker{Hosts: connect, Operationals: opener.Operational, Clock: clock.System, Log: log}
 	s, err := embedded.Start(ctx, embedded.Config{
 		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Log: log,
 		Channels: tell, Metrics: o.metrics,
@@ -136,7 +138,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Machines:    machine.Mover{Hosts: connect},
 		Machine:     machine.Mover{Hosts: connect},
 		Provisioner: provision.Mover{Opener: opener},
-		Backup:      backup.Mover{Hosts: connect, Repositories: opener.Repository, Clock: clock.System, Log: log},
+		Backup:      backup.Mover{Capture: maker, Repositories: opener.Repository, Log: log},
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
 		Delete:      deletion.Mover{Repositories: opener.Repository},
 	})

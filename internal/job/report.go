@@ -56,7 +56,8 @@ func (j Job) Remaining(now time.Time) (left time.Duration, known bool) {
 // progress is the holdfast.Progress of one run. It only changes memory; the
 // runner saves it from time to time.
 type progress struct {
-	now clock.Clock
+	now     clock.Clock
+	reached func(result any) error // nil: nobody wants to know
 
 	mu          sync.Mutex
 	report      Report
@@ -104,6 +105,13 @@ func (p *progress) Warn(message string) {
 			p.report.Warnings = append(p.report.Warnings, message)
 		}
 	})
+}
+
+func (p *progress) Reached(result any) error {
+	if p.reached == nil {
+		return nil
+	}
+	return p.reached(result)
 }
 
 func (p *progress) Cancellable(yes bool) { p.change(func() { p.cancellable = yes || p.always }) }

@@ -65,6 +65,8 @@ type handler struct {
 	// forget may come again.
 	forget func(ctx context.Context, args json.RawMessage) error
 	done   func(tx *catalog.Tx, id string, args, result json.RawMessage, err error) error
+	// reached is nil for kinds whose jobs have nothing to show before they end.
+	reached func(tx *catalog.Tx, id string, args, result json.RawMessage) error
 }
 
 // NewRunner makes a runner that has not started.
@@ -176,6 +178,25 @@ func Register[A, R any](r *Runner, kind string, work Work[A, R], done func(tx *c
 			return done(tx, id, a, res, runErr)
 		},
 	}
+}
+
+// OnReached says what is called with what a job of a registered kind has come to
+// while it goes on (holdfast.Progress.Reached), in a transaction of its own. It
+// may come again, and done comes after it.
+func OnReached[A, R any](r *Runner, kind string, reached func(tx *catalog.Tx, jobID string, a A, r R) error) {
+	h, ok := r.kinds[kind]
+	if !ok || r.river != nil {
+		panic("internal error: job kind " + kind + " is not registered, or the runner has started")
+	}
+	h.reached = func(tx *catalog.Tx, id string, args, result json.RawMessage) error {
+		var a A
+		var res R
+		if err := errors.Join(json.Unmarshal(args, &a), json.Unmarshal(result, &res)); err != nil {
+			return fmt.Errorf("what a %s job has reached: %w", kind, err)
+		}
+		return reached(tx, id, a, res)
+	}
+	r.kinds[kind] = h
 }
 
 // Start prepares the queue, makes every job that a dead process was running

@@ -47,6 +47,13 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 	if !ok {
 		return fmt.Errorf("job %s: no runner for kind %q", j.ID, j.Kind)
 	}
+	if h.reached != nil {
+		p.reached = func(result any) error {
+			return w.r.cfg.Catalog.Update(context.WithoutCancel(ctx), func(tx *catalog.Tx) error {
+				return h.reached(tx, j.ID, j.Args, holdfast.Marshal(result))
+			})
+		}
+	}
 	if j.Final() { // the row is the authority; its process died before it could forget
 		return forget(ctx, j, h)
 	}

@@ -59,6 +59,15 @@ type ManifestDisk struct {
 	Cost holdfast.DiskResult `json:"cost"`
 }
 
+// Costs is what each disk of the point cost.
+func (m Manifest) Costs() []holdfast.DiskResult {
+	var all []holdfast.DiskResult
+	for _, d := range m.Disks {
+		all = append(all, d.Cost)
+	}
+	return all
+}
+
 // ReadManifest decodes a point's manifest.
 func ReadManifest(p repository.Point) (Manifest, error) {
 	var m Manifest

@@ -35,6 +35,7 @@ type Opener struct {
 
 	mu   sync.Mutex
 	open map[holdfast.RepositoryRef]*repository.Repository
+	gone []*repository.Repository // that were open when their place was lost
 }
 
 // Key gives the key of that name and makes a new random one if there is none;
@@ -59,6 +60,11 @@ func (o *Opener) keyPath(id string) string { return filepath.Join(o.KeyDir, id+"
 func (o *Opener) Repository(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
+	return o.repository(ctx, ref)
+}
+
+// repository is Repository. o.mu is held.
+func (o *Opener) repository(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
 	if r, ok := o.open[ref]; ok {
 		return r, nil
 	}
@@ -111,6 +117,9 @@ func (o *Opener) Close() error {
 	for _, r := range o.open {
 		failed = errors.Join(failed, r.Close())
 	}
-	o.open = nil
+	for _, r := range o.gone {
+		failed = errors.Join(failed, r.Close())
+	}
+	o.open, o.gone = nil, nil
 	return failed
 }

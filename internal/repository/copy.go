@@ -11,6 +11,8 @@ import (
 
 // CopyOptions says how a point is copied. The zero value is the usual case.
 type CopyOptions struct {
+	// Series is the one that the copy belongs to; "" is that of the point.
+	Series string
 	// Progress, if set, is told how much of the point's disks is done.
 	Progress func(done, total int64)
 }
@@ -24,7 +26,10 @@ func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions)
 	if err != nil {
 		return Point{}, fmt.Errorf("copy: %w", err)
 	}
-	w, err := to.Begin(ctx, PointSpec{ID: p.ID, Series: p.Series, Created: p.Created})
+	if opt.Series == "" {
+		opt.Series = p.Series
+	}
+	w, err := to.Begin(ctx, PointSpec{ID: p.ID, Series: opt.Series, Created: p.Created})
 	if err != nil {
 		return Point{}, fmt.Errorf("copy: %w", err)
 	}
@@ -41,7 +46,7 @@ func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions)
 				opt.Progress(done+n, total)
 			}
 		}
-		if err := copyDisk(ctx, from, w, p, d, progress); err != nil {
+		if err := copyDisk(ctx, from, w, p, d, opt.Series, progress); err != nil {
 			return Point{}, fmt.Errorf("copy disk %s of point %s: %w", d.Name, id, err)
 		}
 		done += d.Size
@@ -51,12 +56,12 @@ func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions)
 
 // copyDisk stores a disk of p in w's repository. If both repositories have an
 // earlier point of the series, only what differs from that is read.
-func copyDisk(ctx context.Context, from *Repository, w *Writer, p Point, d Disk, progress func(done, total int64)) error {
+func copyDisk(ctx context.Context, from *Repository, w *Writer, p Point, d Disk, series string, progress func(done, total int64)) error {
 	src, err := from.OpenDisk(ctx, p, d.Name)
 	if err != nil {
 		return err
 	}
-	old, base, err := commonBase(ctx, from, w, p, d.Name)
+	old, base, err := commonBase(ctx, from, w, p, d.Name, series)
 	if err != nil {
 		return err
 	}
@@ -70,8 +75,8 @@ func copyDisk(ctx context.Context, from *Repository, w *Writer, p Point, d Disk,
 }
 
 // commonBase finds the newest point before p of which both repositories have
-// the disk: as the source has it, and as the target has it.
-func commonBase(ctx context.Context, from *Repository, w *Writer, p Point, name string) (old, base *Disk, err error) {
+// the disk: as the source has it, and as the target has it in its series.
+func commonBase(ctx context.Context, from *Repository, w *Writer, p Point, name, series string) (old, base *Disk, err error) {
 	points, err := from.Points(ctx, p.Series)
 	if err != nil {
 		return nil, nil, err
@@ -81,7 +86,7 @@ func commonBase(ctx context.Context, from *Repository, w *Writer, p Point, name 
 			continue
 		}
 		l, ok := w.s.state.Point(q.ID)
-		if !ok || l.Series != q.Series || !l.Created.Equal(q.Created) {
+		if !ok || l.Series != series || !l.Created.Equal(q.Created) {
 			continue
 		}
 		there := fromLedger(l)

@@ -228,6 +228,23 @@ func (r *Repository) ID() string { return r.config.ID }
 // Config is what the repository says of itself.
 func (r *Repository) Config() Config { return r.config }
 
+// Present answers nil if the repository is still where it was opened: its place
+// may have been emptied, or holds another one since. It fails as Open does.
+func (r *Repository) Present(ctx context.Context) error {
+	cfg, err := readConfig(ctx, r.store)
+	if err != nil {
+		return err
+	}
+	if cfg.ID != r.config.ID {
+		return fmt.Errorf("%w: %s holds %s now, not %s", ErrNotRepository, r.store, cfg.ID, r.config.ID)
+	}
+	state, err := r.log.Read(ctx)
+	if err == nil && state.Seq == 0 {
+		err = r.unbegun(ctx)
+	}
+	return err
+}
+
 // Close gives back temporary files and memory. The repository must not be used
 // any more.
 func (r *Repository) Close() error { return r.shelf.close() }

@@ -224,7 +224,7 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	spec := i.spec(ctx, "Backup")
 	spec.Exclusive = backupOf(i)
 	return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
-		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Series: i.Series, PointID: newPointID(tx.Now()),
+		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Operational: s.operational(vm.site), Series: i.Series, PointID: newPointID(tx.Now()),
 		Want: wanted(tx, i), ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
 		ReadRate: vm.site.ReadRate,
 	})

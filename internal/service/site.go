@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"net/url"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -31,6 +32,13 @@ type Site struct {
 // Ref is what a mover needs to reach the site.
 func (s Site) Ref() holdfast.SiteRef {
 	return holdfast.SiteRef{Name: s.Name, URI: s.URI, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit}
+}
+
+// operational is the site's operational repository. It is made at first use.
+func (s *Service) operational(site Site) holdfast.RepositoryRef {
+	name := strings.ToLower(site.Name)
+	place := url.URL{Scheme: "file", Path: filepath.Join(s.DataDir, "operational", name)}
+	return holdfast.RepositoryRef{URL: place.String(), KeyID: "operational-" + name}
 }
 
 // backups is how many backups the site runs at once.

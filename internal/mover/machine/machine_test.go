@@ -20,6 +20,7 @@ import (
 // silent is a Progress that keeps only warnings.
 type silent struct{ warnings []string }
 
+func (*silent) Reached(any) error       { return nil }
 func (*silent) Task(string)             {}
 func (*silent) Bytes(int64, int64)      {}
 func (*silent) Property(string, string) {}

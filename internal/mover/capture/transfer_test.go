@@ -1,4 +1,4 @@
-package backup
+package capture
 
 import (
 	"bytes"
@@ -81,7 +81,7 @@ func store(t *testing.T, r *repository.Repository, id string, before *repository
 		t.Fatal(err)
 	}
 	defer w.Abort()
-	run := run{Mover: Mover{Log: slog.New(slog.DiscardHandler)}, progress: silent{}, repo: r, before: before}
+	run := run{Maker: &Maker{Log: slog.New(slog.DiscardHandler)}, progress: silent{}, repo: r, before: before}
 	snap := &snapshot.Snapshot{Disks: []snapshot.Disk{d}, Domain: hypervisor.Domain{Disks: []hypervisor.Disk{{Target: "vda", Device: "disk"}}}}
 	if err := run.transfer(t.Context(), w, snap, man); err != nil {
 		t.Fatal(err)

@@ -1,4 +1,4 @@
-package backup
+package capture
 
 import (
 	"strings"
@@ -32,7 +32,7 @@ func TestAsk(t *testing.T) {
 		{"nobody answers", hypervisor.Running, nil, nil},
 		{"it is off", hypervisor.ShutOff, map[string]any{"guest-get-time": 1}, nil},
 	} {
-		r := &run{Mover: Mover{Clock: func() time.Time { return now }}, host: guesttest.Host{Answers: c.answers}}
+		r := &run{Maker: &Maker{Clock: func() time.Time { return now }}, host: guesttest.Host{Answers: c.answers}}
 		got := <-r.ask(t.Context(), hypervisor.Domain{UUID: "u", State: c.state, AgentConnected: true})
 		if len(got) != len(c.want) {
 			t.Errorf("%s: %q, want %q", c.what, got, c.want)

@@ -1,0 +1,141 @@
+package mover
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"net/url"
+	"os"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/keyring"
+	"holdfast/internal/objstore"
+	"holdfast/internal/repository"
+)
+
+// Operationals opens the operational repository of a site, and makes it when it
+// isn't there. note, if any, tells what a user must know of how it was found. The
+// handle is shared; callers do not close it.
+type Operationals func(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, note string, err error)
+
+// Operational opens the operational repository of a site (docs/design/operational.md).
+// It is made, with its key, at first use. One that is lost is made anew, and one
+// that cannot be opened any more is set aside before: what it alone held is lost
+// or waits there for its rescue, and note says so. One whose storage does not
+// answer is an error, and stays as it is.
+func (o *Opener) Operational(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, note string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	r, err = o.operational(ctx, ref)
+	if err == nil {
+		return r, "", nil
+	}
+	known := o.HasKey(ref) == nil // made before
+	if absent(err) || !known {
+		if known {
+			note = fmt.Sprintf("The operational repository at %s was not there any more, and was made anew.", ref.URL)
+		}
+		r, err = o.make(ctx, ref)
+	}
+	// What is there may be without its key, or a part of it.
+	if beyond(err) || known && holdfast.KindOf(err) == holdfast.Conflict {
+		if note, err = o.setAside(ref, err); err == nil {
+			r, err = o.make(ctx, ref)
+		}
+	}
+	return r, note, err
+}
+
+// operational is the open repository, if it is still there, or the one that is
+// there. o.mu is held.
+func (o *Opener) operational(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
+	if r, ok := o.open[ref]; ok {
+		if r.Present(ctx) == nil {
+			return r, nil
+		}
+		// Opening says why. Who still uses this one keeps it.
+		delete(o.open, ref)
+		o.gone = append(o.gone, r)
+	}
+	return o.repository(ctx, ref)
+}
+
+// absent says of an error that there is no repository.
+func absent(err error) bool {
+	return errors.Is(err, repository.ErrNotRepository) || errors.Is(err, objstore.ErrNotExist) || errors.Is(err, fs.ErrNotExist)
+}
+
+// beyond says of an error that the repository will not open again by itself.
+func beyond(err error) bool {
+	return errors.Is(err, repository.ErrDamaged) || errors.Is(err, keyring.ErrWrongKey) || holdfast.KindOf(err) == holdfast.WrongKey
+}
+
+// setAside renames the directory of a repository that cannot be used.
+func (o *Opener) setAside(ref holdfast.RepositoryRef, why error) (note string, err error) {
+	u, err := url.Parse(ref.URL)
+	if err != nil || u.Scheme != "file" {
+		return "", holdfast.Errorf(holdfast.Damaged, ref.URL, "The operational repository at %s cannot be opened: %v.", ref.URL, why).
+			WithHint("Repair it, or empty the place: the next backup makes it anew.").WithCause(why)
+	}
+	aside := ""
+	for n := 1; ; n++ {
+		aside = fmt.Sprintf("%s.damaged-%d", strings.TrimSuffix(u.Path, "/"), n)
+		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
+			break
+		}
+	}
+	if err := os.Rename(u.Path, aside); err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("The operational repository at %s could not be opened any more (%v). It was set aside as %s, and made anew.", ref.URL, why, aside), nil
+}
+
+// Make opens the repository at a place with its key, and makes what isn't there.
+// A place that holds anything else is refused and left as it was.
+func (o *Opener) Make(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.make(ctx, ref)
+}
+
+// make is Make. o.mu is held.
+func (o *Opener) make(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, err error) {
+	key, undo, err := o.Key(ref.KeyID)
+	if err != nil {
+		return nil, err
+	}
+	tried := false // once a repository may have been made, its key must stay
+	defer func() {
+		if err != nil && !tried {
+			undo()
+		}
+	}()
+	if r, err = o.repository(ctx, ref); !absent(err) {
+		return r, err
+	}
+	store, err := o.OpenStore(ctx, ref.URL, true)
+	if err != nil {
+		return nil, err
+	}
+	for found, err := range store.List(ctx, "", "") {
+		if err != nil {
+			return nil, err
+		}
+		if strings.HasPrefix(found.Name, "keys/") {
+			continue // of a repository whose making was broken off
+		}
+		return nil, holdfast.Errorf(holdfast.Conflict, ref.URL, "%s holds something else (%s) and no Holdfast repository.", ref.URL, found.Name).
+			WithHint("Give an empty place, or one that holds a repository of this key.")
+	}
+	tried = true
+	made, err := repository.Init(ctx, store, key, o.Options(ref))
+	if err != nil {
+		return nil, err
+	}
+	if err := made.Close(); err != nil {
+		return nil, err
+	}
+	return o.repository(ctx, ref)
+}
