@@ -118,7 +118,9 @@ func TestOtherRegionUnderExtendedLimits(t *testing.T) {
 	s, w := dial(t, r), r.world
 	lab(t, s)
 	const site2 = "~S/providers/Holdfast.Site/sites/site2?api-version=2026-11-01"
-	path := func(p string) string { return strings.NewReplacer("~S", "/subscriptions/"+s.sub, "~V", s.vaultPath()).Replace(p) }
+	path := func(p string) string {
+		return strings.NewReplacer("~S", "/subscriptions/"+s.sub, "~V", s.vaultPath()).Replace(p)
+	}
 	if code, out, _ := s.send(t, "PUT", path(site2), `{"properties":{"uri":"qemu:///session","resourceGroup":"far"}}`); code != 201 {
 		t.Fatalf("second site: %d %v", code, out)
 	}

@@ -294,6 +294,75 @@ func TestCancel(t *testing.T) {
 	}
 }
 
+// steps is work whose run stops at one of its steps until it is cancelled there.
+type steps struct {
+	at    string // where
+	there chan struct{}
+	done  bool // the work: from then on it stays
+	away  error
+}
+
+func (s *steps) Run(ctx context.Context, a args, p holdfast.Progress) (result, error) {
+	stop := func(step string) error {
+		if step != s.at || ctx.Err() != nil {
+			return ctx.Err()
+		}
+		s.there <- struct{}{}
+		<-ctx.Done()
+		return context.Cause(ctx)
+	}
+	if s.done { // by an earlier run
+		return result{2 * a.N}, nil
+	}
+	for _, step := range []string{"snapshot", "transfer", "before the commit"} {
+		if err := stop(step); err != nil {
+			return result{}, err
+		}
+	}
+	s.done = true
+	if err := stop("in the commit, after its last step"); err != nil {
+		return result{}, err
+	}
+	_ = stop("after the commit") // nothing fails there any more
+	return result{2 * a.N}, nil
+}
+
+func (s *steps) Undo(context.Context, args) (bool, error) { return s.done, s.away }
+
+func (s *steps) Forget(context.Context, args) error { return nil }
+
+// TestCancelAtEachStep: a job that says Cancelled has left nothing, and one whose
+// work was done ends with it.
+func TestCancelAtEachStep(t *testing.T) {
+	t.Parallel()
+	for step, want := range map[string]job.State{
+		"snapshot": job.Cancelled, "transfer": job.Cancelled, "before the commit": job.Cancelled,
+		"in the commit, after its last step": job.Completed, "after the commit": job.Completed,
+	} {
+		s := &steps{at: step, there: make(chan struct{})}
+		b := startWork(t, db(t), s, nil, 0)
+		j := b.enqueue(t, 21)
+		<-s.there
+		if err := b.Cancel(t.Context(), j.ID); err != nil {
+			t.Fatal(err)
+		}
+		if j := b.wait(t, j.ID); j.State != want || b.left(t, j.ID) != (want == job.Completed) || s.done != (want == job.Completed) {
+			t.Errorf("cancelled %s: %s, the work is done: %v; %+v", step, j.State, s.done, j.Failure)
+		}
+	}
+	s := &steps{at: "transfer", there: make(chan struct{})}
+	b := startWork(t, db(t), s, nil, 0)
+	j := b.enqueue(t, 21)
+	<-s.there
+	s.away = errors.New("the host is away")
+	if err := b.Cancel(t.Context(), j.ID); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.wait(t, j.ID); j.State != job.Failed || !strings.Contains(j.Failure.Message, "the host is away") {
+		t.Errorf("nobody knows what was left, and yet: %+v", j)
+	}
+}
+
 func TestProgressIsSavedWhileRunning(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

@@ -102,9 +102,9 @@ type Work[A, R any] interface {
 	// Run does the work, or finds that an earlier run has done it.
 	Run(ctx context.Context, a A, p holdfast.Progress) (R, error)
 	// Undo takes back what a run left that did not come to its end. It is called
-	// before each run, and before a job ends without one: cancelled, or tried
-	// too often. done says that the earlier run had done the work: that stays,
-	// and Run answers with it.
+	// before each run, after one that was cancelled, and before a job ends without
+	// one: cancelled, or tried too often. done says that the earlier run had done
+	// the work: that stays, and Run answers with it.
 	Undo(ctx context.Context, a A) (done bool, err error)
 	// Forget drops what was kept for Undo. It is called once the job has ended
 	// well, and again if the process died meanwhile.

@@ -58,6 +58,9 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 		return forget(ctx, j, h)
 	}
 	result, err := w.r.attempt(runCtx, j, h, p)
+	if err != nil && errors.Is(context.Cause(runCtx), ErrCanceled) {
+		result, err = w.r.canceled(ctx, j, h, p)
+	}
 	var away *awayError
 	switch {
 	case err != nil && (ctx.Err() != nil || errors.Is(context.Cause(runCtx), errStopping)):
@@ -65,8 +68,6 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 	case errors.As(err, &away) && j.Attempts > 1 && w.r.cfg.Clock().Sub(w.r.began) < w.r.cfg.UndoFor:
 		w.r.cfg.Log.Warn("what a dead server left cannot be taken back yet", "job", j.ID, "error", err)
 		return w.r.putBack(j.ID, undoPause)
-	case err != nil && errors.Is(context.Cause(runCtx), ErrCanceled):
-		err = ErrCanceled
 	}
 	if err := w.r.finish(context.WithoutCancel(ctx), &j, h, p, result, err); err != nil {
 		return err
@@ -89,6 +90,24 @@ func (r *Runner) attempt(ctx context.Context, j Job, h handler, p *progress) (js
 		case j.Attempts > r.cfg.Attempts:
 			return nil, holdfast.Errorf(holdfast.Internal, j.ID, "The job was begun %d times and every time the server died.", r.cfg.Attempts)
 		}
+		return h.run(ctx, j.Args, p)
+	})
+}
+
+// canceled is the outcome of a run that its user cancelled: what it left is taken
+// back, or stays when it had done the work. A run can be cancelled when its last
+// step has been taken and it hasn't heard of it; a job that says Cancelled has
+// left nothing.
+func (r *Runner) canceled(ctx context.Context, j Job, h handler, p *progress) (json.RawMessage, error) {
+	return r.watch(ctx, j.ID, p, func() (json.RawMessage, error) {
+		done, err := undo(ctx, j, h)
+		switch {
+		case err != nil:
+			return nil, err
+		case !done:
+			return nil, ErrCanceled
+		}
+		p.Property("Cancellation", "It came when the work was done.")
 		return h.run(ctx, j.Args, p)
 	})
 }
