@@ -14,6 +14,7 @@ var tests = map[string][]string{
 	},
 	"ACT-05": {
 		"embedded.TestCancelByPhase",
+		"mover/backup.TestCancelAtEachWrite",
 	},
 	"ACT-06": {
 		"embedded.TestOtherRegionIsRefused",
@@ -37,7 +38,7 @@ var tests = map[string][]string{
 		"service.TestDaylightSaving",
 	},
 	"ACT-13": {
-		"mover/backup.TestAsk",
+		"mover/capture.TestAsk",
 	},
 	"CMP-01": {
 		"embedded.TestRowsRefuse",
@@ -109,7 +110,7 @@ var tests = map[string][]string{
 		"support.TestSystems",
 	},
 	"LOS-06": {
-		"mover/backup.TestAsk",
+		"mover/capture.TestAsk",
 	},
 	"MGT-02": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",

@@ -205,8 +205,8 @@ func (r *run) capture(ctx context.Context, w *repository.Writer) (mover.Manifest
 	err = errors.Join(r.transfer(ctx, w, snap, &man), snap.Check(ctx))
 	man.Warnings = append(man.Warnings, <-said...)
 	if err == nil {
-		r.progress.Cancellable(false) // the point is there, or it isn't
-		_, err = w.Commit(ctx, repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)})
+		r.progress.Cancellable(false) // the point is there, or it isn't: no cancellation comes between
+		_, err = w.Commit(context.WithoutCancel(ctx), repository.Manifest{Time: man.Time, Attributes: holdfast.Marshal(man)})
 	}
 	if err != nil {
 		r.makeRoom(ctx, w, err)
