@@ -66,6 +66,8 @@ type DiskFact struct {
 	Temporary bool `json:"temporary,omitempty"`
 	Shared    bool `json:"shared,omitempty"` // <shareable/>
 	NVMe      bool `json:"nvme,omitempty"`   // an NVMe device of the host
+	// Encrypted: libvirt opens the image with a key (LUKS).
+	Encrypted bool `json:"encrypted,omitempty"`
 }
 
 // VMFact is one VM as its site sees it.
@@ -83,6 +85,8 @@ type VMFact struct {
 	NICs        []NICFact  `json:"nics,omitempty"`
 	// Transient: libvirt forgets the VM when it goes off.
 	Transient bool `json:"transient,omitempty"`
+	// Saved: it is off with its memory saved, and goes on from there.
+	Saved bool `json:"saved,omitempty"`
 	// Tags are those of the ARM resource. They are kept in the VM's own metadata
 	// on its host, and come back with it.
 	Tags map[string]string `json:"tags,omitempty"`
@@ -256,13 +260,15 @@ type BackupResult struct {
 	Lost   []string `json:"lost,omitempty"`
 }
 
-// RestoreMode says what comes back (matrix RST-01, RST-02).
+// RestoreMode says what comes back (matrix RST-01 to RST-03).
 type RestoreMode string
 
 // The restore modes.
 const (
 	RestoreDisks RestoreMode = "RestoreDisks"
 	CreateVM     RestoreMode = "AlternateLocation"
+	// ReplaceDisks gives an existing VM the disks of a point; its own are kept.
+	ReplaceDisks RestoreMode = "OriginalLocation"
 	// CopyDisk makes a disk of an image that is there instead of a point's.
 	CopyDisk RestoreMode = "CopyDisk"
 )
@@ -276,7 +282,7 @@ type RestoreArgs struct {
 	// made, so that a run after a crash redoes its own work and no one else's.
 	RestoreID string      `json:"restoreId"`
 	Mode      RestoreMode `json:"mode"`
-	// LUNs restores only these disks; nil is all (RestoreDisks only).
+	// LUNs restores only these disks; nil is all (not CreateVM).
 	LUNs []int `json:"luns,omitempty"`
 	// Exactly one of Pool and Directory says where the disks go.
 	Pool      string `json:"pool,omitempty"`
@@ -291,16 +297,22 @@ type RestoreArgs struct {
 	// larger, bytes.
 	Image     DiskFact `json:"image,omitzero"` // Path and Format
 	ImageSize int64    `json:"imageSize,omitempty"`
+	// ReplaceDisks only: the VM, and the job that has to have ended well before:
+	// the backup of the VM as it is; "" when there need be none.
+	VM    VMRef  `json:"vm,omitzero"`
+	After string `json:"after,omitempty"`
 	// CreateVM only.
 	VMName  string `json:"vmName,omitempty"`
 	Network string `json:"network,omitempty"` // libvirt network; "" keeps the point's
-	Start   bool   `json:"start,omitempty"`   // boot it when defined
+	// CreateVM and ReplaceDisks: boot it when it is defined.
+	Start bool `json:"start,omitempty"`
 }
 
 // RestoreResult is what came back.
 type RestoreResult struct {
 	Disks     []DiskResult `json:"disks"`
 	VM        *VMRef       `json:"vm,omitempty"`
+	Retained  []string     `json:"retained,omitempty"`  // paths of the disks that were replaced
 	FollowUps []string     `json:"followUps,omitempty"` // what is left for the user to do
 	Warnings  []string     `json:"warnings,omitempty"`
 }

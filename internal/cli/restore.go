@@ -13,8 +13,8 @@ import (
 func (a *app) restore() *cobra.Command {
 	return noun("restore", "Bring back disks or a whole VM",
 		`A restore brings disks or a whole VM back from a recovery point. The VM that was
-backed up, if it is still there, is not touched.`,
-		a.restoreDisks(), a.restoreVM())
+backed up, if it is still there, is not touched, unless its disks are to be replaced.`,
+		a.restoreDisks(), a.restoreVM(), a.restoreReplace())
 }
 
 // restoreFlags are those of both restores.
@@ -97,10 +97,52 @@ to a libvirt network; without it, to the network that it had.`,
 	return c
 }
 
+func (a *app) restoreReplace() *cobra.Command {
+	var r client.Restore
+	var luns []int
+	c := &cobra.Command{
+		Use: "replace VM --point POINT", Short: "Give a VM back the disks of a point",
+		DisableFlagsInUseLine: true,
+		Long: `Replace the disks of the VM that was backed up by those of a point. The VM keeps
+its name, its NICs and all else; disks follow the point.
+
+The VM is backed up first, unless --snapshot-within says that its last point is fresh
+enough. New disks are made beside its own while it runs; then it is powered off, gets
+them, and is started again if it ran. Its former disks stay where they are, and the
+job names them and the file with its former definition: virsh define of that file
+takes the VM back. Whatever fails or dies meanwhile, the VM can be started.`,
+		Example: `  holdfast restore replace web --point latest
+  holdfast restore replace web --point 1738041600000 --lun 0 --snapshot-within 1h`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.itemNames()),
+	}
+	f := &restoreFlags{}
+	a.vaultFlag(c, &f.vault)
+	c.Flags().StringVar(&f.point, "point", "", "`POINT` to go back to: a name, latest or oldest (required)")
+	c.Flags().StringVar(&f.pool, "pool", "", "put the new disks into this storage `POOL` of the site (default: where the OS disk is)")
+	c.Flags().StringVar(&f.format, "format", "", "`FORMAT` of the new disks: qcow2 or raw (default: that of the OS disk)")
+	c.Flags().IntSliceVar(&luns, "lun", nil, "replace only the disk at this `LUN`; -1 is the OS disk (may be given several times)")
+	c.Flags().DurationVar(&r.Within, "snapshot-within", 0, "`AGE`, such as 1h, of a last point that spares the backup before")
+	c.Flags().BoolVar(&r.Start, "start", false, "start the VM, even if it is off now")
+	c.Flags().BoolVar(&f.noWait, "no-wait", false, "start it and print the job's id")
+	must(c.MarkFlagRequired("point"))
+	flag(c, "point", a.pointNames(latest, oldest))
+	flag(c, "pool", a.poolNames())
+	fixed(c, "format", "qcow2", "raw")
+	c.RunE = a.verb(func(s *session, args []string) error {
+		if slices.ContainsFunc(luns, func(lun int) bool { return lun < -1 }) || r.Within < 0 {
+			return usagef("--lun is 0 or more, or -1 for the OS disk; --snapshot-within is more than 0.")
+		}
+		r.LUNs, r.Replace = luns, true
+		return s.restore(args[0], f, r)
+	})
+	return c
+}
+
 // restore asks for the restore that r and f describe, and follows it.
 func (s *session) restore(arg string, f *restoreFlags, r client.Restore) error {
 	ctx := s.cmd.Context()
-	if f.format != "qcow2" && f.format != "raw" {
+	if f.format != "qcow2" && f.format != "raw" && (f.format != "" || !r.Replace) {
 		return usagef("--format is %q; it is qcow2 or raw.", f.format)
 	}
 	if f.directory != "" && !path.IsAbs(f.directory) {
@@ -112,7 +154,7 @@ func (s *session) restore(arg string, f *restoreFlags, r client.Restore) error {
 	}
 	r.SourceID, r.Site, r.Group = item.SourceID, v.Site, item.Group()
 	r.Pool, r.Directory, r.Format = f.pool, f.directory, f.format
-	if r.Pool == "" && r.Directory == "" {
+	if r.Pool == "" && r.Directory == "" && !r.Replace {
 		if r.Pool, err = s.onlyPool(v.Site); err != nil {
 			return err
 		}

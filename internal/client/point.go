@@ -95,6 +95,9 @@ type Restore struct {
 	Prefix    string // of the restored files' names
 	LUNs      []int  // only these disks; nil is all
 
+	Replace bool          // replace the disks of the VM that the point is of
+	Within  time.Duration // how old a point may be that spares the backup before that; 0 spares none
+
 	NewVM   string // name of the VM to make; "" restores disks only
 	Network string // libvirt network of the new VM; "" keeps the point's
 	Start   bool   // start the new VM
@@ -117,8 +120,11 @@ func (c *Client) Restore(ctx context.Context, i ItemRef, r Restore) (Work, error
 // starts what it restores, and so does a server that is told nothing.
 func (r Restore) extension() map[string]any {
 	m := nonEmpty(map[string]any{"directory": r.Directory, "format": r.Format, "namePrefix": r.Prefix})
-	if r.NewVM != "" {
+	if r.NewVM != "" || r.Replace && r.Start {
 		m["start"] = r.Start
+	}
+	if r.Within > 0 {
+		m["snapshotWithin"] = r.Within.String()
 	}
 	return m
 }
@@ -139,6 +145,9 @@ func (c *Client) restoreRequest(r Restore) *backup.IaasVMRestoreRequest {
 	}
 	if r.LUNs != nil {
 		m.RestoreDiskLunList = luns(r.LUNs)
+	}
+	if r.Replace {
+		m.RecoveryType, m.TargetResourceGroupID = to.Ptr(backup.RecoveryTypeOriginalLocation), nil
 	}
 	if r.NewVM != "" {
 		m.RecoveryType = to.Ptr(backup.RecoveryTypeAlternateLocation)

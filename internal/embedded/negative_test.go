@@ -129,7 +129,7 @@ func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
 		{"climbing directory", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"directory":"/a/../b"}`), 400, "InvalidParameter", "absolute"},
 		{"unknown format", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"format":"vmdk"}`), 400, "InvalidParameter", "raw or qcow2"},
 		{"bad prefix", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"namePrefix":"../x"}`), 400, "InvalidParameter", "namePrefix"},
-		{"in place", "POST", point, restore(`"recoveryType":"OriginalLocation"`), 409, "OperationNotAllowed", "not offered"},
+		{"in place, over another VM", "POST", point, restore(`"recoveryType":"OriginalLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/db"`), 400, "InvalidParameter", "AlternateLocation"},
 		{"no such job", "GET", "~V/backupJobs/none", "", 404, "ResourceNotFound", "job"},
 	})
 }

@@ -92,6 +92,10 @@ type Host interface {
 
 	// Define makes a domain of XML and returns its UUID. ErrInvalid, ErrExists.
 	Define(ctx context.Context, xml string) (uuid string, err error)
+	// Redefine puts XML in the place of a domain's persistent definition, in one
+	// step: after a crash it is either the old or the new. XML has the domain's
+	// name and UUID; one that runs goes on as it is. ErrNoDomain, ErrInvalid.
+	Redefine(ctx context.Context, uuid, xml string) error
 	// Undefine forgets a domain that is shut off (checkpoint metadata, saved
 	// state and NVRAM file too, disks never). ErrNoDomain.
 	Undefine(ctx context.Context, uuid string) error
@@ -196,6 +200,9 @@ type Domain struct {
 	State       State
 	StateReason string // for Paused: user, ioerror, …; "" when unknown
 	Persistent  bool
+	// Saved says that it is off with its memory saved: its next start goes on
+	// from there, on the disks that it had.
+	Saved       bool
 	VCPUs       int
 	MemoryBytes int64
 	Arch        string // x86_64, …
@@ -247,6 +254,8 @@ type Disk struct {
 	Boot   int // boot order, 1 first; 0 unset
 
 	ReadOnly, Shareable, Transient bool
+	// Encrypted says that libvirt opens the image with a key (LUKS).
+	Encrypted bool
 	// Backing is the path of the image's backing file; "" without.
 	Backing string
 }

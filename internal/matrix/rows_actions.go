@@ -138,7 +138,7 @@ var windows = []Row{
 
 var linux = []Row{
 	{
-		ID: "LNX-01", Subject: "Linux consistency", Verdict: Supported, In: []string{"snapshot", "guest"}, Open: "issue 8, replaced disks and file restore",
+		ID: "LNX-01", Subject: "Linux consistency", Verdict: Supported, In: []string{"snapshot", "guest"}, Open: "file restore",
 		Stance: "A Linux VM with the agent is file-consistent, and application-consistent with scripts of its own; every restore is offered.",
 		Must:   "fsfreeze proves FileSystemConsistent; pre and post scripts with time limits prove ApplicationConsistent; every restore is shown on a real guest.",
 	},

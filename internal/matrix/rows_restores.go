@@ -57,7 +57,7 @@ var restoreMethods = []Row{
 		Must:   "Disks are written as volumes, with an ARM template and the domain XML; the template deploys with parameters, and a disk can be attached to a running VM.",
 	},
 	{
-		ID: "RST-03", Subject: "replace disks", Verdict: Conditional, Open: "issue 8",
+		ID: "RST-03", Subject: "replace disks", Verdict: Conditional, In: []string{"service", "mover/restore"},
 		Stance: "The VM must exist; its disks are saved first and kept; for unencrypted managed VMs and custom images, not for generalized, classic or unmanaged ones.",
 		Must:   "Each clause is shown on a real VM; a failure midway leaves the original bootable.",
 	},

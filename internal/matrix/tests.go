@@ -92,6 +92,7 @@ var tests = map[string][]string{
 		"policy.TestRules",
 	},
 	"LNX-01": {
+		"e2e.TestReplacedDisks",
 		"snapshot.TestLeftovers",
 	},
 	"LOS-01": {
@@ -139,6 +140,12 @@ var tests = map[string][]string{
 	},
 	"RST-02": {
 		"e2e.TestMachineDiesAndComesBack",
+	},
+	"RST-03": {
+		"e2e.TestReplacedDisks",
+		"embedded.TestReplace",
+		"embedded.TestReplaceIsRefused",
+		"mover/restore.TestReplaceDiesAtEveryStep",
 	},
 	"SCN-01": {
 		"e2e.TestMachineDiesAndComesBack",

@@ -25,6 +25,7 @@ func Facts(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, ask b
 		UEFI:        d.UEFI,
 		Disks:       DiskFacts(d),
 		Transient:   !d.Persistent,
+		Saved:       d.Saved,
 		Tags:        Tags(d.Metadata),
 		Kept:        Kept(d.Metadata),
 	}
@@ -99,7 +100,7 @@ func DiskFacts(d hypervisor.Domain) []holdfast.DiskFact {
 			continue
 		}
 		f := holdfast.DiskFact{Target: k.Target, Path: k.Path, Pool: k.Pool, Format: k.Format, Bus: k.Bus, Size: k.Size, LUN: -1,
-			Shared: k.Shareable, NVMe: k.Kind == "nvme"}
+			Shared: k.Shareable, NVMe: k.Kind == "nvme", Encrypted: k.Encrypted}
 		if i != osDisk {
 			f.LUN, f.Temporary = 0, k.Transient
 		}

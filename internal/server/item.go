@@ -217,6 +217,15 @@ func (s *Server) restore(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	if in.Mode == string(holdfast.ReplaceDisks) {
+		i, err := s.Service.Item(r.Context(), r.itemID())
+		if err != nil {
+			return answer{}, err
+		}
+		if change := "Microsoft.Compute/virtualMachines/write"; !r.may(change, i.Source) {
+			return answer{}, r.forbidden(change, i.Source)
+		}
+	}
 	j, err := s.Service.Restore(r.Context(), r.itemID(), r.captures["point"], in)
 	return r.accepted(j, err)
 }

@@ -22,6 +22,7 @@ var machineRoutes = []route{
 	post(vmPath+"/powerOff", vmType+"/powerOff/action", act(holdfast.MachineStop)),
 	post(vmPath+"/deallocate", vmType+"/deallocate/action", act(holdfast.MachineStop)),
 	post(vmPath+"/restart", vmType+"/restart/action", act(holdfast.MachineRestart)),
+	post(vmPath+"/generalize", vmType+"/generalize/action", (*Server).generalize),
 	put(vmPath, vmType+"/write", (*Server).updateVM),
 	patch(vmPath, vmType+"/write", (*Server).updateVM),
 	remove(vmPath, vmType+"/delete", act(holdfast.MachineDelete)),
@@ -45,6 +46,10 @@ func act(action holdfast.MachineAction) handler {
 		}
 		return r.following(http.StatusAccepted, nil, j), nil
 	}
+}
+
+func (s *Server) generalize(r *request) (answer, error) {
+	return answer{status: http.StatusOK}, s.Service.Generalize(r.Context(), r.sub(), r.group(), r.name())
 }
 
 // updateVM is PUT and PATCH: tags at once, data disks as an operation. Which

@@ -4,7 +4,9 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -79,19 +81,18 @@ func (s *Service) restoreAgain(ctx context.Context, old Job) (Job, error) {
 	if err := json.Unmarshal(old.Args, &a); err != nil || a.PointID == "" {
 		return old, holdfast.Errorf(holdfast.Unsupported, old.ID, "The job does not say what it was to restore.").WithCause(err)
 	}
+	r, err := s.restoreOf(ctx, old.Subject, a.PointID)
+	if err != nil {
+		return old, err
+	}
+	spec, enough := r.item.spec(ctx, "Restore"), time.Duration(0)
+	if a.After == "" {
+		enough = math.MaxInt64
+	}
 	a.RestoreID = uuid.NewString()
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
-		i, err := findItem(tx, old.Subject)
-		if err != nil {
-			return old, err
-		}
-		if _, err := findPoint(tx, i.ID, a.PointID); err != nil {
-			return old, err
-		}
-		spec := i.spec(ctx, "Restore")
-		if spec.Exclusive, err = job.Exclusive(tx, old.ID); err != nil {
-			return old, err
-		}
-		return job.Enqueue(s.Jobs, tx, kindRestore, spec, a)
-	})
+	spec.Exclusive, err = read(ctx, s, func(tx *catalog.Tx) (string, error) { return job.Exclusive(tx, old.ID) })
+	if err != nil {
+		return old, err
+	}
+	return s.startRestore(ctx, r, spec, a, enough)
 }

@@ -62,6 +62,8 @@ func (s *Service) ActOnVM(ctx context.Context, sub, group, name string, action h
 	}
 	off := vm.State == "shutoff"
 	switch {
+	case vm.generalized() && action == holdfast.MachineStart:
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is generalized; it is not started again.", vm.Name)
 	case vm.Transient && action != holdfast.MachineStart:
 		return Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is transient: libvirt would forget it when it goes off.", vm.Name).
 			WithHint("Define it first (`virsh define`).")
@@ -70,6 +72,25 @@ func (s *Service) ActOnVM(ctx context.Context, sub, group, name string, action h
 	}
 	return s.machineJob(ctx, vm, holdfast.MachineArgs{Site: site.Ref(), VM: vm.VMRef, Action: action, Force: force})
 }
+
+// Generalize marks a machine that is off as one of which others are made, as in
+// Azure: it is not started any more, and no point goes back into it (RST-03).
+func (s *Service) Generalize(ctx context.Context, sub, group, name string) error {
+	vm, site, err := s.machine(ctx, sub, group, name)
+	if err != nil {
+		return err
+	}
+	if vm.State != "shutoff" {
+		return holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is %s; one that is generalized has to be off.", vm.Name, vm.State).WithHint("Power it off first.")
+	}
+	_, err = s.keep(ctx, site, vm, VMUpdate{Kept: map[string]any{"properties": map[string]any{generalized: true}}})
+	return err
+}
+
+// generalized is the kept property of such a machine.
+const generalized = "generalized"
+
+func (vm VM) generalized() bool { return vm.keptProperty(generalized) == true }
 
 // machineJob starts a job on a machine. One runs at a time, and none that takes
 // the machine or a disk away while the machine is backed up.

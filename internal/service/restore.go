@@ -5,6 +5,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/google/uuid"
 
@@ -17,7 +18,7 @@ import (
 
 // RestoreRequest asks for disks or a VM from a point.
 type RestoreRequest struct {
-	Mode     string // RestoreDisks or AlternateLocation (create a VM)
+	Mode     string // RestoreDisks, AlternateLocation (create a VM) or OriginalLocation (replace disks)
 	Region   string // "" is the vault's
 	Source   string // ARM id of the VM that the point is of; "" is not checked
 	TargetVM string // ARM id of the VM to make
@@ -31,7 +32,10 @@ type RestoreRequest struct {
 	Directory  string // absolute, instead of Pool
 	Format     string // raw or qcow2; "" is qcow2
 	NamePrefix string // "" is made from the VM's name and the point
-	Start      *bool  // boot the new VM; nil does
+	Start      *bool  // boot the new VM; nil does. One whose disks are replaced: nil is as it was
+	// SnapshotWithin is how old a point may be that spares the backup before disks
+	// are replaced; 0 spares none.
+	SnapshotWithin time.Duration
 }
 
 // Restore starts a restore from a point. Everything that can be seen to fail is
@@ -57,9 +61,30 @@ func (s *Service) Restore(ctx context.Context, item, point string, in RestoreReq
 			return Job{}, err
 		}
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
-		if _, err := findPoint(tx, item, point); err != nil { // still there
+	return s.startRestore(ctx, r, spec, args, in.SnapshotWithin)
+}
+
+// startRestore makes the job, and first that of the backup that it waits for.
+func (s *Service) startRestore(ctx context.Context, r restoring, spec job.Spec, args holdfast.RestoreArgs, enough time.Duration) (Job, error) {
+	var vm VM
+	if args.Mode == holdfast.ReplaceDisks {
+		var err error
+		if vm, err = s.machineOf(ctx, r.item); err != nil {
 			return Job{}, err
+		}
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		i, err := findItem(tx, r.item.ID)
+		if err != nil {
+			return Job{}, err
+		}
+		if _, err := findPoint(tx, i.ID, r.point.Name); err != nil { // still there
+			return Job{}, err
+		}
+		if args.Mode == holdfast.ReplaceDisks {
+			if err := s.saveFirst(ctx, tx, &args, i, vm, enough); err != nil {
+				return Job{}, err
+			}
 		}
 		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
 	})
@@ -146,11 +171,10 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 		spec.Exclusive = "restore:" + r.site.ID + ":" + args.Directory + in.Pool + ":" + args.NamePrefix
 		return nil
 	case holdfast.CreateVM:
-	case "OriginalLocation":
-		return holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "Replacing the disks of an existing VM is not offered by this version of Holdfast.").
-			WithHint("Restore the disks, or create a new VM.")
+	case holdfast.ReplaceDisks:
+		return s.checkReplace(ctx, args, spec, r, in)
 	default:
-		return holdfast.Errorf(holdfast.Invalid, "properties.recoveryType", "properties.recoveryType is %q; it is RestoreDisks or AlternateLocation.", in.Mode)
+		return holdfast.Errorf(holdfast.Invalid, "properties.recoveryType", "properties.recoveryType is %q; it is RestoreDisks, AlternateLocation or OriginalLocation.", in.Mode)
 	}
 	target, err := parseAs("properties.targetVirtualMachineId", in.TargetVM, TypeVM)
 	if err != nil {
@@ -174,7 +198,7 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 	switch {
 	case err == nil: // MGT-02
 		return holdfast.Errorf(holdfast.Conflict, "properties.targetVirtualMachineId", "A VM named %q is there already.", args.VMName).
-			WithHint("Choose another name: replacing the disks of an existing VM is not there yet.")
+			WithHint("Choose another name, or replace the disks of the VM that the point is of (OriginalLocation).")
 	case holdfast.KindOf(err) != holdfast.NotFound:
 		return err
 	}
@@ -188,6 +212,7 @@ func (s *Service) checkParts(ctx context.Context, args *holdfast.RestoreArgs, r 
 		return err
 	}
 	switch {
+	case args.Pool != "": // that of the disks that are replaced
 	case args.Directory == "" && in.Pool == "":
 		return holdfast.Errorf(holdfast.Invalid, "properties.storageAccountId", "The request does not say where the disks go.").
 			WithHint("Name a storage account (a pool of the site), or a directory in properties.holdfast.directory.")
@@ -223,8 +248,8 @@ func checkLUNs(args *holdfast.RestoreArgs, r restoring, in RestoreRequest) error
 		return nil
 	}
 	const member = "properties.restoreDiskLunList"
-	if args.Mode != holdfast.RestoreDisks {
-		return holdfast.Errorf(holdfast.Invalid, member, "Disks are chosen with RestoreDisks only; a VM comes back with all of its disks.")
+	if args.Mode == holdfast.CreateVM {
+		return holdfast.Errorf(holdfast.Invalid, member, "Disks are chosen with RestoreDisks and OriginalLocation only; a new VM comes back with all of its disks.")
 	}
 	for _, lun := range in.LUNs {
 		if !slices.ContainsFunc(r.point.Result.Disks, func(d holdfast.DiskResult) bool { return d.LUN == lun }) {

@@ -101,6 +101,8 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 				Format     string `json:"format"`
 				NamePrefix string `json:"namePrefix"`
 				Start      *bool  `json:"start"`
+				// A Go duration, such as 24h (time.ParseDuration).
+				SnapshotWithin string `json:"snapshotWithin"`
 			} `json:"holdfast"`
 		} `json:"properties"`
 	}
@@ -108,10 +110,17 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 		return service.RestoreRequest{}, badBody(err)
 	}
 	h := own.Properties.Holdfast
+	var within time.Duration
+	if h.SnapshotWithin != "" {
+		var err error
+		if within, err = time.ParseDuration(h.SnapshotWithin); err != nil || within <= 0 {
+			return service.RestoreRequest{}, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.snapshotWithin", "properties.holdfast.snapshotWithin is %q; it is a time such as 90m or 24h.", h.SnapshotWithin)
+		}
+	}
 	return service.RestoreRequest{
 		Mode: string(deref(p.RecoveryType)), Region: deref(p.Region), Source: deref(p.SourceResourceID),
 		TargetVM: deref(p.TargetVirtualMachineID), TargetRG: deref(p.TargetResourceGroupID),
 		Network: deref(p.VirtualNetworkID), Subnet: deref(p.SubnetID), Pool: deref(p.StorageAccountID), LUNs: ints(p.RestoreDiskLunList),
-		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start,
+		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start, SnapshotWithin: within,
 	}, nil
 }

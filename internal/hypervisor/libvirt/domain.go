@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	rpc "github.com/digitalocean/go-libvirt"
 	"github.com/google/uuid"
@@ -113,15 +114,36 @@ func (h *Host) Define(ctx context.Context, xml string) (string, error) {
 			}
 		}
 		d, err := l.DomainDefineXMLFlags(xml, 0)
-		var e rpc.Error
-		if errors.As(err, &e) && rpc.ErrorNumber(e.Code) == rpc.ErrInternalError {
-			return "", fmt.Errorf("%w: %w", hypervisor.ErrInvalid, err) // what libvirt says of much bad XML
-		}
 		if err != nil {
-			return "", err
+			return "", badXML(err)
 		}
 		return uuid.UUID(d.UUID).String(), nil
 	})
+}
+
+// Redefine replaces a domain's persistent definition. libvirt writes the new one
+// beside the old and renames it (virDomainDefSave).
+func (h *Host) Redefine(ctx context.Context, id, xml string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		name, own, err := identity(xml)
+		if err != nil {
+			return fmt.Errorf("%w: domain XML: %w", hypervisor.ErrInvalid, err)
+		}
+		if name != d.Name || !strings.EqualFold(own, id) {
+			return fmt.Errorf("%w: domain XML of %q (%s) for %q (%s)", hypervisor.ErrInvalid, name, own, d.Name, id)
+		}
+		_, err = l.DomainDefineXMLFlags(xml, 0)
+		return badXML(err)
+	})
+}
+
+// badXML is err as ErrInvalid where it is what libvirt says of much bad XML.
+func badXML(err error) error {
+	var e rpc.Error
+	if errors.As(err, &e) && rpc.ErrorNumber(e.Code) == rpc.ErrInternalError {
+		return fmt.Errorf("%w: %w", hypervisor.ErrInvalid, err)
+	}
+	return err
 }
 
 // Undefine forgets a domain that is shut off; its disks stay.

@@ -34,6 +34,8 @@ func domainFacts(l *rpc.Libvirt, d rpc.Domain, pools []hypervisor.Pool) (hypervi
 	}
 	if f.State.Active() {
 		f.RuntimeDir = runtimeDir(d.ID)
+	} else if n, err := l.DomainHasManagedSaveImage(d, 0); err == nil {
+		f.Saved = n == 1
 	}
 	for i := range f.Disks {
 		completeDisk(l, d, &f.Disks[i], pools)
@@ -240,6 +242,7 @@ func diskFacts(x *libvirtxml.DomainDisk) hypervisor.Disk {
 		ReadOnly:  x.ReadOnly != nil,
 		Shareable: x.Shareable != nil,
 		Transient: x.Transient != nil,
+		Encrypted: x.Encryption != nil || x.Source != nil && x.Source.Encryption != nil,
 	}
 	if d.Device == "" {
 		d.Device = "disk"

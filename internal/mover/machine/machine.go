@@ -19,11 +19,7 @@ import (
 
 // Times of a machine's work.
 const (
-	// grace is how long a guest may take to power itself off, as in Azure.
-	grace = 5 * time.Minute
-	// repeat is how often it is asked: a guest that boots misses the button.
-	repeat = 10 * time.Second
-	// look is how often its state is read.
+	// look is how often a disk is looked for that a guest is to let go of.
 	look = 250 * time.Millisecond
 	// letGo is how long a guest may take to let go of a disk.
 	letGo = 30 * time.Second
@@ -34,7 +30,7 @@ const (
 // Mover works on machines and disks.
 type Mover struct {
 	Hosts mover.Hosts
-	Grace time.Duration // instead of grace; 0 is grace
+	Grace time.Duration // instead of mover.Grace; 0 is that
 }
 
 // Run does one action on a machine.
@@ -96,33 +92,5 @@ func (m Mover) stop(ctx context.Context, host hypervisor.Host, a holdfast.Machin
 	if a.Force {
 		return host.Destroy(ctx, a.VM.UUID)
 	}
-	limit := m.Grace
-	if limit == 0 {
-		limit = grace
-	}
-	deadline, ask := time.After(limit), time.NewTicker(repeat)
-	defer ask.Stop()
-	see := time.NewTicker(look)
-	defer see.Stop()
-	if err := host.Shutdown(ctx, a.VM.UUID); err != nil {
-		return err
-	}
-	for {
-		select {
-		case <-ctx.Done():
-			return context.Cause(ctx)
-		case <-deadline:
-			p.Warn(fmt.Sprintf("The guest did not power itself off within %s; its power was taken away.", limit))
-			return host.Destroy(ctx, a.VM.UUID)
-		case <-ask.C:
-			if err := host.Shutdown(ctx, a.VM.UUID); err != nil {
-				return err
-			}
-		case <-see.C:
-			d, err := host.Domain(ctx, a.VM.UUID)
-			if err != nil || d.State == hypervisor.ShutOff {
-				return err
-			}
-		}
-	}
+	return mover.Stop(ctx, host, a.VM.UUID, m.Grace, p.Warn)
 }

@@ -32,22 +32,18 @@ type newDomain struct {
 // The definition comes from libvirt's inactive XML
 // (https://libvirt.org/formatdomain.html).
 func rewriteDomain(xml string, n newDomain) (string, []string, error) {
-	doc := etree.NewDocument()
-	doc.ReadSettings.Permissive = false
-	if err := doc.ReadFromString(xml); err != nil {
-		return "", nil, fmt.Errorf("domain XML of the point: %w", err)
+	doc, _, err := readDomain(xml, "the point")
+	if err != nil {
+		return "", nil, err
 	}
 	dom := doc.Root()
-	if dom == nil || dom.Tag != "domain" {
-		return "", nil, fmt.Errorf("domain XML of the point: root element is not <domain>")
-	}
 	dom.RemoveAttr("id")
 	setChild(dom, "name", n.Name)
 	removeAll(dom, "uuid", "hwuuid", "seclabel")
 	if g := dom.SelectElement("genid"); g != nil {
 		g.SetText("") // libvirt makes a new one, so that the guest sees it was rolled back (matrix MGT-09)
 	}
-	mark(dom, n)
+	mark(dom, n.RestoreID, n.PointID)
 	if err := placeNVRAM(dom, n.NVRAM); err != nil {
 		return "", nil, err
 	}
@@ -64,22 +60,27 @@ func rewriteDomain(xml string, n newDomain) (string, []string, error) {
 	return out, append(notes, more...), err
 }
 
-// mark writes Holdfast's element into the metadata, replacing an older one.
-func mark(dom *etree.Element, n newDomain) {
+// metadata is the <metadata> of a definition, without elements of a namespace.
+func metadata(dom *etree.Element, space string) *etree.Element {
 	md := dom.SelectElement("metadata")
 	if md == nil {
 		md = etree.NewElement("metadata")
 		dom.InsertChildAt(dom.SelectElement("name").Index()+1, md)
 	}
 	for _, e := range md.ChildElements() {
-		if e.NamespaceURI() == metadataSpace {
+		if e.NamespaceURI() == space {
 			md.RemoveChild(e)
 		}
 	}
-	e := md.CreateElement("holdfast:restored")
+	return md
+}
+
+// mark writes Holdfast's element into the metadata, replacing an older one.
+func mark(dom *etree.Element, restoreID, pointID string) {
+	e := metadata(dom, metadataSpace).CreateElement("holdfast:restored")
 	e.CreateAttr("xmlns:holdfast", metadataSpace)
-	e.CreateAttr("restore", n.RestoreID)
-	e.CreateAttr("point", n.PointID)
+	e.CreateAttr("restore", restoreID)
+	e.CreateAttr("point", pointID)
 }
 
 // restoreOf is the restore that made a domain, "" if none did.

@@ -1,10 +1,12 @@
 // Package restore brings disks or a whole VM back from a point.
 //
-// It promises: the original VM and its disks are not touched; no file or
+// It promises: the bytes of the original's disks are not touched; no file or
 // domain that was there before is overwritten; a restore that fails or is
 // cancelled leaves nothing of its own, and one that is run again after a crash
 // first removes what the dead run had made. A restored VM has a new name, UUID,
-// generation id and MAC addresses (matrix RST-01, RST-02, MGT-09, NET-04).
+// generation id and MAC addresses (matrix RST-01, RST-02, MGT-09, NET-04). A VM
+// whose disks are replaced is bootable at every moment, with the old ones or the
+// new; the old ones stay where they are (RST-03, replace.go).
 //
 // It does not promise static addresses, nor that the restored VM's links to
 // what lies outside it (load balancers, DNS) are there again: it lists them.
@@ -17,6 +19,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/dustin/go-humanize"
 
@@ -30,14 +33,16 @@ import (
 
 // The sub-tasks of a restore job.
 const (
-	taskDisks = "Restore disks"
-	taskVM    = "Create virtual machine"
+	taskDisks   = "Restore disks"
+	taskVM      = "Create virtual machine"
+	taskReplace = "Replace disks"
 )
 
 // Mover restores.
 type Mover struct {
 	Hosts        mover.Hosts
 	Repositories mover.Repositories
+	Grace        time.Duration // for a VM to power itself off; 0 is mover.Grace
 }
 
 // run is one attempt.
@@ -49,6 +54,8 @@ type run struct {
 	point    repository.Point
 	manifest mover.Manifest
 	staging  staging
+	// replaced are the paths of the raw disks that a VM has, by target.
+	replaced map[string]string
 }
 
 // Run restores what a asks for.
@@ -71,6 +78,12 @@ func (m Mover) Run(ctx context.Context, a holdfast.RestoreArgs, progress holdfas
 // of them: then the work is done.
 func (m Mover) Undo(ctx context.Context, a holdfast.RestoreArgs) (done bool, err error) {
 	err = m.atPlace(ctx, a, func(r *run) error {
+		if a.Mode == holdfast.ReplaceDisks {
+			if done, err = r.swapped(ctx); done {
+				return err
+			}
+			return r.giveBack(ctx)
+		}
 		vm, err := r.made(ctx)
 		if err != nil || vm != nil {
 			done = vm != nil
@@ -133,6 +146,9 @@ func (r *run) openPlace(ctx context.Context, m Mover) (err error) {
 }
 
 func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult, err error) {
+	if r.args.Mode == holdfast.ReplaceDisks {
+		return r.replace(ctx, m)
+	}
 	if r.args.Mode == holdfast.CreateVM {
 		if done, err := r.alreadyMade(ctx); done != nil || err != nil {
 			return holdfast.RestoreResult{VM: done}, err
@@ -249,7 +265,7 @@ func (r *run) name(target string) string {
 // nvramName is the file that the UEFI variables are restored to; "" when there
 // are none.
 func (r *run) nvramName() string {
-	if len(r.manifest.NVRAM) == 0 || r.args.Mode != holdfast.CreateVM {
+	if len(r.manifest.NVRAM) == 0 || r.args.Mode != holdfast.CreateVM && r.args.Mode != holdfast.ReplaceDisks {
 		return ""
 	}
 	return r.args.NamePrefix + "-nvram.fd"
@@ -313,6 +329,13 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 	res = holdfast.DiskResult{
 		LUN: d.Fact.LUN, Target: d.Fact.Target, Size: d.Fact.Size,
 		Path: r.staging.final(r.name(d.Fact.Target)), Format: r.args.Format,
+	}
+	if t := r.cloned(d); t != nil {
+		stats, err := r.update(ctx, d, t, progress)
+		if res.Read = stats.Written; err != nil {
+			return res, err
+		}
+		return res, r.staging.publish(r.name(d.Fact.Target))
 	}
 	target, err := image.CreateTarget(ctx, r.staging.path(r.name(d.Fact.Target)), r.args.Format, d.Fact.Size)
 	if err != nil {
