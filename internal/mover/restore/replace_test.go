@@ -236,6 +236,7 @@ func (n news) Task(string)             { n.step() }
 func (n news) Cancellable(bool)        { n.step() }
 func (n news) Bytes(int64, int64)      { n.step() }
 func (n news) Property(string, string) { n.step() }
+func (n news) Reached(any) error       { n.step(); return nil }
 func (n news) Warn(m string)           { *n.warned = append(*n.warned, m) }
 
 func (b *bed) mover() Mover {
