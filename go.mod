@@ -36,6 +36,8 @@ require (
 	modernc.org/sqlite v1.61.1
 )
 
+require github.com/minio/minlz v1.2.3 // indirect
+
 require (
 	github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/alertsmanagement/armalertsmanagement v0.10.0
 	github.com/beorn7/perks v1.0.1 // indirect

@@ -45,7 +45,7 @@ func profile(ctx context.Context, o options, chain *image.Chain) error {
 		return err
 	}
 	defer os.RemoveAll(dir)
-	r, err := engine.Create(ctx, filepath.Join(dir, "store"))
+	r, err := engine.Create(ctx, filepath.Join(dir, "store"), engine.Vault)
 	if err != nil {
 		return err
 	}

@@ -17,12 +17,23 @@ import (
 	"holdfast/internal/repository"
 )
 
+// Kind says which of a server's repositories is meant.
+type Kind bool
+
+// The kinds: a vault's, and a site's operational repository, which is quick.
+const (
+	Vault       Kind = false
+	Operational Kind = true
+)
+
 // options are those of a server, which has a cache beside it: here, dir with
 // ".cache" behind.
-func options(dir string) repository.Options { return repository.Options{CacheDir: dir + ".cache"} }
+func options(dir string, k Kind) repository.Options {
+	return repository.Options{CacheDir: dir + ".cache", Quick: k == Operational}
+}
 
 // Create makes a repository in the directory.
-func Create(ctx context.Context, dir string) (*repository.Repository, error) {
+func Create(ctx context.Context, dir string, k Kind) (*repository.Repository, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, err
 	}
@@ -30,16 +41,16 @@ func Create(ctx context.Context, dir string) (*repository.Repository, error) {
 	if err != nil {
 		return nil, err
 	}
-	return repository.Init(ctx, store, keyring.Raw(keyring.Secret{1}), options(dir))
+	return repository.Init(ctx, store, keyring.Raw(keyring.Secret{1}), options(dir, k))
 }
 
 // Open opens the repository that Create made in the directory.
-func Open(ctx context.Context, dir string) (*repository.Repository, error) {
+func Open(ctx context.Context, dir string, k Kind) (*repository.Repository, error) {
 	store, err := local.Open(ctx, dir)
 	if err != nil {
 		return nil, err
 	}
-	return repository.Open(ctx, store, keyring.Raw(keyring.Secret{1}), options(dir))
+	return repository.Open(ctx, store, keyring.Raw(keyring.Secret{1}), options(dir, k))
 }
 
 // Backup stores src as the only disk of a new point. base is an earlier point

@@ -1,5 +1,5 @@
 // Package livevm backs up a running VM the way the backup mover does, in as
-// few lines as it takes: snapshot, repository, release. It is what the live
+// few lines as it takes: snapshot, operational repository, release. It is what the live
 // bench compares with virtnbdbackup, without server, catalog and jobs.
 //
 // It promises the same safety as the mover by the same rooms; it does not do
@@ -39,7 +39,7 @@ func Connect(ctx context.Context, uri string) (hypervisor.Host, error) {
 
 // Create makes the repository.
 func Create(ctx context.Context, j Job) error {
-	r, err := engine.Create(ctx, j.Store)
+	r, err := engine.Create(ctx, j.Store, engine.Operational)
 	if err != nil {
 		return err
 	}
@@ -51,7 +51,7 @@ func Backup(ctx context.Context, j Job) error {
 	if err := snapshot.Yield(); err != nil { // as the server does
 		return err
 	}
-	r, err := engine.Open(ctx, j.Store)
+	r, err := engine.Open(ctx, j.Store, engine.Operational)
 	if err != nil {
 		return err
 	}
@@ -134,7 +134,7 @@ func doubt(ctx context.Context, r *repository.Repository, d snapshot.Disk, base 
 // Restore writes every disk of the point as a qcow2 image into the target
 // folder, under the name of its target device.
 func Restore(ctx context.Context, j Job) error {
-	r, err := engine.Open(ctx, j.Store)
+	r, err := engine.Open(ctx, j.Store, engine.Operational)
 	if err != nil {
 		return err
 	}

@@ -28,7 +28,7 @@ func points(ctx context.Context, o Options, got func(Figure)) error {
 		count = 9999
 	}
 	dir := filepath.Join(o.Dir, "store")
-	r, err := engine.Create(ctx, dir)
+	r, err := engine.Create(ctx, dir, engine.Vault)
 	if err != nil {
 		return err
 	}
@@ -40,7 +40,7 @@ func points(ctx context.Context, o Options, got func(Figure)) error {
 		return err
 	}
 	start := time.Now()
-	if r, err = engine.Open(ctx, dir); err != nil {
+	if r, err = engine.Open(ctx, dir, engine.Vault); err != nil {
 		return err
 	}
 	defer r.Close()

@@ -64,7 +64,7 @@ type taken struct {
 }
 
 func first(ctx context.Context, dir string, src disk.Source) (taken, error) {
-	r, err := engine.Create(ctx, dir)
+	r, err := engine.Create(ctx, dir, engine.Vault)
 	if err != nil {
 		return taken{}, err
 	}

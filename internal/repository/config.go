@@ -38,7 +38,7 @@ const (
 )
 
 func newConfig(id string, now time.Time) Config {
-	return Config{id, Format, MinFormat, MinFormat, chunk.Size, tree.Fanout, now.UTC()}
+	return Config{id, Format, Format, Format, chunk.Size, tree.Fanout, now.UTC()}
 }
 
 // writeFirst makes a repository: the keys first, so that there is never a

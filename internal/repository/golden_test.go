@@ -71,7 +71,7 @@ func goldenChunk(n, c int) int {
 // off, three keys, a folded state, and two segments and packs for each point.
 func makeGolden(t *testing.T) *mem.Store {
 	store := mem.New(mem.Options{})
-	opt := repository.Options{Workers: 1, Clock: func() time.Time { return time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC) }}
+	opt := repository.Options{Workers: 1, Quick: true, Clock: func() time.Time { return time.Date(2026, 11, 23, 0, 0, 0, 0, time.UTC) }}
 	r, err := repository.Init(t.Context(), store, testKey, opt)
 	if err != nil {
 		t.Fatal(err)

@@ -45,7 +45,7 @@ func TestLadder(t *testing.T) {
 	mustRestore(t, r, p, goldenDisk(1))
 
 	_, err := repository.Open(t.Context(), withConfig(t, next, next, next), testKey, repository.Options{})
-	if !errors.Is(err, repository.ErrVersion) || errors.Is(err, repository.ErrDamaged) || !strings.Contains(err.Error(), "format 2") || !strings.Contains(err.Error(), "knows 1 to 1") {
+	if !errors.Is(err, repository.ErrVersion) || errors.Is(err, repository.ErrDamaged) || !strings.Contains(err.Error(), "format 3") || !strings.Contains(err.Error(), "knows 1 to 2") {
 		t.Errorf("a format that is too new: %v", err)
 	}
 	_, _, err = repository.Recover(t.Context(), withConfig(t, next, next, next), testKey, repository.Options{})

@@ -79,8 +79,11 @@ func (p *packer) add(payload seal.Payload, ids []chunk.ID, c *seal.Codec, scratc
 // effort is how hard to compress now: speed counts, unless the store is what
 // everything waits for; then there is time to make packs smaller.
 func (p *packer) effort() seal.Effort {
-	if p.behind.Load() {
+	switch {
+	case p.behind.Load():
 		return seal.Small
+	case p.s.r.opt.Quick && p.s.r.config.MinReader > 1:
+		return seal.Light
 	}
 	return seal.Fast
 }

@@ -55,7 +55,7 @@ var (
 // Format is the version that this release writes; MinFormat the oldest that it
 // reads. Every release reads format 1.
 const (
-	Format    = 1
+	Format    = 2
 	MinFormat = 1
 )
 
@@ -82,6 +82,9 @@ type Options struct {
 	// Workers is how many frames are made or opened at once; 0 means one for
 	// each processor that Go runs on, and 16 at most.
 	Workers int
+	// Quick compresses for speed before size: for a repository whose points are
+	// kept for days and copied to another. One of format 1 is not compressed so.
+	Quick bool
 	// LeaseTimeout is how long a foreign session may go without a beat before
 	// it is taken for dead, on the watcher's own clock; 0 means 10 minutes.
 	LeaseTimeout time.Duration

@@ -108,7 +108,8 @@ func (w *leafWorker) framesOf(ctx context.Context, job *leafJob) ([]*neededFrame
 }
 
 // takeFrame proves what is needed of a frame, names it by the target's key, and
-// seals the frame into the target if that lacks half of it or more.
+// seals the frame into the target if that lacks half of it or more and all its
+// readers know how the frame is compressed.
 func (w *leafWorker) takeFrame(ctx context.Context, f *neededFrame) error {
 	raw := make([]byte, f.row.Size())
 	src := w.j.stored.r
@@ -145,7 +146,7 @@ func (w *leafWorker) takeFrame(ctx context.Context, f *neededFrame) error {
 		w.taken[c.index] = t
 		w.j.stats.read.Add(chunk.Size)
 	}
-	if 2*len(missing) < len(ids) {
+	if 2*len(missing) < len(ids) || f.row.OldestReader() > w.j.w.s.r.config.MinReader {
 		return nil
 	}
 	payload, err := f.p.TakeOver(f.row, raw)

@@ -122,7 +122,7 @@ func parseTable(b []byte, frames, blobs, directory uint32) ([]Row, error) {
 			Count:  binary.LittleEndian.Uint16(b[16:]),
 			Codec:  b[18],
 		}, Sum: [20]byte(b[20:40])}
-		if uint64(r.Offset) != offset || r.First != first || r.Count == 0 || r.Codec > 1 || b[19] != 0 || r.Plain > maxSize {
+		if uint64(r.Offset) != offset || r.First != first || r.Count == 0 || r.Codec > seal.LastCodec || b[19] != 0 || r.Plain > maxSize {
 			return nil, seal.Damaged("row %d of the pack's table is malformed", n)
 		}
 		offset, first = offset+uint64(r.Size()), first+uint32(r.Count)

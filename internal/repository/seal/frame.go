@@ -15,6 +15,9 @@ const (
 	frameMagic = "HFFR"
 	codecNone  = 0
 	codecZstd  = 1
+	codecMinLZ = 2 // since format 2
+
+	LastCodec = codecMinLZ // that this release knows
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -28,7 +31,7 @@ type FrameHeader struct {
 	Number uint32 // of the frame in its pack, from 0
 	First  uint32 // ordinal of its first blob
 	Count  uint16 // blobs, > 0
-	Codec  uint8  // 0 none, 1 zstd
+	Codec  uint8  // 0 none, 1 zstd, 2 MinLZ
 	Plain  uint32 // bytes of the payload before compression
 	Sealed uint32 // bytes that follow the header
 }
@@ -64,7 +67,7 @@ func ParseFrameHeader(b []byte) (FrameHeader, error) {
 		Plain:  binary.LittleEndian.Uint32(b[16:]),
 		Sealed: binary.LittleEndian.Uint32(b[20:]),
 	}
-	if b[15] != 0 || binary.LittleEndian.Uint32(b[24:]) != 0 || h.Codec > codecZstd ||
+	if b[15] != 0 || binary.LittleEndian.Uint32(b[24:]) != 0 || h.Codec > LastCodec ||
 		h.Count == 0 || h.Sealed < Overhead || h.Plain > BoxMax {
 		return FrameHeader{}, Damaged("frame header is malformed")
 	}
@@ -74,11 +77,21 @@ func ParseFrameHeader(b []byte) (FrameHeader, error) {
 // Effort is how hard to compress.
 type Effort uint8
 
-// The efforts: Small where time is to spare, Fast where it is not.
+// The efforts: Small where time is to spare, Fast where it is not, Light where
+// what is stored is soon stored again elsewhere. Light needs readers of format 2.
 const (
 	Small Effort = iota
 	Fast
+	Light
 )
+
+// OldestReader is the oldest format whose readers know the frame's codec.
+func (h FrameHeader) OldestReader() int {
+	if h.Codec == codecMinLZ {
+		return 2
+	}
+	return 1
+}
 
 // Payload is a frame's payload, compressed if that is worth it and not yet
 // sealed: the frame's place in a pack is still to be given.
@@ -92,8 +105,12 @@ type Payload struct {
 // Payload prepares a payload. Neither plain nor the buffer may be changed
 // until the payload is sealed. The buffer is reused if it is big enough.
 func (c *Codec) Payload(plain, buffer []byte) Payload {
-	if z, ok := c.Compress(buffer, plain); ok {
-		return Payload{plain, z, codecZstd, len(plain)}
+	codec, compress := uint8(codecZstd), c.Compress
+	if c.Effort == Light {
+		codec, compress = codecMinLZ, compressLight
+	}
+	if z, ok := compress(buffer, plain); ok {
+		return Payload{plain, z, codec, len(plain)}
 	}
 	return Payload{plain, plain, codecNone, len(plain)}
 }
@@ -133,7 +150,7 @@ func OpenFrame(aead cipher.AEAD, pack [16]byte, want FrameHeader, frame []byte, 
 		return nil, Damaged("frame header does not agree with the pack's table")
 	}
 	need := int(h.Plain)
-	if h.Codec == codecZstd {
+	if h.Codec != codecNone {
 		need += int(h.Sealed)
 	}
 	if cap(scratch) < need {
@@ -141,7 +158,7 @@ func OpenFrame(aead cipher.AEAD, pack [16]byte, want FrameHeader, frame []byte, 
 	}
 	scratch = scratch[:cap(scratch)]
 	into := scratch[:0:need]
-	if h.Codec == codecZstd {
+	if h.Codec != codecNone {
 		into = scratch[h.Plain:h.Plain:need]
 	}
 	body, err := aead.Open(into, Nonce(0, h.Number), frame[FrameHeaderSize:], frameData(pack, frame[:FrameHeaderSize]))
@@ -154,11 +171,12 @@ func OpenFrame(aead cipher.AEAD, pack [16]byte, want FrameHeader, frame []byte, 
 		}
 		return body, nil
 	}
-	plain := scratch[:h.Plain]
-	if err := c.Decompress(plain, body); err != nil {
-		return nil, err
+	decompress := c.Decompress
+	if h.Codec == codecMinLZ {
+		decompress = decompressLight
 	}
-	return plain, nil
+	plain := scratch[:h.Plain]
+	return plain, decompress(plain, body)
 }
 
 // TakeOver opens a stored frame without decompressing it, to seal it again in
