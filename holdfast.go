@@ -31,6 +31,8 @@ type SiteRef struct {
 type RepositoryRef struct {
 	URL   string `json:"url"`   // file:///dir, s3://…, azblob://…, gs://…
 	KeyID string `json:"keyId"` // name of the key in the server's key directory
+	// Quick is one whose points stay for days: a site's operational repository.
+	Quick bool `json:"quick,omitempty"`
 }
 
 // VMRef names a VM on a site. UUID decides; Name is for messages.

@@ -106,7 +106,7 @@ func (o *Opener) HasKey(ref holdfast.RepositoryRef) error {
 
 // Options are those with which this server uses a repository.
 func (o *Opener) Options(ref holdfast.RepositoryRef) repository.Options {
-	return repository.Options{Owner: o.Owner, CacheDir: filepath.Join(o.CacheDir, ref.KeyID)}
+	return repository.Options{Owner: o.Owner, CacheDir: filepath.Join(o.CacheDir, ref.KeyID), Quick: ref.Quick}
 }
 
 // Close gives back what open repositories hold.

@@ -38,7 +38,7 @@ func (s Site) Ref() holdfast.SiteRef {
 func (s *Service) operational(site Site) holdfast.RepositoryRef {
 	name := strings.ToLower(site.Name)
 	place := url.URL{Scheme: "file", Path: filepath.Join(s.DataDir, "operational", name)}
-	return holdfast.RepositoryRef{URL: place.String(), KeyID: "operational-" + name}
+	return holdfast.RepositoryRef{URL: place.String(), KeyID: "operational-" + name, Quick: true}
 }
 
 // backups is how many backups the site runs at once.
