@@ -75,16 +75,20 @@ type DiskFact struct {
 // VMFact is one VM as its site sees it.
 type VMFact struct {
 	VMRef
-	State       string     `json:"state"` // running, shutoff, paused, …
-	VCPUs       int        `json:"vcpus"`
-	MemoryBytes int64      `json:"memoryBytes"`
-	UEFI        bool       `json:"uefi"` // Gen2
-	AgentUp     bool       `json:"agentUp"`
-	OS          string     `json:"os,omitempty"` // pretty name from the agent
-	OSType      string     `json:"osType"`       // Linux, Windows or "" when unknown
-	Disks       []DiskFact `json:"disks"`
-	Networks    []string   `json:"networks"`
-	NICs        []NICFact  `json:"nics,omitempty"`
+	State       string `json:"state"` // running, shutoff, paused, …
+	VCPUs       int    `json:"vcpus"`
+	MemoryBytes int64  `json:"memoryBytes"`
+	UEFI        bool   `json:"uefi"` // Gen2
+	SecureBoot  bool   `json:"secureBoot,omitempty"`
+	TPM         bool   `json:"tpm,omitempty"` // an emulated one
+	// Confidential is the launchSecurity type (sev, …); "" without.
+	Confidential string     `json:"confidential,omitempty"`
+	AgentUp      bool       `json:"agentUp"`
+	OS           string     `json:"os,omitempty"` // pretty name from the agent
+	OSType       string     `json:"osType"`       // Linux, Windows or "" when unknown
+	Disks        []DiskFact `json:"disks"`
+	Networks     []string   `json:"networks"`
+	NICs         []NICFact  `json:"nics,omitempty"`
 	// Transient: libvirt forgets the VM when it goes off.
 	Transient bool `json:"transient,omitempty"`
 	// Saved: it is off with its memory saved, and goes on from there.

@@ -52,6 +52,9 @@ type Config struct {
 	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine     job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	// RestorePoint and Contents; nil: there are no restore points, or none is read.
+	RestorePoint job.Work[holdfast.RestorePointArgs, holdfast.RestorePointResult]
+	Contents     service.Contents
 	// Metrics is HOST:PORT of this machine where Prometheus reads without signing
 	// in; "" is nowhere.
 	Metrics string
@@ -177,6 +180,7 @@ func (s *Server) openService(ctx context.Context) error {
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,
 		Alerts: s.alerts, Ended: s.metrics.Job, Run: s.metrics.Run,
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer,
+		RestorePoint: s.cfg.RestorePoint, Contents: s.cfg.Contents,
 	})
 	sub, err := s.service.Found(ctx)
 	if err != nil {

@@ -106,7 +106,7 @@ func TestRolesByOperationAndScope(t *testing.T) {
 // the pattern has one, and says whether the path lies within a scope.
 func concrete(pattern, sub, scope string) (path string, within bool) {
 	path = strings.NewReplacer("{sub}", sub, "{rg}", "lab", "{vault}", "safe", "{scope...}", "subscriptions/"+sub+"/resourceGroups/lab/providers/Microsoft.RecoveryServices/vaults/safe",
-		"{fabric}", "Azure", "{container}", "none", "{item}", "none", "{name}", uuid.NewString(), "{job}", "none", "{op}", "none", "{point}", "none", "{location}", "none", "{ns}", "none").Replace(pattern)
+		"{fabric}", "Azure", "{container}", "none", "{item}", "none", "{name}", uuid.NewString(), "{job}", "none", "{op}", "none", "{point}", "none", "{disk}", "none", "{location}", "none", "{ns}", "none").Replace(pattern)
 	switch scope {
 	case "subscription":
 		return path, true

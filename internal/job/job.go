@@ -240,8 +240,20 @@ func Idle(tx *catalog.Tx, exclusive, entity string) error {
 	if err != nil {
 		return err
 	}
-	return holdfast.Errorf(holdfast.Conflict, entity, "A %s job of %q is already running: %s.", strings.ToLower(operation), entity, id).
+	return holdfast.Errorf(holdfast.Conflict, entity, "A %s job of %q is already running: %s.", words(operation), entity, id).
 		WithHint("Wait for it to end or cancel it, then try again.")
+}
+
+// words are those of an operation's name: "delete backup data" of DeleteBackupData.
+func words(operation string) string {
+	var b strings.Builder
+	for i, r := range operation {
+		if i > 0 && r >= 'A' && r <= 'Z' {
+			b.WriteByte(' ')
+		}
+		b.WriteRune(r)
+	}
+	return strings.ToLower(b.String())
 }
 
 func flag(b bool) int {

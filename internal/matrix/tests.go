@@ -131,9 +131,133 @@ var tests = map[string][]string{
 	"NET-13": {
 		"embedded.TestVaultNetworks",
 	},
+	"RPL-01": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPL-02": {
+		"support.TestSpacingOfRestorePoints",
+	},
+	"RPL-03": {
+		"embedded.TestOneRestorePointAtATime",
+	},
+	"RPL-04": {
+		"embedded.TestMachineWithRestorePointsStays",
+	},
+	"RPL-05": {
+		"embedded.TestCopyToAnotherSite",
+	},
+	"RPO-01": {
+		"support.TestSystemsOfRestorePoints",
+	},
+	"RPO-02": {
+		"support.TestSystemsOfRestorePoints",
+	},
+	"RPO-03": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestSystemsOfRestorePoints",
+	},
+	"RPT-01": {
+		"embedded.TestRestorePointStory",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-02": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-03": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-04": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-05": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-06": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-07": {
+		"embedded.TestRestorePointStory",
+	},
+	"RPT-09": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-11": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-12": {
+		"embedded.TestRestorePointStory",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-13": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+		"support.TestSourcesOfRestorePoints",
+	},
+	"RPT-14": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestSourcesOfRestorePoints",
+	},
+	"RPT-15": {
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-16": {
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-17": {
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-19": {
+		"embedded.TestRestorePointStory",
+	},
+	"RPT-20": {
+		"embedded.TestRestorePointStory",
+	},
+	"RPT-21": {
+		"embedded.TestRestorePointStory",
+	},
+	"RPT-22": {
+		"embedded.TestRestorePointStory",
+	},
 	"RPT-23": {
 		"embedded.TestOutsideIssuer",
 		"embedded.TestRolesByOperationAndScope",
+	},
+	"RPT-24": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-25": {
+		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-26": {
+		"embedded.TestRestorePointStory",
+	},
+	"RPT-31": {
+		"embedded.TestRestorePointStory",
+	},
+	"RPT-32": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestSpacingOfRestorePoints",
+	},
+	"RPT-33": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestSpacingOfRestorePoints",
+	},
+	"RPT-34": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestVersionsOfRestorePoints",
+	},
+	"RPT-35": {
+		"embedded.TestRestorePointRefusals",
+		"support.TestVersionsOfRestorePoints",
 	},
 	"RST-01": {
 		"e2e.TestMachineDiesAndComesBack",

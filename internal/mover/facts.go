@@ -18,16 +18,19 @@ const agentPatience = 3 * time.Second
 // unknown.
 func Facts(ctx context.Context, host hypervisor.Host, d hypervisor.Domain, ask bool) holdfast.VMFact {
 	f := holdfast.VMFact{
-		VMRef:       holdfast.VMRef{UUID: d.UUID, Name: d.Name},
-		State:       string(d.State),
-		VCPUs:       d.VCPUs,
-		MemoryBytes: d.MemoryBytes,
-		UEFI:        d.UEFI,
-		Disks:       DiskFacts(d),
-		Transient:   !d.Persistent,
-		Saved:       d.Saved,
-		Tags:        Tags(d.Metadata),
-		Kept:        Kept(d.Metadata),
+		VMRef:        holdfast.VMRef{UUID: d.UUID, Name: d.Name},
+		State:        string(d.State),
+		VCPUs:        d.VCPUs,
+		MemoryBytes:  d.MemoryBytes,
+		UEFI:         d.UEFI,
+		SecureBoot:   d.SecureBoot,
+		TPM:          d.TPM != nil,
+		Confidential: d.Confidential,
+		Disks:        DiskFacts(d),
+		Transient:    !d.Persistent,
+		Saved:        d.Saved,
+		Tags:         Tags(d.Metadata),
+		Kept:         Kept(d.Metadata),
 	}
 	for _, n := range d.NICs {
 		nic := holdfast.NICFact{MAC: n.MAC, Kind: n.Kind, Model: n.Model}

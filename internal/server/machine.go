@@ -124,6 +124,8 @@ func (r *request) mayUse(in service.DiskRequest) error {
 	switch {
 	case in.Source == "":
 		return nil
+	case strings.HasSuffix(strings.ToLower(in.Source[:strings.LastIndexByte(in.Source, '/')]), "/diskrestorepoints"):
+		action = diskPointType + "/beginGetAccess/action"
 	case strings.EqualFold(in.Create, "Restore"):
 		action = itemType + "/recoveryPoints/restore/action"
 		if err := r.insideOf(strings.Split(strings.Trim(in.Source, "/"), "/")); err != nil {

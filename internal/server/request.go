@@ -93,6 +93,7 @@ type answer struct {
 	status int
 	header http.Header
 	body   any          // nil is none
+	stream http.Handler // writes status, headers and body instead; for what is large
 	job    *service.Job // that does what was asked for; nil: it is done
 }
 

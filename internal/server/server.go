@@ -94,7 +94,11 @@ func (s *Server) ServeHTTP(w http.ResponseWriter, hr *http.Request) {
 		s.Metrics.Request(knownMethod(hr.Method), r.pattern, a.status, time.Since(began))
 	}
 	s.audit(r, a)
-	a.write(w)
+	if a.stream != nil {
+		a.stream.ServeHTTP(w, hr)
+	} else {
+		a.write(w)
+	}
 	s.Log.Info("request", "id", id, "method", hr.Method, "path", hr.URL.Path, "status", a.status, "action", r.action, "principal", r.caller.Name,
 		"from", hr.RemoteAddr, "ms", time.Since(began).Milliseconds())
 }

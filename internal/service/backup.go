@@ -59,6 +59,9 @@ func (s *Service) backUp(ctx context.Context, item string, expires time.Time) (J
 		if err := s.hasRoom(tx, i); err != nil {
 			return Job{}, err
 		}
+		if err := job.Idle(tx, creationOf(vm.ID), vm.Name); err != nil {
+			return Job{}, err
+		}
 		if !expires.IsZero() { // else it stands for a scheduled one
 			if err := s.checkOnDemand(tx, i); err != nil {
 				return Job{}, err

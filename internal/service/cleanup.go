@@ -118,11 +118,16 @@ const defaultCollectRate = 100 << 20
 
 // collectRate is how fast collections of a vault's repository go.
 func collectRate(tx *catalog.Tx, v Vault) int64 {
-	site, err := siteAt(tx, v.sub(), "location", v.Location)
-	if err != nil || site.CollectRate == 0 {
+	site, _ := siteAt(tx, v.sub(), "location", v.Location) // one that is gone says nothing
+	return site.collectRate()
+}
+
+// collectRate is how fast collections of the site's repositories go.
+func (s Site) collectRate() int64 {
+	if s.CollectRate == 0 {
 		return defaultCollectRate
 	}
-	return site.CollectRate
+	return s.CollectRate
 }
 
 // remark writes the expiries of an item's scheduled points as its policy has

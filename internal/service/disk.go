@@ -239,6 +239,6 @@ func (s *Service) quiet(ctx context.Context, d Disk) error {
 	if d.Owner == "" {
 		return nil
 	}
-	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, notBackedUp(tx, d.Owner, d.VM.Name) })
+	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, notCaptured(tx, d.Owner, d.VM.Name) })
 	return err
 }

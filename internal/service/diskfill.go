@@ -27,7 +27,8 @@ func empty(create string) int64 {
 }
 
 // Origin is the id, in its plain form, of what a new disk is to be made of: a
-// disk (Copy, Import) or a recovery point (Restore); "" for an empty one. Whether
+// disk (Copy, Import), a recovery point or a disk restore point (Restore); "" for
+// an empty one. Whether
 // the caller may have it is to be decided by this id and no other.
 func (s *Service) Origin(ctx context.Context, sub string, in DiskRequest) (string, error) {
 	const member = "properties.creationData.sourceResourceId"
@@ -37,8 +38,8 @@ func (s *Service) Origin(ctx context.Context, sub string, in DiskRequest) (strin
 		return id.String(), err
 	case "restore":
 		id, err := arm.ParseID(in.Source)
-		if err != nil || !strings.HasSuffix(strings.ToLower(id.Type()), "/protecteditems/recoverypoints") {
-			return "", holdfast.Errorf(holdfast.Invalid, member, "%s is %q; with createOption Restore it is the id of a recovery point.", member, in.Source)
+		if err != nil || !id.Is(TypeDiskRestorePoint) && !strings.HasSuffix(strings.ToLower(id.Type()), "/protecteditems/recoverypoints") {
+			return "", holdfast.Errorf(holdfast.Invalid, member, "%s is %q; with createOption Restore it is the id of a recovery point or of a disk restore point.", member, in.Source)
 		}
 		return id.String(), nil
 	case "import":
@@ -73,7 +74,10 @@ func (s *Service) importOf(ctx context.Context, sub string, in DiskRequest) (str
 // or of an image in a pool, or a disk of a recovery point. in.Source is its
 // Origin.
 func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskRequest) (Job, error) {
-	if strings.EqualFold(in.Create, "Restore") {
+	switch {
+	case idOf(in.Source).Is(TypeDiskRestorePoint):
+		return s.diskOfRestorePoint(ctx, site, d, in)
+	case strings.EqualFold(in.Create, "Restore"):
 		return s.restoreDisk(ctx, site, d, in)
 	}
 	all, err := s.disksOf(ctx, site)
@@ -122,9 +126,8 @@ func (s *Service) restoreDisk(ctx context.Context, site Site, d Disk, in DiskReq
 	if r.site.ID != site.ID {
 		return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The point is in %s; its disks come back there.", r.site.Name)
 	}
-	if in.SizeGB != 0 {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.diskSizeGB", "A disk of a recovery point comes back with the size that it had.").
-			WithHint("Leave diskSizeGB out, and make the disk larger when it is there.")
+	if err := in.sameSize(); err != nil {
+		return Job{}, err
 	}
 	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
 		Mode: holdfast.RestoreDisks, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}
@@ -137,6 +140,39 @@ func (s *Service) restoreDisk(ctx context.Context, site Site, d Disk, in DiskReq
 		if _, err := findPoint(tx, item, point); err != nil { // still there
 			return Job{}, err
 		}
+		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
+	})
+}
+
+// sameSize refuses to give a disk of a point another size.
+func (in DiskRequest) sameSize() error {
+	if in.SizeGB == 0 {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.Unsupported, "properties.diskSizeGB", "A disk of a recovery point comes back with the size that it had.").
+		WithHint("Leave diskSizeGB out, and make the disk larger when it is there.")
+}
+
+// diskOfRestorePoint makes a disk of one in a restore point.
+func (s *Service) diskOfRestorePoint(ctx context.Context, site Site, d Disk, in DiskRequest) (Job, error) {
+	if err := in.sameSize(); err != nil {
+		return Job{}, err
+	}
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		from, err := findDiskPoint(tx, in.Source)
+		if err != nil {
+			return Job{}, err
+		}
+		if err := from.ready(); err != nil {
+			return Job{}, err
+		}
+		if from.Point.Location != Location(site.Name) {
+			return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point is in %s; its disks come back there.", from.Point.Location).
+				WithHint("Copy the restore point to a collection in " + site.Name + " first.")
+		}
+		args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.operational(site), PointID: from.Point.Result.PointID, RestoreID: uuid.NewString(),
+			Mode: holdfast.RestoreDisks, LUNs: []int{from.Disk.LUN}, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}
+		spec := job.Spec{Operation: "Restore", Scope: from.Point.Collection, Subject: from.Point.ID, Entity: from.Point.Result.VM.Name, Principal: caller(ctx), Exclusive: "restore:" + d.ID}
 		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
 	})
 }

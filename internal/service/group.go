@@ -77,8 +77,9 @@ func (s *Service) Groups(ctx context.Context, sub string) ([]Group, error) {
 }
 
 // DeleteGroup removes a resource group with all that is in it. It is refused
-// whole when something in it may not go: a vault that protects something, or the
-// machines of a site, which are libvirt's. may says whether the caller may delete
+// whole when something in it may not go: a vault that protects something, a
+// restore point that is being made, or the machines of a site, which are
+// libvirt's. What restore points hold is deleted by jobs of their own. may says whether the caller may delete
 // a resource of the group. The job that it returns is already done.
 func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(action, id string) bool) (Job, error) {
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
@@ -109,6 +110,9 @@ func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(ac
 			if err := deleteVault(tx, v); err != nil {
 				return Job{}, err
 			}
+		}
+		if err := s.deleteCollections(ctx, tx, g, may); err != nil {
+			return Job{}, err
 		}
 		if err := tx.DeleteUnder(g.ID); err != nil {
 			return Job{}, err

@@ -23,6 +23,10 @@ const (
 	TypeContainer    = TypeVault + "/backupFabrics/protectionContainers"
 	TypeItem         = TypeContainer + "/protectedItems"
 	TypePoint        = TypeItem + "/recoveryPoints"
+
+	TypeCollection       = "Microsoft.Compute/restorePointCollections"
+	TypeRestorePoint     = TypeCollection + "/restorePoints"
+	TypeDiskRestorePoint = TypeRestorePoint + "/diskRestorePoints"
 )
 
 func subscriptionID(sub string) string { return "/subscriptions/" + sub }

@@ -97,7 +97,7 @@ func (vm VM) generalized() bool { return vm.keptProperty(generalized) == true }
 func (s *Service) machineJob(ctx context.Context, vm VM, a holdfast.MachineArgs) (Job, error) {
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		if a.Action == holdfast.MachineDelete || a.Action == holdfast.MachineDisks {
-			if err := notBackedUp(tx, vm.ID, vm.Name); err != nil {
+			if err := notCaptured(tx, vm.ID, vm.Name); err != nil {
 				return Job{}, err
 			}
 		}
@@ -105,6 +105,14 @@ func (s *Service) machineJob(ctx context.Context, vm VM, a holdfast.MachineArgs)
 			Operation: string(a.Action), Scope: vm.ID, Subject: vm.ID, Entity: vm.Name, Principal: caller(ctx), Exclusive: "machine:" + vm.ID,
 		}, a)
 	})
+}
+
+// notCaptured refuses while a backup or a restore point of a VM is made.
+func notCaptured(tx *catalog.Tx, vm, name string) error {
+	if err := job.Idle(tx, creationOf(vm), name); err != nil {
+		return err
+	}
+	return notBackedUp(tx, vm, name)
 }
 
 // notBackedUp refuses while a backup of a VM runs.

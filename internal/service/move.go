@@ -164,13 +164,20 @@ func moveVault(tx *catalog.Tx, v Vault, to string) error {
 func notMovable(tx *catalog.Tx, id arm.ID) error {
 	if id.Is(TypeVM) {
 		held, err := protectedOf(tx, func(i Item) bool { return strings.EqualFold(i.Source, id.String()) })
+		if err == nil && held == "" {
+			held, err = restorePointsOf(tx, func(vm arm.ID) bool { return strings.EqualFold(vm.String(), id.String()) })
+		}
 		if err != nil {
 			return err
 		}
 		if held != "" {
 			return holdfast.Errorf(holdfast.Unsupported, id.String(), "The virtual machine %q cannot move: its recovery points would lose their source: %s.", id.Name(), held).
-				WithHint("Delete its protection with its points first, or leave it where it is.")
+				WithHint("Delete its points first, with its protection if it has one, or leave it where it is.")
 		}
+	}
+	if id.Is(TypeCollection) {
+		return holdfast.Errorf(holdfast.Unsupported, id.String(), "The restore point collection %q cannot move: its points belong to it and to their machine (RPL-04).", id.Name()).
+			WithHint("Make a collection in the other group for the points to come, and delete this one when it is not needed any more.")
 	}
 	if id.Is(TypeVM) || id.Is(TypeDisk) || id.Is(TypeNIC) || id.Is(TypeNetwork) || id.Is(TypePool) {
 		return holdfast.Errorf(holdfast.Unsupported, id.String(), "%s %q is in the resource group of its site and cannot move on its own.", id.Type(), id.Name()).
@@ -203,19 +210,49 @@ func protectedOf(tx *catalog.Tx, pick func(Item) bool) (string, error) {
 	return strings.Join(named, ", "), nil
 }
 
+// restorePointsOf names the collections of the machines that a condition picks,
+// with how many restore points each has; "" is none.
+func restorePointsOf(tx *catalog.Tx, pick func(vm arm.ID) bool) (string, error) {
+	all, err := list(tx, catalog.Query{Type: TypeCollection}, decodeCollection)
+	if err != nil {
+		return "", err
+	}
+	var named []string
+	for _, c := range all {
+		if !pick(idOf(c.VM)) {
+			continue
+		}
+		points, err := restorePointsIn(tx, c.ID)
+		if err != nil {
+			return "", err
+		}
+		if len(points) == 0 {
+			continue
+		}
+		if named = append(named, fmt.Sprintf("%s (%d restore points in %s)", lastName(c.VM), len(points), c.ID)); len(named) == 10 {
+			named = append(named, "and more")
+			break
+		}
+	}
+	return strings.Join(named, ", "), nil
+}
+
 // stays refuses to give a site another group while machines in it are protected:
 // that would move them (RPL-04).
 func (old Site) stays(tx *catalog.Tx, group string) error {
 	if sameName(old.Group, group) {
 		return nil
 	}
-	held, err := protectedOf(tx, func(i Item) bool {
-		v := idOf(i.Source)
-		return sameName(v.Subscription, old.Subscription) && sameName(v.Group, old.Group)
-	})
+	here := func(vm arm.ID) bool {
+		return sameName(vm.Subscription, old.Subscription) && sameName(vm.Group, old.Group)
+	}
+	held, err := protectedOf(tx, func(i Item) bool { return here(idOf(i.Source)) })
+	if err == nil && held == "" {
+		held, err = restorePointsOf(tx, here)
+	}
 	if err == nil && held != "" {
 		err = holdfast.Errorf(holdfast.Unsupported, "properties.resourceGroup", "The machines of the site %q cannot move to the resource group %q: recovery points would lose their source: %s.", old.Name, group, held).
-			WithHint("Delete their protection with its points first, or keep the resource group.")
+			WithHint("Delete those points first, with the machines' protection if they have one, or keep the resource group.")
 	}
 	return err
 }

@@ -182,7 +182,7 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 		if err := s.tellMissed(tx, i, d.at); err != nil {
 			return nil, err
 		}
-		if job.Idle(tx, backupOf(i), i.VM) != nil {
+		if job.Idle(tx, backupOf(i), i.VM) != nil || job.Idle(tx, creationOf(i.Source), i.VM) != nil {
 			return nil, nil // the running one has to end first
 		}
 		i.Scheduled = d.at

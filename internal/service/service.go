@@ -73,6 +73,10 @@ type Deps struct {
 	Restore job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete  job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	// RestorePoint makes restore points, and Contents reads what is in them; nil:
+	// there are none, or none are read.
+	RestorePoint job.Work[holdfast.RestorePointArgs, holdfast.RestorePointResult]
+	Contents     Contents
 	// Deploy makes the resources of deployments; nil: there are none.
 	Deploy job.Work[DeployArgs, DeployResult]
 }
@@ -107,6 +111,10 @@ func New(d Deps) *Service {
 	if d.Delete != nil {
 		job.Register(d.Jobs, kindDelete, d.Delete, s.deleteDone)
 		job.Register(d.Jobs, kindPrune, d.Delete, s.pruneDone)
+		job.Register(d.Jobs, kindDeleteRestorePoint, d.Delete, s.restorePointGone)
+	}
+	if d.RestorePoint != nil {
+		job.Register(d.Jobs, kindRestorePoint, d.RestorePoint, s.restorePointDone)
 	}
 	if d.Deploy != nil {
 		job.Register(d.Jobs, kindDeploy, d.Deploy, s.deployDone)

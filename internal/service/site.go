@@ -186,6 +186,9 @@ func (s *Service) DeleteSite(ctx context.Context, sub, name string) error {
 		if err == nil && held != "" {
 			err = holdfast.Errorf(holdfast.Conflict, name, "Machines of the site %q are protected: %s.", site.Name, held).WithHint("Delete their protection with its points first.")
 		}
+		if err == nil {
+			err = noCollections(tx, sub, site)
+		}
 		if err != nil {
 			return none, err
 		}

@@ -7,7 +7,8 @@ import (
 	"holdfast/internal/arm"
 )
 
-// Tags are the tags of a resource group, a vault or a machine, by its id.
+// Tags are the tags of a resource group, a vault, a machine or a restore point
+// collection, by its id.
 func (s *Service) Tags(ctx context.Context, id string) (map[string]string, error) {
 	of, err := taggable(id)
 	switch {
@@ -19,12 +20,15 @@ func (s *Service) Tags(ctx context.Context, id string) (map[string]string, error
 	case of.Is(TypeVault):
 		v, err := s.Vault(ctx, of.Subscription, of.Group, of.Name())
 		return v.Tags, err
+	case of.Is(TypeCollection):
+		c, err := s.Collection(ctx, of.String())
+		return c.Tags, err
 	}
 	vm, err := s.VM(ctx, of.Subscription, of.Group, of.Name())
 	return vm.Tags, err
 }
 
-// SetTags replaces the tags of a resource group, a vault or a machine.
+// SetTags replaces the tags of what Tags knows.
 func (s *Service) SetTags(ctx context.Context, id string, tags map[string]string) error {
 	of, err := taggable(id)
 	if err == nil {
@@ -36,6 +40,8 @@ func (s *Service) SetTags(ctx context.Context, id string, tags map[string]string
 		_, err = s.TagGroup(ctx, of.Subscription, of.Group, tags)
 	case of.Is(TypeVault):
 		_, err = s.UpdateVault(ctx, of.Subscription, of.Group, of.Name(), VaultInput{Tags: tags})
+	case of.Is(TypeCollection):
+		_, err = s.TagCollection(ctx, of.String(), tags)
 	default:
 		_, _, err = s.UpdateVM(ctx, of.Subscription, of.Group, of.Name(), VMUpdate{Tags: tags})
 	}
@@ -48,8 +54,8 @@ func taggable(id string) (arm.ID, error) {
 	if err != nil {
 		return of, holdfast.Errorf(holdfast.Invalid, "scope", "%q is not a resource id: %v.", id, err)
 	}
-	if !of.Is(TypeGroup) && !of.Is(TypeVault) && !of.Is(TypeVM) {
-		return of, holdfast.Errorf(holdfast.Unsupported, id, "A %s keeps no tags; resource groups, vaults and virtual machines do.", of.Type())
+	if !of.Is(TypeGroup) && !of.Is(TypeVault) && !of.Is(TypeVM) && !of.Is(TypeCollection) {
+		return of, holdfast.Errorf(holdfast.Unsupported, id, "A %s keeps no tags; resource groups, vaults, virtual machines and restore point collections do.", of.Type())
 	}
 	return of, nil
 }
@@ -79,6 +85,13 @@ func (s *Service) TagsUsed(ctx context.Context, sub string) (map[string]map[stri
 	}
 	for _, v := range vaults {
 		add(v.Tags)
+	}
+	collections, err := s.Collections(ctx, sub, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, c := range collections {
+		add(c.Tags)
 	}
 	vms, err := s.VMs(ctx, sub, "")
 	if err != nil && holdfast.KindOf(err) != holdfast.Unreachable {

@@ -28,6 +28,7 @@ func VM(vm service.VM, view bool) *sdk.VirtualMachine {
 	p.VMID, p.ProvisioningState = &vm.UUID, to.Ptr("Succeeded")
 	p.HardwareProfile = &sdk.HardwareProfile{VMSize: to.Ptr(sdk.VirtualMachineSizeTypes(Size(vm.VMFact)))}
 	p.StorageProfile = storage(vm, p.StorageProfile.ImageReference)
+	p.SecurityProfile = security(vm.VMFact, p.SecurityProfile)
 	p.OSProfile = &sdk.OSProfile{ComputerName: &vm.Name}
 	p.NetworkProfile = &sdk.NetworkProfile{NetworkInterfaces: []*sdk.NetworkInterfaceReference{}} // empty, or az asks Microsoft.Network for each
 	if view {
@@ -37,6 +38,24 @@ func VM(vm service.VM, view bool) *sdk.VirtualMachine {
 	wire.ID, wire.Name, wire.Type = &vm.ID, &vm.Name, to.Ptr(service.TypeVM)
 	wire.Location, wire.Tags = to.Ptr(service.Location(vm.Location)), tags(vm.Tags)
 	return wire
+}
+
+// security says how a machine boots, beside what is kept of it; nil is nothing.
+func security(f holdfast.VMFact, kept *sdk.SecurityProfile) *sdk.SecurityProfile {
+	if !f.SecureBoot && !f.TPM && f.Confidential == "" {
+		return kept
+	}
+	if kept == nil {
+		kept = &sdk.SecurityProfile{}
+	}
+	kept.UefiSettings = &sdk.UefiSettings{SecureBootEnabled: &f.SecureBoot, VTpmEnabled: &f.TPM}
+	switch {
+	case f.Confidential != "":
+		kept.SecurityType = to.Ptr(sdk.SecurityTypesConfidentialVM)
+	case f.SecureBoot && f.TPM:
+		kept.SecurityType = to.Ptr(sdk.SecurityTypesTrustedLaunch)
+	}
+	return kept
 }
 
 func tags(of map[string]string) map[string]*string {

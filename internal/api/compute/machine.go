@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"strings"
 
+	"holdfast"
 	"holdfast/internal/api/resources"
 	"holdfast/internal/service"
 )
@@ -92,8 +93,10 @@ func DecodeDisk(body []byte) (service.DiskRequest, error) {
 		Location   string            `json:"location"`
 		Tags       map[string]string `json:"tags"`
 		Properties struct {
-			DiskSizeGB   int64 `json:"diskSizeGB"`
-			CreationData struct {
+			DiskSizeGB          int64  `json:"diskSizeGB"`
+			DiskAccessID        string `json:"diskAccessId"`
+			NetworkAccessPolicy string `json:"networkAccessPolicy"`
+			CreationData        struct {
 				CreateOption     string `json:"createOption"`
 				SourceResourceID string `json:"sourceResourceId"`
 				SourceURI        string `json:"sourceUri"`
@@ -105,6 +108,9 @@ func DecodeDisk(body []byte) (service.DiskRequest, error) {
 		} `json:"properties"`
 	}](body)
 	p := in.Properties
+	if err == nil && (p.DiskAccessID != "" || strings.EqualFold(p.NetworkAccessPolicy, "AllowPrivate")) {
+		err = holdfast.Errorf(holdfast.Unsupported, "properties.networkAccessPolicy", "A disk has no private link (RPL-05).").WithHint("Leave networkAccessPolicy and diskAccessId out: who may read a disk, roles say.")
+	}
 	lun := -1
 	if p.Holdfast.LUN != nil {
 		lun = *p.Holdfast.LUN

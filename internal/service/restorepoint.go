@@ -1,0 +1,437 @@
+package service
+
+import (
+	"context"
+	"fmt"
+	"slices"
+	"strings"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/job"
+	"holdfast/internal/support"
+)
+
+// The job kinds of restore points.
+const (
+	kindRestorePoint       = "restorepoint"
+	kindDeleteRestorePoint = "deleterestorepoint"
+)
+
+// PointState is how far a restore point is.
+type PointState string
+
+// The states.
+const (
+	PointCreating  PointState = "Creating"
+	PointSucceeded PointState = "Succeeded"
+	PointFailed    PointState = "Failed" // its making, or its deletion
+	PointDeleting  PointState = "Deleting"
+)
+
+// RestorePoint is one restore point of a VM. Created is when it was asked for.
+type RestorePoint struct {
+	Stamp
+	Collection string               `json:"collection"` // ARM id
+	Name       string               `json:"name"`
+	Location   string               `json:"location"` // of the site that has it
+	State      PointState           `json:"state"`
+	Want       holdfast.Consistency `json:"want"`
+	VM         string               `json:"vm"`                // ARM id
+	Exclude    []string             `json:"exclude,omitempty"` // ARM ids of the disks left out
+	// Source is the ARM id of the restore point that this one is a copy of.
+	Source         string `json:"source,omitempty"`
+	SourceLocation string `json:"sourceLocation,omitempty"`
+	JobID          string `json:"jobId"` // that makes it
+	// Result has, until the point is made, its PointID and what the VM was when it
+	// was asked for.
+	Result  holdfast.RestorePointResult `json:"result"`
+	Failure *Failure                    `json:"failure,omitempty"`
+}
+
+// made says whether the point was ever there.
+func (p RestorePoint) made() bool { return !p.Result.Time.IsZero() }
+
+// RestorePointID is the ARM id of a restore point.
+func RestorePointID(collection, name string) string { return collection + "/restorePoints/" + name }
+
+// machine is what the restore points of a VM are listed under: they are counted
+// over all collections.
+func machine(uuid string) string { return "/machines/" + uuid }
+
+// creationOf is what the making of a VM's restore points holds, one at a time
+// (RPL-03).
+func creationOf(vm string) string { return "restorepoint:" + vm }
+
+// creation is creationOf the collection's VM; copies of its points are made one
+// at a time at each site.
+func (c Collection) creation() string {
+	if c.copies() {
+		return "copypoint:" + c.Location + ":" + c.VM
+	}
+	return creationOf(c.VM)
+}
+
+// RestorePointInput is what a client asks of a new restore point.
+type RestorePointInput struct {
+	Version string               // api-version
+	Want    holdfast.Consistency // "" is application consistent
+	Exclude []string             // ARM ids of disks
+	Source  string               // ARM id of the restore point to copy; "" makes a new one
+}
+
+// CreateRestorePoint starts the job that makes a restore point, or a copy of one.
+// Everything that can be seen to fail is refused here.
+func (s *Service) CreateRestorePoint(ctx context.Context, collection, name string, in RestorePointInput) (RestorePoint, Job, error) {
+	c, err := s.Collection(ctx, collection)
+	if err != nil {
+		return RestorePoint{}, Job{}, err
+	}
+	if err := s.checkPoint(c, name, &in); err != nil {
+		return RestorePoint{}, Job{}, err
+	}
+	p := RestorePoint{Stamp: Stamp{ID: RestorePointID(c.ID, name)}, Collection: c.ID, Name: name, Location: c.Location, State: PointCreating, Want: in.Want, VM: c.VM}
+	if c.copies() {
+		return s.copyPoint(ctx, c, p, in)
+	}
+	return s.capturePoint(ctx, c, p, in)
+}
+
+// checkPoint refuses what is wrong whatever the VM is.
+func (s *Service) checkPoint(c Collection, name string, in *RestorePointInput) error {
+	if s.RestorePoint == nil {
+		return holdfast.Errorf(holdfast.Unsupported, name, "This server makes no restore points.")
+	}
+	if err := checkName("restore point", name); err != nil {
+		return err
+	}
+	const member = "properties.sourceRestorePoint.id"
+	switch {
+	case c.copies() && in.Source == "":
+		return holdfast.Errorf(holdfast.Invalid, member, "The collection %q has copies of the points of %s; %s is missing.", c.Name, c.Source, member)
+	case c.copies() && (in.Want != "" || len(in.Exclude) > 0):
+		return holdfast.Errorf(holdfast.Invalid, "properties", "A copy has the consistency and the disks of its source; properties.consistencyMode and properties.excludeDisks do not go with %s.", member)
+	case !c.copies() && in.Source != "":
+		return holdfast.Errorf(holdfast.Invalid, member, "The collection %q has points of %s and no copies.", c.Name, c.Source).
+			WithHint("Make a collection in another location whose properties.source.id is the collection of the point.")
+	}
+	if in.Want == "" {
+		in.Want = holdfast.ApplicationConsistent
+	}
+	if !slices.Contains([]holdfast.Consistency{holdfast.ApplicationConsistent, holdfast.FileSystemConsistent, holdfast.CrashConsistent}, in.Want) {
+		return holdfast.Errorf(holdfast.Invalid, "properties.consistencyMode", "properties.consistencyMode is %q; it is ApplicationConsistent, FileSystemConsistent or CrashConsistent.", in.Want)
+	}
+	return support.PointVersion(in.Version, in.Want)
+}
+
+// capturePoint starts a new point of the collection's VM.
+func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint, in RestorePointInput) (RestorePoint, Job, error) {
+	src := idOf(c.VM)
+	vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
+	if err != nil {
+		return p, Job{}, err
+	}
+	if vm.UUID != c.UUID {
+		return p, Job{}, holdfast.Errorf(holdfast.Conflict, vm.Name, "The VM %q is another machine now (UUID %s); the collection %q is of that with UUID %s.", vm.Name, vm.UUID, c.Name, c.UUID).
+			WithHint("Make a collection for the new machine.")
+	}
+	facts := support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses}
+	if facts.Exclude, p.Exclude, err = excludedDisks(vm, in.Exclude); err != nil {
+		return p, Job{}, err
+	}
+	if in.Want != holdfast.CrashConsistent { // of which no system is asked (RPO-03)
+		if facts.Guest, err = s.Inventory.Guest(ctx, vm.site.Ref(), vm.Name); err != nil {
+			return p, Job{}, err
+		}
+	}
+	if err := support.RefusedPoint(facts, in.Want); err != nil {
+		return p, Job{}, err
+	}
+	p.Result.VM = vm.VMFact
+	args := holdfast.RestorePointArgs{Site: vm.site.Ref(), VM: vm.VMRef, Want: in.Want, ExcludeLUNs: facts.Exclude, ReadRate: vm.site.ReadRate}
+	out, j, err := s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error { return notBackedUp(tx, vm.ID, vm.Name) })
+	return out, j, err
+}
+
+// excludedDisks finds the disks that are to be left out, and refuses a point of
+// nothing. NVMe devices of the host are left out unasked (RPT-11).
+func excludedDisks(vm VM, ids []string) (luns []int, canonical []string, err error) {
+	for n, id := range ids {
+		member := fmt.Sprintf("properties.excludeDisks[%d].id", n)
+		i := slices.IndexFunc(vm.Disks, func(k holdfast.DiskFact) bool { return strings.EqualFold(DiskID(vm.site, k.Pool, k.Path), id) })
+		if i < 0 {
+			return nil, nil, holdfast.Errorf(holdfast.Invalid, member, "%s is %q, which is no disk of the virtual machine %q.", member, id, vm.Name)
+		}
+		k := vm.Disks[i]
+		luns, canonical = append(luns, k.LUN), append(canonical, DiskID(vm.site, k.Pool, k.Path))
+	}
+	left := 0
+	for _, k := range vm.Disks {
+		if k.NVMe && !slices.Contains(luns, k.LUN) {
+			luns = append(luns, k.LUN)
+		}
+		if !k.Temporary && !slices.Contains(luns, k.LUN) {
+			left++
+		}
+	}
+	if left == 0 {
+		return nil, nil, holdfast.Errorf(holdfast.Invalid, "properties.excludeDisks", "Of the virtual machine %q no disk is left for the point.", vm.Name)
+	}
+	return luns, canonical, nil
+}
+
+// copyPoint starts a copy of a point of the collection's source.
+func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, in RestorePointInput) (RestorePoint, Job, error) {
+	const member = "properties.sourceRestorePoint.id"
+	id, err := parseAs(member, in.Source, TypeRestorePoint)
+	if err != nil {
+		return p, Job{}, err
+	}
+	from, err := s.RestorePointAt(ctx, id.String())
+	if err != nil {
+		return p, Job{}, err
+	}
+	switch {
+	case !strings.EqualFold(from.Collection, c.Source):
+		return p, Job{}, holdfast.Errorf(holdfast.Invalid, member, "%s is of the collection %s; the copies in %q are of points of %s.", member, from.Collection, c.Name, c.Source)
+	case from.State != PointSucceeded:
+		return p, Job{}, holdfast.Errorf(holdfast.Conflict, from.ID, "The restore point %q is %s; only one that Succeeded is copied.", from.Name, from.State)
+	}
+	there, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) {
+		return siteAt(tx, idOf(from.ID).Subscription, member, from.Location)
+	})
+	if err != nil {
+		return p, Job{}, err
+	}
+	p.Source, p.SourceLocation, p.Want, p.Exclude = from.ID, from.Location, from.Want, from.Exclude
+	p.Result.PointID, p.Result.VM = from.Result.PointID, from.Result.VM
+	args := holdfast.RestorePointArgs{VM: from.Result.VM.VMRef, Source: &holdfast.PointRef{Repository: s.operational(there), PointID: from.Result.PointID}}
+	return s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error {
+		now, err := findRestorePoint(tx, from.ID)
+		if err == nil && now.State != PointSucceeded {
+			err = holdfast.Errorf(holdfast.Conflict, from.ID, "The restore point %q is %s.", from.Name, now.State)
+		}
+		return err
+	})
+}
+
+// enqueuePoint makes the row of a point and its job, if the VM may have one more.
+func (s *Service) enqueuePoint(ctx context.Context, c Collection, p RestorePoint, args holdfast.RestorePointArgs, check func(*catalog.Tx) error) (RestorePoint, Job, error) {
+	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) {
+		return siteAt(tx, idOf(c.ID).Subscription, "location", c.Location)
+	})
+	if err != nil {
+		return p, Job{}, err
+	}
+	args.Site, args.Operational = site.Ref(), s.operational(site)
+	var j Job
+	out, err := write(ctx, s, func(tx *catalog.Tx) (_ RestorePoint, err error) {
+		if err := check(tx); err != nil {
+			return p, err
+		}
+		if err := s.roomForPoint(tx, c, p); err != nil {
+			return p, err
+		}
+		if p.Result.PointID == "" {
+			p.Result.PointID = newPointID(tx.Now())
+		}
+		args.PointID = p.Result.PointID
+		spec := job.Spec{Operation: "CreateRestorePoint", Scope: p.Collection, Subject: p.ID, Entity: p.Result.VM.Name, Principal: caller(ctx), Exclusive: c.creation()}
+		if j, err = job.Enqueue(s.Jobs, tx, kindRestorePoint, spec, args); err != nil {
+			return p, err
+		}
+		p.JobID = j.ID
+		return putRestorePoint(tx, p)
+	})
+	return out, j, err
+}
+
+// roomForPoint refuses a point whose name is taken, that the VM may not have yet
+// or at all, or whose collection goes.
+func (s *Service) roomForPoint(tx *catalog.Tx, c Collection, p RestorePoint) error {
+	now, err := findCollection(tx, c.ID)
+	if err != nil {
+		return err
+	}
+	if now.Deleting {
+		return holdfast.Errorf(holdfast.Conflict, c.ID, "The restore point collection %q is being deleted.", c.Name)
+	}
+	have, err := list(tx, catalog.Query{Type: TypeRestorePoint, Parent: machine(c.UUID)}, decodeRestorePoint)
+	if err != nil {
+		return err
+	}
+	var made []support.MadePoint
+	for _, o := range have {
+		switch {
+		case strings.EqualFold(o.ID, p.ID) && o.State == PointFailed && !o.made():
+			if _, err := tx.Delete(o.ID); err != nil { // it is tried again
+				return err
+			}
+			continue
+		case strings.EqualFold(o.ID, p.ID):
+			return holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q is there already (%s); a restore point does not change.", p.Name, o.State).WithHint("Choose another name.")
+		case o.State == PointFailed && !o.made():
+			continue
+		case p.Source != "" && o.Location == p.Location && o.Result.PointID == p.Result.PointID:
+			return holdfast.Errorf(holdfast.Conflict, p.ID, "%s has a copy of that restore point already: %s.", p.Location, o.ID)
+		}
+		made = append(made, support.MadePoint{Asked: o.Created, Want: o.Want, Copy: o.Source != ""})
+	}
+	if err := job.Idle(tx, c.creation(), lastName(c.VM)); err != nil {
+		return err // rather than that it is too soon
+	}
+	return support.OneMorePoint(lastName(c.VM), made, support.MadePoint{Asked: tx.Now(), Want: p.Want, Copy: p.Source != ""}, s.Limits.lifts)
+}
+
+// restorePointDone applies what became of a point, in the transaction that ends
+// its job.
+func (s *Service) restorePointDone(tx *catalog.Tx, jobID string, _ holdfast.RestorePointArgs, r holdfast.RestorePointResult, runErr error) error {
+	j, err := job.Get(tx, jobID)
+	if err != nil {
+		return err
+	}
+	p, err := findRestorePoint(tx, j.Subject)
+	if err != nil {
+		return err
+	}
+	if runErr != nil {
+		p.State, p.Failure = PointFailed, job.FailureOf(runErr)
+	} else {
+		p.State, p.Result = PointSucceeded, r
+	}
+	_, err = putRestorePoint(tx, p)
+	return err
+}
+
+// DeleteRestorePoint starts the job that deletes a restore point.
+func (s *Service) DeleteRestorePoint(ctx context.Context, id string) (Job, error) {
+	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+		p, err := findRestorePoint(tx, id)
+		if err != nil {
+			return Job{}, err
+		}
+		if p.State == PointCreating {
+			return Job{}, holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q is being made.", p.Name).WithHint("Wait until it is there, then delete it.")
+		}
+		c, err := findCollection(tx, p.Collection)
+		if err != nil {
+			return Job{}, err
+		}
+		spec := job.Spec{Operation: "DeleteRestorePoint", Scope: c.ID, Subject: p.ID, Entity: p.Name, Principal: caller(ctx), Exclusive: "restorepoints:" + p.ID}
+		return s.deletePoints(tx, spec, c, []RestorePoint{p})
+	})
+}
+
+// deletePoints starts the job that deletes points of a collection from its site's
+// operational repository.
+func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, points []RestorePoint) (Job, error) {
+	if s.Delete == nil {
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, spec.Entity, "This server cannot delete points from a repository.")
+	}
+	site, err := siteAt(tx, idOf(c.ID).Subscription, "location", c.Location)
+	if err != nil {
+		return Job{}, err
+	}
+	args := holdfast.DeletePointsArgs{Repository: s.operational(site), Rate: site.collectRate()}
+	for _, p := range points {
+		args.PointIDs = append(args.PointIDs, p.Result.PointID)
+		p.State, p.Failure = PointDeleting, nil
+		if _, err := putRestorePoint(tx, p); err != nil {
+			return Job{}, err
+		}
+	}
+	return job.Enqueue(s.Jobs, tx, kindDeleteRestorePoint, spec, args)
+}
+
+// restorePointGone forgets what a job has deleted: a point, or a collection with
+// its points. One whose group went with it is forgotten already.
+func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, _ holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
+	j, err := job.Get(tx, jobID)
+	if err != nil {
+		return err
+	}
+	points, err := restorePointsIn(tx, j.Subject)
+	if err != nil {
+		return err
+	}
+	if runErr == nil {
+		for _, p := range points {
+			if _, err := tx.Delete(p.ID); err != nil {
+				return err
+			}
+		}
+		_, err = tx.Delete(j.Subject)
+		return err
+	}
+	for _, p := range points {
+		p.State, p.Failure = PointFailed, job.FailureOf(runErr)
+		if _, err := putRestorePoint(tx, p); err != nil {
+			return err
+		}
+	}
+	return s.undeleted(tx, j.Subject)
+}
+
+// undeleted lets a collection be used again whose deletion failed.
+func (s *Service) undeleted(tx *catalog.Tx, id string) error {
+	c, err := findCollection(tx, id)
+	if err != nil || !c.Deleting {
+		return notThere(err)
+	}
+	c.Deleting = false
+	_, err = putCollection(tx, c)
+	return err
+}
+
+// RestorePoints lists the restore points of a collection by name.
+func (s *Service) RestorePoints(ctx context.Context, collection string) ([]RestorePoint, error) {
+	return read(ctx, s, func(tx *catalog.Tx) ([]RestorePoint, error) { return restorePointsIn(tx, collection) })
+}
+
+// RestorePointAt returns one restore point.
+func (s *Service) RestorePointAt(ctx context.Context, id string) (RestorePoint, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (RestorePoint, error) { return findRestorePoint(tx, id) })
+}
+
+// PointProgress is how far the making of a restore point is, 0 to 100 percent.
+func (s *Service) PointProgress(ctx context.Context, p RestorePoint) (int, error) {
+	if p.State != PointCreating {
+		if p.made() {
+			return 100, nil
+		}
+		return 0, nil
+	}
+	j, err := s.Operation(ctx, p.JobID)
+	if err != nil || j.Report.Total <= 0 {
+		return 0, err
+	}
+	return int(min(j.Report.Done, j.Report.Total) * 100 / j.Report.Total), nil
+}
+
+// restorePointsIn are the points of a collection; of a point's id it is the point.
+func restorePointsIn(tx *catalog.Tx, id string) ([]RestorePoint, error) {
+	return list(tx, catalog.Query{Type: TypeRestorePoint, Under: id}, decodeRestorePoint)
+}
+
+func putRestorePoint(tx *catalog.Tx, p RestorePoint) (RestorePoint, error) {
+	r, err := catalog.Write(tx, catalog.Resource{ID: p.ID, Type: TypeRestorePoint, Parent: machine(p.Result.VM.UUID)}, p)
+	p.Stamp = stamp(r)
+	return p, err
+}
+
+func findRestorePoint(tx *catalog.Tx, id string) (RestorePoint, error) {
+	r, err := tx.Get(id)
+	if err != nil {
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			err = holdfast.Errorf(holdfast.NotFound, id, "The restore point %q was not found.", lastName(id))
+		}
+		return RestorePoint{}, err
+	}
+	return decodeRestorePoint(r)
+}
+
+func decodeRestorePoint(r catalog.Resource) (RestorePoint, error) {
+	p, err := catalog.Decode[RestorePoint](r)
+	p.Stamp = stamp(r)
+	return p, err
+}
