@@ -1,6 +1,10 @@
 package holdfast
 
-import "time"
+import (
+	"context"
+	"io"
+	"time"
+)
 
 // PointRef names a point in a repository.
 type PointRef struct {
@@ -46,4 +50,13 @@ type RestorePointResult struct {
 	VM       VMFact       `json:"vm"`
 	Disks    []DiskResult `json:"disks"`
 	Warnings []string     `json:"warnings,omitempty"`
+}
+
+// Content is one disk of a point, to be read. It is safe for concurrent use.
+type Content interface {
+	io.ReaderAt
+	Size() int64 // bytes
+	// Filled calls f for each range that is not known to be zeroes, in order, until
+	// f says no.
+	Filled(ctx context.Context, f func(off, length int64) bool) error
 }

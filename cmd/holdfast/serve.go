@@ -23,11 +23,13 @@ import (
 	"holdfast/internal/mover"
 	"holdfast/internal/mover/backup"
 	"holdfast/internal/mover/capture"
+	"holdfast/internal/mover/content"
 	"holdfast/internal/mover/deletion"
 	"holdfast/internal/mover/discover"
 	"holdfast/internal/mover/machine"
 	"holdfast/internal/mover/provision"
 	"holdfast/internal/mover/restore"
+	"holdfast/internal/mover/restorepoint"
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/open"
 	"holdfast/internal/repository"
@@ -141,6 +143,9 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Backup:      backup.Mover{Capture: maker, Repositories: opener.Repository, Log: log},
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
 		Delete:      deletion.Mover{Repositories: opener.Repository},
+
+		RestorePoint: restorepoint.Mover{Capture: maker, Repositories: opener.Repository},
+		Contents:     content.Mover{Repositories: opener.Repository},
 	})
 	if err != nil {
 		return err

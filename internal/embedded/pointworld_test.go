@@ -21,7 +21,6 @@ import (
 	"holdfast"
 	"holdfast/internal/embedded"
 	"holdfast/internal/job"
-	"holdfast/internal/service"
 )
 
 // pointStore is the operational repositories of a world's sites: what each point
@@ -94,7 +93,7 @@ func (s *pointStore) remove(_ context.Context, a holdfast.DeletePointsArgs, _ ho
 	return r, nil
 }
 
-func (s *pointStore) OpenDisk(_ context.Context, repository holdfast.RepositoryRef, point, target string) (service.Content, error) {
+func (s *pointStore) OpenDisk(_ context.Context, repository holdfast.RepositoryRef, point, target string) (holdfast.Content, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	b, ok := s.points[pointKey(repository, point)][target]

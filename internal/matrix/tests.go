@@ -146,6 +146,7 @@ var tests = map[string][]string{
 	},
 	"RPL-05": {
 		"embedded.TestCopyToAnotherSite",
+		"mover/restorepoint.TestCopy",
 	},
 	"RPO-01": {
 		"support.TestSystemsOfRestorePoints",

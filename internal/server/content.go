@@ -13,7 +13,6 @@ import (
 
 	"holdfast"
 	"holdfast/internal/api/compute"
-	"holdfast/internal/service"
 )
 
 // contentPath is where the disk of an access is read.
@@ -92,7 +91,7 @@ func blobRefusal(code int, word, message string) answer {
 
 // blob is a disk of a restore point as a page blob.
 type blob struct {
-	content service.Content
+	content holdfast.Content
 	footer  []byte // of a VHD; nil for the plain disk
 	name    string
 	made    time.Time

@@ -6,7 +6,6 @@ import (
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"io"
 	"math"
 	"slices"
 	"strings"
@@ -20,16 +19,7 @@ import (
 type Contents interface {
 	// OpenDisk opens a disk of a point by its libvirt target, or answers
 	// holdfast.NotFound. ctx bounds every later read.
-	OpenDisk(ctx context.Context, repository holdfast.RepositoryRef, point, target string) (Content, error)
-}
-
-// Content is one disk of a point.
-type Content interface {
-	io.ReaderAt
-	Size() int64 // bytes
-	// Filled calls f for each range that is not known to be zeroes, in order, until
-	// f says no.
-	Filled(ctx context.Context, f func(off, length int64) bool) error
+	OpenDisk(ctx context.Context, repository holdfast.RepositoryRef, point, target string) (holdfast.Content, error)
 }
 
 // DiskPoint is one disk in a restore point.
@@ -216,7 +206,7 @@ var noAccess = holdfast.Errorf(holdfast.Forbidden, "", "The access is not valid:
 
 // OpenAccess opens the disk that an access lets its holder read. ctx bounds every
 // later read.
-func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, DiskPoint, Content, error) {
+func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, DiskPoint, holdfast.Content, error) {
 	var a Access
 	var ref holdfast.RepositoryRef
 	d, err := read(ctx, s, func(tx *catalog.Tx) (d DiskPoint, err error) {

@@ -3,12 +3,14 @@
 //
 // It promises that points which are already gone are no failure, so that a job
 // can be run again; that nothing that another point needs is freed; and that
-// what a lock of the store still holds stays until a later collection. It does
+// what a lock of the store still holds, or what is deleted while another
+// collection runs, stays until a later collection. It does
 // not decide which points may go: whoever asks has done so.
 package deletion
 
 import (
 	"context"
+	"errors"
 	"slices"
 
 	"holdfast"
@@ -20,6 +22,7 @@ import (
 const (
 	taskDelete  = "Delete recovery points"
 	taskCollect = "Free storage"
+	taskFreed   = "Storage freed" // a property
 )
 
 // Mover deletes points.
@@ -65,5 +68,9 @@ func (m Mover) run(ctx context.Context, a holdfast.DeletePointsArgs, progress ho
 	progress.Task(taskCollect)
 	stats, err := repo.Collect(ctx, repository.CollectOptions{Rate: a.Rate, Progress: func(_ string, done, total int64) { progress.Bytes(done, total) }})
 	res.Freed = stats.Freed
+	if errors.Is(err, repository.ErrBusy) {
+		progress.Property(taskFreed, "The points are gone. Another collection runs; what only they needed is freed by the next one.")
+		err = nil
+	}
 	return res, err
 }
