@@ -33,6 +33,9 @@ type RepositoryRef struct {
 	KeyID string `json:"keyId"` // name of the key in the server's key directory
 	// Quick is one whose points stay for days: a site's operational repository.
 	Quick bool `json:"quick,omitempty"`
+	// KeyURL is the key in a key service, such as hashivault://KEY; "" is the one
+	// in the directory. The server keeps no copy of it.
+	KeyURL string `json:"keyUrl,omitempty"`
 }
 
 // VMRef names a VM on a site. UUID decides; Name is for messages.
@@ -192,13 +195,26 @@ type ProvisionArgs struct {
 	// HoldDays, if set, lets the store itself refuse for so many days to delete
 	// what is put, and what is live for as long as it is (docs/design/retention.md).
 	HoldDays int `json:"holdDays,omitempty"`
+	// Find asks for the points that the repository has already.
+	Find bool `json:"find,omitempty"`
 }
 
 // ProvisionResult says which repository it is.
 type ProvisionResult struct {
 	RepositoryID string `json:"repositoryId"`
+	// Points are those that were asked for, oldest first.
+	Points []FoundPoint `json:"points,omitempty"`
+	// Unread are points that there are and that cannot be read.
+	Unread []string `json:"unread,omitempty"`
 	// CanHold says that the store is able to refuse deletions.
 	CanHold bool `json:"canHold,omitempty"`
+}
+
+// FoundPoint is a point of a VM that a repository was found to have.
+type FoundPoint struct {
+	Series string       `json:"series"`
+	VM     VMRef        `json:"vm"`
+	Backup BackupResult `json:"backup"` // that made it
 }
 
 // BackupArgs asks for one point of one VM.

@@ -16,7 +16,8 @@ encrypted repository in a directory or an object store.`,
 }
 
 func (a *app) vaultCreate() *cobra.Command {
-	var site, group, repository string
+	var site, group string
+	var body client.Body
 	c := &cobra.Command{
 		Use: "create NAME", Short: "Make a vault and its repository",
 		Long: `Make a vault on a site, with its policies DefaultPolicy and EnhancedPolicy, and
@@ -24,9 +25,17 @@ the repository that is its body.
 
 The repository is at --repository: file:///DIR, s3://BUCKET/PREFIX,
 azblob://CONTAINER/PREFIX or gs://BUCKET/PREFIX, as the server reaches it. Left
-out, it is a directory below the server's data directory.`,
+out, it is a directory below the server's data directory. One that has recovery
+points already is taken over with them, if its key opens it: their VMs are listed
+as protected items whose protection is stopped.
+
+The key is a new one in the server's directory of keys, DATA/keys, or with --key
+one that is there (NAME.key). With --key-kms it stays in a key service, which the
+server asks when it opens the repository (holdfast repository --help has the forms;
+the credentials are in the server's environment). Without it nothing is restored.`,
 		Example: `  holdfast vault create safe
-  holdfast vault create offsite --site rack7 --resource-group prod --repository s3://backups/offsite`,
+  holdfast vault create offsite --site rack7 --resource-group prod --repository s3://backups/offsite
+  holdfast vault create safe --repository s3://backups/offsite --key-kms hashivault://backup`,
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.NoFileCompletions,
 		RunE: a.verb(func(s *session, args []string) error {
@@ -40,7 +49,7 @@ out, it is a directory below the server's data directory.`,
 				ref.Group = home.Properties.ResourceGroup
 				s.note("using resource group %s, that of site %s", ref.Group, home.Name)
 			}
-			v, err := s.client.CreateVault(ctx, ref, home.Name, repository)
+			v, err := s.client.CreateVault(ctx, ref, home.Name, body)
 			if err != nil {
 				return err
 			}
@@ -49,7 +58,10 @@ out, it is a directory below the server's data directory.`,
 	}
 	c.Flags().StringVar(&site, "site", "", "`SITE` of the vault")
 	c.Flags().StringVarP(&group, "resource-group", "g", "", "resource `GROUP` of the vault (default that of the site)")
-	c.Flags().StringVar(&repository, "repository", "", "`URL` of the repository (default: a directory of the server)")
+	c.Flags().StringVar(&body.RepositoryURL, "repository", "", "`URL` of the repository (default: a directory of the server)")
+	c.Flags().StringVar(&body.KeyID, "key", "", "`NAME` of the key in the server's directory of keys (default a new one)")
+	c.Flags().StringVar(&body.KeyURL, "key-kms", "", "`URL` of the key in a key service, such as hashivault://KEY")
+	c.MarkFlagsMutuallyExclusive("key", "key-kms")
 	flag(c, "site", a.siteNames())
 	return c
 }
@@ -97,7 +109,7 @@ func (a *app) vaultShow() *cobra.Command {
 
 func (s *session) showVault(v client.Vault) error {
 	return s.show(v.Raw, []fact{{"name", v.Name}, {"id", v.ID}, {"site", v.Site}, {"state", v.State},
-		{"repository", v.RepositoryURL}, {"repository id", v.RepositoryID}, {"unusable", v.Unusable}})
+		{"repository", v.RepositoryURL}, {"repository id", v.RepositoryID}, {"key", v.KeyURL}, {"unusable", v.Unusable}})
 }
 
 func (a *app) vaultDelete() *cobra.Command {

@@ -109,14 +109,14 @@ func TestSites(t *testing.T) {
 func TestVaultExtension(t *testing.T) {
 	t.Parallel()
 	s, c := dial(t, client.Options{})
-	v, err := c.CreateVault(t.Context(), client.VaultRef{Group: "lab", Name: "new"}, "here", "s3://bucket/x")
+	v, err := c.CreateVault(t.Context(), client.VaultRef{Group: "lab", Name: "new"}, "here", client.Body{RepositoryURL: "s3://bucket/x"})
 	if err != nil {
 		t.Fatal(err)
 	}
 	if v.RepositoryURL != "s3://bucket/x" || v.Site != "here" {
 		t.Errorf("vault: %+v", v)
 	}
-	if _, err := c.CreateVault(t.Context(), vault, "here", ""); client.ReasonOf(err) != client.Refused {
+	if _, err := c.CreateVault(t.Context(), vault, "here", client.Body{}); client.ReasonOf(err) != client.Refused {
 		t.Errorf("a vault that is there: %v", err)
 	}
 	vaults, err := c.Vaults(t.Context(), "")

@@ -18,6 +18,7 @@ type Vault struct {
 	State           string // provisioningState
 	RepositoryURL   string
 	RepositoryID    string
+	KeyURL          string // of a key in a key service
 	Unusable        string // why nothing can be written to it or read from it; of a show only
 }
 
@@ -38,20 +39,29 @@ func decodeVault(raw json.RawMessage) (Vault, error) {
 			Holdfast struct {
 				RepositoryURL string `json:"repositoryUrl"`
 				RepositoryID  string `json:"repositoryId"`
+				KeyURL        string `json:"keyUrl"`
 				Unusable      string `json:"unusable"`
 			} `json:"holdfast"`
 		} `json:"properties"`
 	}
 	err := json.Unmarshal(raw, &extension)
 	v.RepositoryURL, v.RepositoryID = extension.Properties.Holdfast.RepositoryURL, extension.Properties.Holdfast.RepositoryID
-	v.Unusable = extension.Properties.Holdfast.Unusable
+	v.KeyURL, v.Unusable = extension.Properties.Holdfast.KeyURL, extension.Properties.Holdfast.Unusable
 	return v, err
 }
 
-// CreateVault makes a vault on a site and waits until its repository is there.
-// An empty repositoryURL lets the server choose a place. A vault of that name
+// Body is where the repository of a new vault is and what its key is. What is
+// empty, the server chooses.
+type Body struct {
+	RepositoryURL string
+	KeyID         string // a key in the server's directory of keys
+	KeyURL        string // a key in a key service
+}
+
+// CreateVault makes a vault on a site and waits until its repository is there: one
+// that has points already is taken over with them. A vault of that name
 // that is there already is refused: this call never changes one.
-func (c *Client) CreateVault(ctx context.Context, ref VaultRef, site, repositoryURL string) (Vault, error) {
+func (c *Client) CreateVault(ctx context.Context, ref VaultRef, site string, b Body) (Vault, error) {
 	if _, err := c.Vault(ctx, ref); err == nil {
 		return Vault{}, &Error{Reason: Refused, Code: "VaultExists", Target: ref.Name,
 			Message: "The vault " + ref.Name + " is there already."}
@@ -64,7 +74,7 @@ func (c *Client) CreateVault(ctx context.Context, ref VaultRef, site, repository
 		Properties: &armrecoveryservices.VaultProperties{
 			PublicNetworkAccess: to.Ptr(armrecoveryservices.PublicNetworkAccessEnabled),
 		},
-	}, nonEmpty(map[string]any{"repositoryUrl": repositoryURL}))
+	}, nonEmpty(map[string]any{"repositoryUrl": b.RepositoryURL, "keyId": b.KeyID, "keyUrl": b.KeyURL}))
 	if err != nil {
 		return Vault{}, c.translate(ctx, err)
 	}

@@ -30,6 +30,7 @@ func FuzzRequest(f *testing.F) {
 		`{"location":"site1","properties":{"uri":"qemu:///system","resourceGroup":"lab","holdfast":{"repositoryUrl":"s3://b"}}}`,
 		`{"properties":{"objectType":"IaasVMRestoreRequest","recoveryType":"AlternateLocation","restoreDiskLunList":[1],"targetVirtualMachineId":"/subscriptions/S/resourceGroups/G/providers/Microsoft.Compute/virtualMachines/v"}}`,
 		`{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":"/subscriptions/S","extendedProperties":{"diskExclusionProperties":{"diskLunList":[null]}}}}`,
+		`{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","extendedProperties":{"diskExclusionProperties":[]},"holdfast":{"consistencyGroup":"g"}}}`,
 		`{"properties":{"mode":"Incremental","parameters":{"p":{"value":1}},template:{"parameters":{"p":{"type":"int"}},"resources":[{"type":"Microsoft.Compute/disks","apiVersion":"2022-07-02","name":"[concat('a',parameters('p'))]"}]}}}`,
 		`{"resources":["/subscriptions/S/resourceGroups/lab/providers/Microsoft.RecoveryServices/vaults/safe"],"targetResourceGroup":"/subscriptions/S/resourceGroups/x"}`,
 		`{"operation":"Merge","properties":{"tags":{"a":null}}}`,

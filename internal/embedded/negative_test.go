@@ -20,6 +20,7 @@ import (
 	"holdfast"
 	"holdfast/internal/embedded"
 	"holdfast/internal/matrix"
+	"holdfast/internal/service"
 )
 
 // refused is a request and the refusal that it gets.
@@ -367,6 +368,36 @@ func TestOtherRegionIsRefused(t *testing.T) {
 		{"other region", "PUT", far, fmt.Sprintf(body, "~S"), 409, "OperationNotAllowed", "is in site2, the vault \"safe\" in site1. A VM is backed up to a vault of its own region and subscription (ACT-06). A server with --limits extended"},
 		{"other subscription", "PUT", far, fmt.Sprintf(body, "/subscriptions/other"), 409, "OperationNotAllowed", "another subscription"},
 	})
+}
+
+// TestNothingBesideDisks: what would have to be left out of a disk, or taken of
+// several machines at one moment, is refused and not passed over; a whole disk is
+// left out by its LUN.
+func TestNothingBesideDisks(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "LNX-04", "CMP-07")
+	r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits })
+	s, w := dial(t, r), r.world
+	lab(t, s)
+	const item = `{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":"~G/providers/Microsoft.Compute/virtualMachines/web","policyId":"~V/backupPolicies/DefaultPolicy",%s}}`
+	with := func(member string) string { return fmt.Sprintf(item, member) }
+	s.refuses(t, []refused{
+		{"paths", "PUT", "~I", with(`"extendedProperties":{"pathExclusionProperties":{"paths":["/var/lib/docker"]}}`), 409, "OperationNotAllowed", "only whole data disks can be left out (LNX-04). Move what shall not be"},
+		{"paths among disks", "PUT", "~I", with(`"extendedProperties":{"diskExclusionProperties":{"diskLunList":[0],"mountPoints":["/var/lib/docker"]}}`), 409, "OperationNotAllowed", "diskExclusionProperties.mountPoints"},
+		{"paths of our own", "PUT", "~I", with(`"holdfast":{"excludePaths":["/var/lib/docker"]}`), 409, "OperationNotAllowed", "LNX-04"},
+		{"consistency group", "PUT", "~I", with(`"holdfast":{"consistencyGroup":"shop"}`), 409, "OperationNotAllowed", "each VM is backed up at its own (CMP-07)"},
+		{"consistency group of a policy", "PUT", "~V/backupPolicies/p", `{"properties":{"backupManagementType":"AzureIaasVM","holdfast":{"consistencyGroup":"shop"}}}`, 400, "InvalidParameter", "it takes followDaylightSaving"},
+		{"unknown", "PUT", "~I", with(`"holdfast":{"other":1}`), 400, "InvalidParameter", "properties.holdfast.other is not known"},
+	})
+	path := strings.ReplaceAll(s.itemPath(), ";", "%3B") + "?api-version=2025-02-01"
+	body := strings.NewReplacer("~G", "/subscriptions/"+s.sub+"/resourceGroups/lab", "~V", s.vaultPath()).Replace(with(`"extendedProperties":{"diskExclusionProperties":{"diskLunList":[0],"isInclusionList":false}}`))
+	if code, out, _ := s.send(t, "PUT", path, body); code != 202 {
+		t.Fatalf("a disk is left out: %d %v", code, out)
+	}
+	s.job(t, s.backupNow(t))
+	if len(w.backups) != 1 || fmt.Sprint(w.backups[0].ExcludeLUNs) != "[0]" {
+		t.Errorf("backed up: %+v", w.backups)
+	}
 }
 
 // TestNoPlaintext: what does not speak TLS gets no answer of the API.

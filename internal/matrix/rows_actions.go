@@ -153,7 +153,7 @@ var linux = []Row{
 		Must:   "As LNX-02, for the backup server.",
 	},
 	{
-		ID: "LNX-04", Subject: "leave guest paths out", Verdict: NotSupported, Open: "issue 6",
+		ID: "LNX-04", Subject: "leave guest paths out", Verdict: NotSupported, In: []string{"api/backup", "service"},
 		Stance: "Mount points of Docker can't be left out of a VM backup.",
 		Must:   "Every attached disk is taken as it is; leaving out guest paths is refused, leaving out a LUN works.",
 	},

@@ -34,9 +34,9 @@ var compute = []Row{
 		Must:   "The verdict says so when the agent doesn't answer; crash-consistent backup stays on offer by policy.",
 	},
 	{
-		ID: "CMP-07", Subject: "several VMs at one instant", Verdict: NotSupported, Lift: true, Open: "issue 6",
+		ID: "CMP-07", Subject: "several VMs at one instant", Verdict: NotSupported, Lift: true, In: []string{"api/backup"}, Open: "nothing is lifted: no consistency groups under extended limits either",
 		Stance: "Not offered.",
-		Must:   "Not promised; a request for a consistency group is refused.",
+		Must:   "Not promised; a request for a consistency group is refused, whatever the limits.",
 	},
 	{
 		ID: "CMP-08", Subject: "diagnostic settings", Verdict: NotSupported, In: []string{"support", "service"},

@@ -19,9 +19,9 @@ var security = []Row{
 		Must:   "AES-256-GCM for data and manifests; a scan of the store finds no plaintext.",
 	},
 	{
-		ID: "SEC-04", Subject: "keys", Verdict: Behaviour, Open: "issue 6",
+		ID: "SEC-04", Subject: "keys", Verdict: Behaviour, In: []string{"keyring", "mover", "service"},
 		Stance: "Only the customer holds the key; a lost key is a lost backup.",
-		Must:   "Neither passphrase nor customer key is stored in clear; without it nothing restores, with it a fresh server restores from the store alone.",
+		Must:   "A passphrase is stored nowhere, and a vault's key in a key service stays there; without it nothing restores from the vault, with it a fresh server restores from the store alone. (A key that the server makes itself is a file of its user; so is that of a site's operational repository.)",
 	},
 	{
 		ID: "SEC-05", Subject: "encryption inside the VM", Verdict: Behaviour, Open: "encryption",

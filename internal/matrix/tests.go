@@ -56,6 +56,9 @@ var tests = map[string][]string{
 	"CMP-06": {
 		"support.TestRows",
 	},
+	"CMP-07": {
+		"embedded.TestNothingBesideDisks",
+	},
 	"CMP-08": {
 		"embedded.TestRowsRefuseANewVM",
 	},
@@ -94,6 +97,9 @@ var tests = map[string][]string{
 	"LNX-01": {
 		"e2e.TestReplacedDisks",
 		"snapshot.TestLeftovers",
+	},
+	"LNX-04": {
+		"embedded.TestNothingBesideDisks",
 	},
 	"LOS-01": {
 		"support.TestSystems",
@@ -286,6 +292,10 @@ var tests = map[string][]string{
 	},
 	"SEC-03": {
 		"repository.TestNothingInTheClear",
+	},
+	"SEC-04": {
+		"e2e.TestFreshServer",
+		"service.TestTakeOver",
 	},
 	"SEC-07": {
 		"objstore/s3.TestDemandedEncryption",

@@ -10,6 +10,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io/fs"
 	"syscall"
 	"time"
@@ -66,6 +67,15 @@ func (m Manifest) Costs() []holdfast.DiskResult {
 		all = append(all, d.Cost)
 	}
 	return all
+}
+
+// Result is what the backup job of a point answered, or would have.
+func (m Manifest) Result(id string) holdfast.BackupResult {
+	return holdfast.BackupResult{
+		PointID: id, Time: m.Time, Consistency: m.Consistency, Reason: m.Reason, FrozenFor: m.FrozenFor,
+		VMSize: fmt.Sprintf("%d vCPU, %d MiB", m.VM.VCPUs, m.VM.MemoryBytes>>20),
+		OSType: m.VM.OSType, Warnings: m.Warnings, Kept: m.VM.Kept, Disks: m.Costs(),
+	}
 }
 
 // ReadManifest decodes a point's manifest.

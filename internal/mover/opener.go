@@ -19,8 +19,9 @@ import (
 // open repository is kept, since opening derives keys and reads its log.
 //
 // Keys are files of one directory, readable by the server's user only, one for
-// each vault. Whoever loses them loses the vaults: `holdfast repository key add`
-// gives a repository a second key to keep elsewhere.
+// each vault, or stay with their owner in a key service, which is asked whenever a
+// repository is opened. Whoever loses them loses the vaults: `holdfast repository
+// key add` gives a repository a second key to keep elsewhere.
 type Opener struct {
 	KeyDir   string // mode 0700, made if need be
 	CacheDir string // for index segments; may be lost
@@ -50,6 +51,15 @@ func (o *Opener) Key(id string) (key keyring.Key, undo func(), err error) {
 	}
 	key, err = keyring.GenerateFile(o.keyPath(id))
 	return key, func() { os.Remove(o.keyPath(id)) }, err
+}
+
+// newKey is the key with which the repository of a ref is made.
+func (o *Opener) newKey(ref holdfast.RepositoryRef) (key keyring.Key, undo func(), err error) {
+	if ref.KeyURL == "" {
+		return o.Key(ref.KeyID)
+	}
+	key, err = serviceKey(ref.KeyURL)
+	return key, func() {}, err
 }
 
 func (o *Opener) existingKey(id string) (keyring.Key, error) { return keyring.File(o.keyPath(id)) }
@@ -89,6 +99,9 @@ func (o *Opener) repository(ctx context.Context, ref holdfast.RepositoryRef) (*r
 
 // keyOf is the key of a repository that is there.
 func (o *Opener) keyOf(ref holdfast.RepositoryRef) (keyring.Key, error) {
+	if ref.KeyURL != "" {
+		return serviceKey(ref.KeyURL)
+	}
 	key, err := o.existingKey(ref.KeyID)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, holdfast.Errorf(holdfast.WrongKey, ref.KeyID, "The server has no key %q for the repository at %s.", ref.KeyID, ref.URL).

@@ -102,7 +102,7 @@ func (o *Opener) Make(ctx context.Context, ref holdfast.RepositoryRef) (*reposit
 
 // make is Make. o.mu is held.
 func (o *Opener) make(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, err error) {
-	key, undo, err := o.Key(ref.KeyID)
+	key, undo, err := o.newKey(ref)
 	if err != nil {
 		return nil, err
 	}

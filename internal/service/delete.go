@@ -10,8 +10,6 @@ import (
 	"holdfast/internal/job"
 )
 
-// DeleteItem ends the protection of an item and gives up its points. With soft
-// delete on, as it is in a new vault, nothing goes yet: the item is marked, and
 // Unregister takes a container out of a vault. One with an item in it, be it
 // soft-deleted, stays; without an item there is none.
 func (s *Service) Unregister(ctx context.Context, vault, container string) error {
@@ -31,6 +29,8 @@ func (s *Service) Unregister(ctx context.Context, vault, container string) error
 	return err
 }
 
+// DeleteItem ends the protection of an item and gives up its points. With soft
+// delete on, as it is in a new vault, nothing goes yet: the item is marked, and
 // Undelete brings it back. With soft delete off a job deletes the points from
 // the repository, and the item goes when they are gone.
 func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {

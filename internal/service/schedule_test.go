@@ -36,6 +36,8 @@ type year struct {
 	hold    chan struct{} // if set, backups wait for it
 
 	holdPrune chan struct{} // if set, deletions wait for it
+
+	found holdfast.ProvisionResult // if set, what new vaults' places are
 }
 
 func (y *year) clock() time.Time {
@@ -94,6 +96,9 @@ func (y *year) Usable(holdfast.RepositoryRef) error {
 }
 
 func (y *year) Provision(context.Context, holdfast.ProvisionArgs) (holdfast.ProvisionResult, error) {
+	if y.found.RepositoryID != "" {
+		return y.found, nil
+	}
 	return holdfast.ProvisionResult{RepositoryID: "r"}, nil
 }
 

@@ -42,6 +42,7 @@ type VaultInput struct {
 	Settings      map[string]any
 	RepositoryURL string // only at creation; "" is a directory of the server
 	KeyID         string // only at creation; "" is a new key
+	KeyURL        string // only at creation: the key in a key service
 }
 
 func (v Vault) sub() string   { return idOf(v.ID).Subscription }
@@ -83,7 +84,7 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 	if _, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, checkVault(tx, v) }); err != nil {
 		return out, false, err
 	}
-	made, err := s.Provisioner.Provision(ctx, holdfast.ProvisionArgs{Repository: v.Repository})
+	made, err := s.Provisioner.Provision(ctx, holdfast.ProvisionArgs{Repository: v.Repository, Find: true})
 	if err != nil {
 		return out, false, err
 	}
@@ -100,6 +101,9 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 				return v, err
 			}
 		}
+		if err := s.takeOver(ctx, tx, v, made); err != nil {
+			return v, err
+		}
 		return putVault(tx, v)
 	})
 	return out, true, err
@@ -107,7 +111,10 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 
 // place says where a new vault's repository lives.
 func (s *Service) place(in VaultInput, guid string) (holdfast.RepositoryRef, error) {
-	ref := holdfast.RepositoryRef{URL: in.RepositoryURL, KeyID: in.KeyID}
+	ref := holdfast.RepositoryRef{URL: in.RepositoryURL, KeyID: in.KeyID, KeyURL: in.KeyURL}
+	if err := in.checkKey(); err != nil {
+		return ref, err
+	}
 	const member = "properties.holdfast.repositoryUrl"
 	if ref.KeyID == "" {
 		ref.KeyID = guid

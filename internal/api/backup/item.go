@@ -85,6 +85,9 @@ func DecodeProtect(body []byte) (service.Protect, error) {
 	if err := decode(body, &r); err != nil {
 		return service.Protect{}, err
 	}
+	if err := beyond(body); err != nil {
+		return service.Protect{}, err
+	}
 	if r.Properties == nil {
 		return service.Protect{}, unknown("protectedItemType", nil, vmType)
 	}

@@ -15,6 +15,9 @@ func Vault(v service.Vault) Resource {
 	p["privateEndpointStateForBackup"], p["privateEndpointStateForSiteRecovery"] = "None", "None"
 	p["backupStorageVersion"] = "V2"
 	p["holdfast"] = map[string]any{"repositoryUrl": v.Repository.URL, "repositoryId": v.RepositoryID, "keyId": v.Repository.KeyID}
+	if v.Repository.KeyURL != "" {
+		p["holdfast"].(map[string]any)["keyUrl"] = v.Repository.KeyURL
+	}
 	sku := v.SKU
 	if sku == nil {
 		sku = map[string]any{"name": "Standard"}
@@ -54,12 +57,13 @@ func DecodeVault(body []byte) (service.VaultInput, error) {
 		Holdfast struct {
 			RepositoryURL string `json:"repositoryUrl"`
 			KeyID         string `json:"keyId"`
+			KeyURL        string `json:"keyUrl"`
 		} `json:"holdfast"`
 	}
 	if err := unmarshal(in.Properties, &own); err != nil {
 		return out, err
 	}
-	out.RepositoryURL, out.KeyID = own.Holdfast.RepositoryURL, own.Holdfast.KeyID
+	out.RepositoryURL, out.KeyID, out.KeyURL = own.Holdfast.RepositoryURL, own.Holdfast.KeyID, own.Holdfast.KeyURL
 	out.Settings = maps.Clone(out.Settings)
 	for _, member := range readOnly {
 		delete(out.Settings, member)

@@ -59,13 +59,13 @@ func (Mover) Forget(context.Context, holdfast.BackupArgs) error { return nil }
 func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast.Progress) (holdfast.BackupResult, error) {
 	progress.Task(capture.Task)
 	if man, ok := m.inVault(ctx, a); ok {
-		return result(a.PointID, man), nil
+		return man.Result(a.PointID), nil
 	}
 	p, err := m.Capture.Take(ctx, a.RestorePoint(), progress)
 	if err != nil {
 		return holdfast.BackupResult{}, err
 	}
-	t := &transfer{args: a, progress: progress, from: p.Repository, log: m.Log, res: result(a.PointID, p.Manifest)}
+	t := &transfer{args: a, progress: progress, from: p.Repository, log: m.Log, res: p.Manifest.Result(a.PointID)}
 	if err := progress.Reached(t.res); err != nil {
 		m.Log.Warn("the point is there, and is shown when its backup ends", "vm", a.VM.Name, "point", a.PointID, "err", err)
 	}
@@ -156,15 +156,5 @@ func (t *transfer) copy(ctx context.Context, id string) (repository.Point, error
 func (t *transfer) makeRoom(ctx context.Context) {
 	if _, err := t.to.Collect(ctx, repository.CollectOptions{}); err != nil {
 		t.log.Warn("freeing what a failed backup had stored", "vm", t.args.VM.Name, "err", err)
-	}
-}
-
-// result is what the job answers, derived from the manifest so that a repeated
-// run answers the same.
-func result(id string, man mover.Manifest) holdfast.BackupResult {
-	return holdfast.BackupResult{
-		PointID: id, Time: man.Time, Consistency: man.Consistency, Reason: man.Reason, FrozenFor: man.FrozenFor,
-		VMSize: fmt.Sprintf("%d vCPU, %d MiB", man.VM.VCPUs, man.VM.MemoryBytes>>20),
-		OSType: man.VM.OSType, Warnings: man.Warnings, Kept: man.VM.Kept, Disks: man.Costs(),
 	}
 }
