@@ -46,6 +46,7 @@ func buildAndRun(m *testing.M) int {
 type server struct {
 	t    *testing.T
 	data string
+	who  string // the environment file of who asks; "" is the first administrator
 	cmd  *exec.Cmd
 	log  *bytes.Buffer
 	done chan struct{} // closed when the process has ended
@@ -137,7 +138,11 @@ func (s *server) try(args ...string) result {
 	ctx, cancel := context.WithTimeout(context.Background(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, binary, args...)
-	cmd.Env = append(os.Environ(), "HOLDFAST_ENV="+filepath.Join(s.data, "admin.env"))
+	who := filepath.Join(s.data, "admin.env")
+	if s.who != "" {
+		who = s.who
+	}
+	cmd.Env = append(os.Environ(), "HOLDFAST_ENV="+who)
 	var stdout, stderr bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	err := cmd.Run()

@@ -51,13 +51,14 @@ func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
 			failed = errors.Join(failed, err)
 		}
 	}
-	if len(gone) == 0 || s.Delete == nil {
-		return failed
+	if len(gone) > 0 && s.Delete != nil {
+		_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) { return s.prune(ctx, tx, v, gone) })
+		if err != nil && holdfast.KindOf(err) == holdfast.Conflict {
+			err = nil // the last one still runs
+		}
+		failed = errors.Join(failed, err)
 	}
-	_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) { return s.prune(ctx, tx, v, gone) })
-	if err != nil && holdfast.KindOf(err) == holdfast.Conflict {
-		err = nil // the last one still runs
-	}
+	_, err = write(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, s.extendDaily(ctx, tx, v) })
 	return errors.Join(failed, err)
 }
 

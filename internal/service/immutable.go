@@ -152,22 +152,6 @@ func mayChange(ctx context.Context, tx *catalog.Tx, i Item, row Policy, disks bo
 	return permitted(ctx, tx, v, weakenItem)
 }
 
-// hold asks the store of a locked vault to refuse deletions itself, for as long
-// as the vault's soft delete lasts, and says for how many days it does; 0 when it
-// cannot. What a point needs is held so long again and again while the point
-// lives (docs/design/retention.md): the vault refuses to let it go before its
-// time, the store keeps it from who has the store's credentials.
-func (s *Service) hold(ctx context.Context, v Vault) (int, error) {
-	if v.Immutability() != locked || v.HoldDays >= v.SoftDeleteDays() {
-		return v.HoldDays, nil
-	}
-	made, err := s.Provisioner.Provision(ctx, holdfast.ProvisionArgs{Repository: v.Repository, HoldDays: v.SoftDeleteDays()})
-	if err != nil || !made.CanHold {
-		return v.HoldDays, err
-	}
-	return v.SoftDeleteDays(), nil
-}
-
 // Protection is what the immutability of a vault keeps, or would keep.
 type Protection struct {
 	State     string // it has now

@@ -337,3 +337,24 @@ func TestNineThousandPoints(t *testing.T) {
 		t.Errorf("after the clean-up there are %d points, want 5", got)
 	}
 }
+
+// TestHeldDaily: a locked vault whose store holds has what it needs held on to, at
+// once when it is locked and then daily, though nothing is to be deleted.
+func TestHeldDaily(t *testing.T) {
+	t.Parallel()
+	y := newYear(t)
+	y.found = holdfast.ProvisionResult{RepositoryID: "r", CanHold: true}
+	if _, err := y.UpdateVault(t.Context(), idOf(y.vault()).Subscription, "lab", "safe", VaultInput{Settings: object(t, `{"securitySettings":{"immutabilitySettings":{"state":"Locked"}}}`)}); err != nil {
+		t.Fatal(err)
+	}
+	y.settle()
+	for day := range 5 {
+		if n := len(y.jobs(opHold)); n != day+1 {
+			t.Fatalf("day %d: %d jobs", day, n)
+		}
+		for range 24 {
+			y.pass(time.Hour)
+			y.tick()
+		}
+	}
+}

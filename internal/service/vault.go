@@ -183,6 +183,7 @@ func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vaul
 		if err != nil {
 			return v, err
 		}
+		more := days > v.HoldDays
 		v.HoldDays = max(v.HoldDays, days)
 		if err := checkRedundancy(tx, v, in.Settings); err != nil {
 			return v, err
@@ -197,6 +198,11 @@ func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vaul
 		}
 		if in.Identity != nil {
 			v.Identity = in.Identity
+		}
+		if more {
+			if err := s.extend(ctx, tx, v); err != nil {
+				return v, err
+			}
 		}
 		return putVault(tx, v)
 	})
