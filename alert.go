@@ -34,6 +34,36 @@ type Alert struct {
 	Message  string    `json:"message"`
 	Hint     string    `json:"hint,omitempty"` // what to do about it
 	Job      string    `json:"job,omitempty"`  // its id
+	// Changes are what people have made of it, oldest first.
+	Changes []AlertChange `json:"changes,omitempty"`
+}
+
+// AlertState is how far people are with an alert. It is theirs alone: whether
+// what it tells of still lasts is said by Resolved.
+type AlertState string
+
+// The states, as in Azure.
+const (
+	AlertNew          AlertState = "New"
+	AlertAcknowledged AlertState = "Acknowledged"
+	AlertClosed       AlertState = "Closed"
+)
+
+// AlertChange is a change of an alert's state.
+type AlertChange struct {
+	Time    time.Time  `json:"time"`
+	By      string     `json:"by"` // a principal's name
+	From    AlertState `json:"from"`
+	To      AlertState `json:"to"`
+	Comment string     `json:"comment,omitempty"`
+}
+
+// State is how far people are with the alert.
+func (a Alert) State() AlertState {
+	if len(a.Changes) == 0 {
+		return AlertNew
+	}
+	return a.Changes[len(a.Changes)-1].To
 }
 
 // Severity is Azure's, from Sev0, critical, to Sev4, verbose; those of failed

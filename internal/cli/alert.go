@@ -12,7 +12,8 @@ func (a *app) alert() *cobra.Command {
 was missed, the points of a VM were deleted, a directory is nearly full. The server
 brings it to a webhook and by e-mail (holdfast serve --help) and keeps it for 90
 days.`,
-		a.alertList(), a.alertTest())
+		a.alertList(), a.alertChange("acknowledge", "Acknowledged", "Say that somebody looks at an alert"),
+		a.alertChange("close", "Closed", "Say that an alert is dealt with"), a.alertTest())
 }
 
 func (a *app) alertList() *cobra.Command {
@@ -29,13 +30,42 @@ func (a *app) alertList() *cobra.Command {
 			}
 			var rows []resource
 			for _, one := range all {
-				rows = append(rows, resource{one.Raw, []string{when(one.At), one.Severity, one.Rule, one.Condition, one.Target, one.Description}})
+				rows = append(rows, resource{one.Raw, []string{when(one.At), one.Severity, one.Rule, standing(one), one.Target, one.Description, one.Name}})
 			}
-			return s.list("AT,SEVERITY,ALERT,STATE,OF,WHAT", rows)
+			return s.list("AT,SEVERITY,ALERT,STATE,OF,WHAT,NAME", rows)
 		}),
 	}
 	c.Flags().StringVar(&since, "since", "", "only alerts of the last 1h, 1d, 7d or 30d (`TIME`)")
 	fixed(c, "since", "1h", "1d", "7d", "30d")
+	return c
+}
+
+// standing is whether what an alert tells of lasts, and how far people are with it.
+func standing(one client.Alert) string {
+	if one.State == "" || one.State == "New" {
+		return one.Condition
+	}
+	return one.Condition + "," + one.State
+}
+
+func (a *app) alertChange(verb, state, short string) *cobra.Command {
+	var comment string
+	c := &cobra.Command{
+		Use: verb + " NAME", Short: short,
+		Long: short + `. It is kept with who said so, and changes nothing of
+what the alert tells: that is resolved by itself when it is over.`,
+		Example:           "  holdfast alert " + verb + ` 0f2c… --comment "the disk is on its way"`,
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: cobra.NoFileCompletions,
+		RunE: a.verb(func(s *session, args []string) error {
+			one, err := s.client.ChangeAlert(s.cmd.Context(), args[0], state, comment)
+			if err != nil {
+				return err
+			}
+			return s.show(one.Raw, []fact{{"alert", one.Name}, {"what", one.Description}, {"state", standing(one)}})
+		}),
+	}
+	c.Flags().StringVar(&comment, "comment", "", "`TEXT` that is kept with it")
 	return c
 }
 

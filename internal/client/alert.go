@@ -18,6 +18,7 @@ type Alert struct {
 	Raw                       json.RawMessage
 	Name, Rule, Severity      string
 	Condition                 string // Fired or Resolved
+	State                     string // New, Acknowledged or Closed: how far people are with it
 	Target, Description, Hint string
 	At                        time.Time
 	Deliveries                []AlertDelivery // of one that is shown
@@ -42,6 +43,7 @@ func decodeAlert(raw json.RawMessage) (Alert, error) {
 	}
 	e := m.Properties.Essentials
 	a.Rule, a.Severity, a.Condition = value(e.AlertRule), string(value(e.Severity)), string(value(e.MonitorCondition))
+	a.State = string(value(e.AlertState))
 	a.Target, a.Description, a.At = value(e.TargetResourceName), value(e.Description), moment(e.StartDateTime)
 	var context struct {
 		Properties struct {
@@ -64,6 +66,25 @@ func (c *Client) Alerts(ctx context.Context, back string) ([]Alert, error) {
 		url += "&timeRange=" + back
 	}
 	return listFrom(ctx, c, decodeAlert, url)
+}
+
+// ChangeAlert says how far people are with an alert.
+func (c *Client) ChangeAlert(ctx context.Context, name, state, comment string) (Alert, error) {
+	to := alerts.AlertState(state)
+	url := c.url("/subscriptions/"+c.config.Subscription+"/providers/Microsoft.AlertsManagement/alerts/"+name+"/changestate", alertVersion) + "&newState=" + string(to)
+	var body any
+	if comment != "" {
+		body = alerts.Comments{Comments: &comment}
+	}
+	resp, err := c.send(ctx, http.MethodPost, url, body, http.StatusOK)
+	if err != nil {
+		return Alert{}, err
+	}
+	raw, err := runtime.Payload(resp)
+	if err != nil {
+		return Alert{}, c.translate(ctx, err)
+	}
+	return decoded(decodeAlert, raw)
 }
 
 // TestAlert sends a test alert to every channel, once.

@@ -71,6 +71,54 @@ func TestAlertsOfAFailure(t *testing.T) {
 		t.Errorf("one alert: %+v, %v", one, err)
 	}
 	s.alertsOfScopes(t)
+	s.changesOfAlert(t, client, *page.Value[0].Name)
+}
+
+// changesOfAlert acknowledges and closes an alert as Azure's client does, and
+// reads its history.
+func (s *sdk) changesOfAlert(t *testing.T, client *armalertsmanagement.AlertsClient, name string) {
+	t.Helper()
+	for _, c := range []struct {
+		to      armalertsmanagement.AlertState
+		comment *armalertsmanagement.Comments
+	}{{armalertsmanagement.AlertStateAcknowledged, &armalertsmanagement.Comments{Comments: to.Ptr("I look at it")}}, {armalertsmanagement.AlertStateAcknowledged, nil}, {armalertsmanagement.AlertStateClosed, nil}} {
+		a, err := client.ChangeState(t.Context(), name, c.to, &armalertsmanagement.AlertsClientChangeStateOptions{Comment: c.comment})
+		if e := a.Properties; err != nil || *e.Essentials.AlertState != c.to || *e.Essentials.LastModifiedUserName == "system" || *e.Essentials.MonitorCondition != "Fired" {
+			t.Errorf("%s: %+v, %v", c.to, e, err)
+		}
+	}
+	history, err := client.GetHistory(t.Context(), name, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got []string
+	for _, m := range history.Properties.Modifications {
+		text := string(*m.ModificationEvent)
+		for _, more := range []*string{m.OldValue, m.NewValue, m.Comments} {
+			if more != nil {
+				text += " " + *more
+			}
+		}
+		got = append(got, text)
+	}
+	if want := "AlertCreated; StateChange New Acknowledged I look at it; StateChange Acknowledged Closed; ActionsTriggered"; strings.Join(got, "; ") != want {
+		t.Errorf("history: %s; want %s", strings.Join(got, "; "), want)
+	}
+	open, err := client.NewGetAllPager(&armalertsmanagement.AlertsClientGetAllOptions{AlertState: to.Ptr(armalertsmanagement.AlertStateNew)}).NextPage(t.Context())
+	if err != nil || len(open.Value) != 0 {
+		t.Errorf("new ones: %+v, %v", open.Value, err)
+	}
+	const at = "/providers/Microsoft.AlertsManagement/alerts/"
+	s.refuses(t, []refused{
+		{"unknown state", "POST", "~S" + at + name + "/changestate?newState=Done", "", 400, "InvalidParameter", "it is New, Acknowledged or Closed"},
+		{"no alert", "POST", "~S" + at + "none/changestate?newState=Closed", "", 404, "ResourceNotFound", "not found"},
+		{"a long comment", "POST", "~S" + at + name + "/changestate?newState=Closed", `{"comments":"` + strings.Repeat("x", 2000) + `"}`, 400, "InvalidParameter", "it takes 1000"},
+		{"no comment", "POST", "~S" + at + name + "/changestate?newState=Closed", `[]`, 400, "InvalidParameter", "an object with comments"},
+	})
+	reader := s.member(t, authz.Reader, "/subscriptions/"+s.sub)
+	if code, _ := s.as(t, reader, http.MethodPost, "/subscriptions/"+s.sub+at+name+"/changestate?api-version=2019-05-05-preview&newState=New", ""); code != http.StatusForbidden {
+		t.Errorf("changed by a reader: %d", code)
+	}
 }
 
 func (s *sdk) alertsOfScopes(t *testing.T) {

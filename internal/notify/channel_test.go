@@ -19,6 +19,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	netmail "net/mail"
+	"reflect"
 	"strings"
 	"sync"
 	"testing"
@@ -70,7 +71,7 @@ func TestWebhook(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := got.Data.Essentials
-	if got.SchemaID != "azureMonitorCommonAlertSchema" || e["severity"] != "Sev1" || e["monitorCondition"] != "Fired" || e["description"] != "No room. Make some." || e["alertId"] != "/subscriptions/s/providers/Microsoft.AlertsManagement/alerts/a-1" || got.Data.Context != alert {
+	if got.SchemaID != "azureMonitorCommonAlertSchema" || e["severity"] != "Sev1" || e["monitorCondition"] != "Fired" || e["description"] != "No room. Make some." || e["alertId"] != "/subscriptions/s/providers/Microsoft.AlertsManagement/alerts/a-1" || !reflect.DeepEqual(got.Data.Context, alert) {
 		t.Errorf("body: %+v", got)
 	}
 	for _, refused := range []int{http.StatusBadGateway, http.StatusFound} {

@@ -62,6 +62,15 @@ func Get(tx *catalog.Tx, id string) (holdfast.Alert, error) {
 	return a, err
 }
 
+// Change keeps a change of an alert's state.
+func Change(tx *catalog.Tx, a holdfast.Alert, c holdfast.AlertChange) (holdfast.Alert, error) {
+	a.Changes = append(a.Changes, c)
+	body := a
+	body.Resolved = time.Time{} // that is in its own column
+	_, err := tx.Exec(`UPDATE alert SET body = ? WHERE id = ?`, string(holdfast.Marshal(body)), a.ID)
+	return a, err
+}
+
 // Delivery is what became of an alert on one channel.
 type Delivery struct {
 	Channel string    `json:"channel"`

@@ -18,6 +18,8 @@ const alertsIn = "/providers/" + wire.Type
 var alertRoutes = []route{
 	get("/"+anyScope+alertsIn, wire.Type+"/read", (*Server).alerts),
 	get(subPath+alertsIn+"/{alert}", wire.Type+"/read", (*Server).alert),
+	post(subPath+alertsIn+"/{alert}/changestate", wire.Type+"/changestate/action", (*Server).changeAlert),
+	get(subPath+alertsIn+"/{alert}/history", wire.Type+"/history/read", (*Server).alertHistory),
 	post(subPath+"/providers/Holdfast.Monitor/testAlert", "Holdfast.Monitor/testAlert/action", (*Server).testAlert),
 }
 
@@ -26,7 +28,7 @@ var alertRanges = map[string]time.Duration{"": 0, "1h": time.Hour, "1d": 24 * ti
 
 // alertParameters are those of Azure that are understood here; the others must
 // not be dropped, or the answer would be too large.
-var alertParameters = []string{"api-version", "$skipToken", "targetResource", "targetResourceGroup", "severity", "monitorCondition", "alertRule", "timeRange", "pageCount", "includeContext", "includeEgressConfig"}
+var alertParameters = []string{"api-version", "$skipToken", "targetResource", "targetResourceGroup", "severity", "monitorCondition", "alertState", "alertRule", "timeRange", "pageCount", "includeContext", "includeEgressConfig"}
 
 func (r *request) alertFilter() (f service.AlertFilter, takes func(service.Alert) bool, err error) {
 	q := r.URL.Query()
@@ -57,7 +59,8 @@ func (r *request) alertFilter() (f service.AlertFilter, takes func(service.Alert
 		if e.TargetResourceGroup != nil {
 			group = *e.TargetResourceGroup
 		}
-		return is("targetResource", a.Resource) && is("targetResourceGroup", group) && is("severity", a.Severity()) && is("monitorCondition", string(*e.MonitorCondition)) && is("alertRule", string(a.Kind))
+		return is("targetResource", a.Resource) && is("targetResourceGroup", group) && is("severity", a.Severity()) && is("monitorCondition", string(*e.MonitorCondition)) &&
+			is("alertState", string(a.State())) && is("alertRule", string(a.Kind))
 	}, nil
 }
 
@@ -93,6 +96,27 @@ func (s *Server) alert(r *request) (answer, error) {
 		return answer{}, err
 	}
 	return ok(wire.Alert(a, deliveries))
+}
+
+func (s *Server) changeAlert(r *request) (answer, error) {
+	comment, err := decoded(r, wire.DecodeComment)
+	if err != nil {
+		return answer{}, err
+	}
+	to := holdfast.AlertState(r.URL.Query().Get("newState"))
+	a, deliveries, err := s.Service.ChangeAlert(r.Context(), "/subscriptions/"+r.sub(), r.captures["alert"], to, comment)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(wire.Alert(a, deliveries))
+}
+
+func (s *Server) alertHistory(r *request) (answer, error) {
+	a, deliveries, err := s.Service.Alert(r.Context(), "/subscriptions/"+r.sub(), r.captures["alert"])
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(wire.History(a, deliveries))
 }
 
 // testAlert answers with the alert and what became of it: whoever asks wants to

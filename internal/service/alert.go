@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"net/url"
+	"slices"
 	"strings"
 	"time"
 
@@ -112,6 +113,42 @@ func (s *Service) Alert(ctx context.Context, scope, id string) (a Alert, d []Del
 		return nil, err
 	})
 	return a, d, err
+}
+
+// maxAlertChanges and maxComment bound what people may write on one alert.
+const (
+	maxAlertChanges = 100
+	maxComment      = 1000 // bytes
+)
+
+// ChangeAlert says how far people are with an alert of a subscription. What it
+// tells of lasts as long as it lasts.
+func (s *Service) ChangeAlert(ctx context.Context, scope, id string, to holdfast.AlertState, comment string) (Alert, []Delivery, error) {
+	states := []holdfast.AlertState{holdfast.AlertNew, holdfast.AlertAcknowledged, holdfast.AlertClosed}
+	n := slices.IndexFunc(states, func(s holdfast.AlertState) bool { return strings.EqualFold(string(s), string(to)) })
+	if n < 0 {
+		return Alert{}, nil, holdfast.Errorf(holdfast.Invalid, "newState", "newState is %q; it is New, Acknowledged or Closed.", to)
+	}
+	if len(comment) > maxComment {
+		return Alert{}, nil, holdfast.Errorf(holdfast.Invalid, "comments", "comments has %d bytes; it takes %d.", len(comment), maxComment)
+	}
+	if _, _, err := s.Alert(ctx, scope, id); err != nil {
+		return Alert{}, nil, err
+	}
+	_, err := write(ctx, s, func(tx *catalog.Tx) (Alert, error) {
+		a, err := notify.Get(tx, id)
+		if err != nil || a.State() == states[n] && comment == "" {
+			return a, err
+		}
+		if len(a.Changes) >= maxAlertChanges {
+			return a, holdfast.Errorf(holdfast.Unsupported, id, "The alert %q was changed %d times; it is not changed any more.", id, maxAlertChanges)
+		}
+		return notify.Change(tx, a, holdfast.AlertChange{Time: tx.Now().UTC(), By: nameOr(caller(ctx), "somebody"), From: a.State(), To: states[n], Comment: comment})
+	})
+	if err != nil {
+		return Alert{}, nil, err
+	}
+	return s.Alert(ctx, scope, id)
 }
 
 // TestAlert raises an alert that is about nothing, tries to bring it out, and

@@ -65,6 +65,10 @@ func (s *Server) arm(w http.ResponseWriter, q Request) {
 	switch {
 	case strings.HasSuffix(path, "/microsoft.alertsmanagement/alerts"):
 		reply(w, http.StatusOK, object{"value": []object{alert("JobFailed", "Backup of web failed: The repository's disk is full.")}})
+	case strings.HasSuffix(path, "/alerts/alert-1/changestate"):
+		changed := alert("JobFailed", "Backup of web failed: The repository's disk is full.")
+		changed["properties"].(object)["essentials"].(object)["alertState"] = q.Query[strings.LastIndexByte(q.Query, '=')+1:]
+		reply(w, http.StatusOK, changed)
 	case strings.HasSuffix(path, "/holdfast.monitor/testalert"):
 		reply(w, http.StatusOK, alert("Test", "This is a test.", object{"channel": "mail", "tries": 1, "error": "no such mailbox"}, object{"channel": "webhook", "tries": 1, "taken": true}))
 	case strings.Contains(path, "/backupoperations/"):
