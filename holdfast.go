@@ -11,6 +11,7 @@ package holdfast
 
 import (
 	"encoding/json"
+	"strings"
 	"time"
 )
 
@@ -142,6 +143,22 @@ type VolumeFact struct {
 	VM        VMRef  `json:"vm,omitzero"`       // whose disk it is; zero is nobody's
 	Target    string `json:"target,omitempty"`  // as which disk
 	Running   bool   `json:"running,omitempty"` // that VM is running
+}
+
+// DefaultPool is the pool whose disks have their file's name.
+const DefaultPool = "default"
+
+// DiskName is the ARM name of an image: its file's name in the pool "default",
+// POOL~FILE in another pool, the path with ~ for / outside of pools.
+func DiskName(pool, file string) string {
+	base := file[strings.LastIndexByte(file, '/')+1:]
+	switch pool {
+	case DefaultPool:
+		return base
+	case "":
+		return strings.ReplaceAll(strings.Trim(file, "/"), "/", "~")
+	}
+	return pool + "~" + base
 }
 
 // DiscoverArgs asks what a site has.
@@ -323,9 +340,25 @@ type RestoreArgs struct {
 	// the backup of the VM as it is; "" when there need be none.
 	VM    VMRef  `json:"vm,omitzero"`
 	After string `json:"after,omitempty"`
+	// Point is the ARM id of the point, for the template of restored disks; ""
+	// makes no template.
+	Point string `json:"point,omitempty"`
+	// CreateVM only: disks that are there (LUN, Path, Format), of which the VM is
+	// made instead of the point's, and what it then has otherwise than the point's
+	// VM: NICs on these networks ("" leaves one where it was), processors and bytes
+	// of memory (0 as they were), tags and kept members.
+	Attach   []DiskFact        `json:"attach,omitempty"`
+	Networks []string          `json:"networks,omitempty"`
+	VCPUs    int               `json:"vcpus,omitempty"`
+	Memory   int64             `json:"memory,omitempty"`
+	Tags     map[string]string `json:"tags,omitempty"`
+	Kept     map[string]any    `json:"kept,omitempty"`
 	// CreateVM only.
 	VMName  string `json:"vmName,omitempty"`
 	Network string `json:"network,omitempty"` // libvirt network; "" keeps the point's
+	// NICs are those that the VM had when its protection was enabled; nil is those
+	// of the point.
+	NICs []NICFact `json:"nics,omitempty"`
 	// CreateVM and ReplaceDisks: boot it when it is defined.
 	Start bool `json:"start,omitempty"`
 }
@@ -337,6 +370,10 @@ type RestoreResult struct {
 	Retained  []string     `json:"retained,omitempty"`  // paths of the disks that were replaced
 	FollowUps []string     `json:"followUps,omitempty"` // what is left for the user to do
 	Warnings  []string     `json:"warnings,omitempty"`
+	// Template is the ARM template that makes a VM of restored disks, Definition
+	// their libvirt domain XML.
+	Template   json.RawMessage `json:"template,omitempty"`
+	Definition string          `json:"definition,omitempty"`
 }
 
 // MachineAction is what can be done to a VM.

@@ -98,7 +98,7 @@ func TestBadInputIsRefused(t *testing.T) {
 
 func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
 	t.Parallel()
-	matrix.Covers(t, "MGT-02")
+	matrix.Covers(t, "MGT-01", "MGT-02")
 	s := dial(t, serve(t, newWorld(), t.TempDir()))
 	lab(t, s)
 	s.protect(t)
@@ -119,6 +119,7 @@ func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
 		{"redundancy of a used vault", "PATCH", "~V", `{"properties":{"redundancySettings":{"standardTierStorageRedundancy":"GeoRedundant"}}}`, 409, "Conflict", "cannot change"},
 		{"no such point", "POST", "~I/recoveryPoints/1/restore", restore(`"recoveryType":"RestoreDisks"`), 404, "ResourceNotFound", "recovery point"},
 		{"no mode", "POST", point, restore(`"region":"site1"`), 400, "InvalidParameter", "recoveryType"},
+		{"other subscription", "POST", point, restore(`"recoveryType":"RestoreDisks","targetResourceGroupId":"/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/lab"`), 409, "OperationNotAllowed", "another subscription"},
 		{"other region", "POST", point, restore(`"recoveryType":"RestoreDisks","region":"mars"`), 409, "OperationNotAllowed", "cannot be restored to mars"},
 		{"name taken", "POST", point, restore(`"recoveryType":"AlternateLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/db"`), 409, "Conflict", "Choose another name"},
 		{"unknown network", "POST", point, restore(toVM + `,"virtualNetworkId":"~G/providers/Microsoft.Network/virtualNetworks/none"`), 404, "ResourceNotFound", `network "none"`},

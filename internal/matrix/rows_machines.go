@@ -9,7 +9,7 @@ var compute = []Row{
 		Must:   "A smaller VM is refused by the verdict.",
 	},
 	{
-		ID: "CMP-02", Subject: "availability sets", Verdict: Conditional, Open: "issue 8",
+		ID: "CMP-02", Subject: "availability sets", Verdict: Conditional, In: []string{"mover/restore"},
 		Stance: "Backed up; quick create into one isn't offered.",
 		Must:   "As MGT-05.",
 	},
@@ -19,7 +19,7 @@ var compute = []Row{
 		Must:   "The licence type is kept in the point and on the restored VM.",
 	},
 	{
-		ID: "CMP-04", Subject: "marketplace image", Verdict: Conditional, In: []string{"support", "service"}, Open: "the template carries the plan; file restore",
+		ID: "CMP-04", Subject: "marketplace image", Verdict: Conditional, In: []string{"support", "service", "mover/restore"}, Open: "file restore",
 		Stance: "Supported systems only; restored as disks; files only on a same or compatible system.",
 		Must:   "For a VM with a plan creating is refused, disks are restored, and the plan is in the template.",
 	},
@@ -64,7 +64,7 @@ var compute = []Row{
 		Must:   "A spot VM comes back with regular priority.",
 	},
 	{
-		ID: "CMP-13", Subject: "dedicated host", Verdict: Conditional, Open: "issue 8",
+		ID: "CMP-13", Subject: "dedicated host", Verdict: Conditional, In: []string{"mover/restore"},
 		Stance: "Backed up; creating succeeds but not on the host, for which disks and template are used.",
 		Must:   "Exactly so, in the paired region too.",
 	},
@@ -155,27 +155,27 @@ var storage = []Row{
 
 var network = []Row{
 	{
-		ID: "NET-01", Subject: "number of NICs", Verdict: Limit, Open: "issue 8",
+		ID: "NET-01", Subject: "number of NICs", Verdict: Limit, In: []string{"mover/restore"},
 		Stance: "Up to the size's maximum; the count at protection is restored.",
 		Must:   "Exactly so, whatever is removed later.",
 	},
 	{
-		ID: "NET-02", Subject: "load balancer", Verdict: Conditional, Open: "issue 8",
+		ID: "NET-02", Subject: "load balancer", Verdict: Conditional, In: []string{"mover/restore"},
 		Stance: "Supported; configured again after restore.",
 		Must:   "The link is in the point and the template, and the job's follow-up list names it.",
 	},
 	{
-		ID: "NET-03", Subject: "several reserved addresses", Verdict: Conditional, Open: "issue 8",
+		ID: "NET-03", Subject: "several reserved addresses", Verdict: Conditional, In: []string{"mover/restore"},
 		Stance: "Supported.",
 		Must:   "As NET-02.",
 	},
 	{
-		ID: "NET-04", Subject: "several adapters", Verdict: Supported, Open: "issue 8",
+		ID: "NET-04", Subject: "several adapters", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "Supported.",
 		Must:   "Every NIC comes back in order, on the chosen networks, with a new MAC unless disks are replaced.",
 	},
 	{
-		ID: "NET-05", Subject: "public addresses", Verdict: Conditional, Open: "issue 8",
+		ID: "NET-05", Subject: "public addresses", Verdict: Conditional, In: []string{"mover/restore"},
 		Stance: "Associated after the restore.",
 		Must:   "As NET-02.",
 	},
@@ -185,7 +185,7 @@ var network = []Row{
 		Must:   "The nwfilter reference is kept.",
 	},
 	{
-		ID: "NET-07", Subject: "static address", Verdict: NotSupported, Open: "issue 8",
+		ID: "NET-07", Subject: "static address", Verdict: NotSupported, In: []string{"mover/restore"},
 		Stance: "Not supported; the restored VM gets a dynamic one.",
 		Must:   "The NIC is dynamic, and the job says which static address it had.",
 	},
@@ -195,17 +195,17 @@ var network = []Row{
 		Must:   "Supported.",
 	},
 	{
-		ID: "NET-09", Subject: "Traffic Manager", Verdict: Conditional, Open: "issue 8",
+		ID: "NET-09", Subject: "Traffic Manager", Verdict: Conditional, In: []string{"mover/restore"},
 		Stance: "Added by hand after the restore.",
 		Must:   "As NET-02.",
 	},
 	{
-		ID: "NET-10", Subject: "Azure DNS", Verdict: Supported, Open: "issue 8",
+		ID: "NET-10", Subject: "Azure DNS", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "Supported.",
 		Must:   "Recorded.",
 	},
 	{
-		ID: "NET-11", Subject: "custom DNS", Verdict: Supported, Open: "issue 8",
+		ID: "NET-11", Subject: "custom DNS", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "Supported.",
 		Must:   "Recorded, and restored with the choice of network.",
 	},

@@ -47,12 +47,12 @@ var retention = []Row{
 
 var restoreMethods = []Row{
 	{
-		ID: "RST-01", Subject: "create a VM", Verdict: Supported, In: []string{"service", "mover/restore"}, Open: "issue 8",
+		ID: "RST-01", Subject: "create a VM", Verdict: Supported, In: []string{"service", "mover/restore"},
 		Stance: "A new VM from a point: name, resource group, network and staging account are chosen, the region is the same.",
 		Must:   "A new running domain with the chosen name, network and pool; another region is refused.",
 	},
 	{
-		ID: "RST-02", Subject: "restore disks", Verdict: Supported, In: []string{"service", "mover/restore"}, Open: "issue 8",
+		ID: "RST-02", Subject: "restore disks", Verdict: Supported, In: []string{"service", "mover/restore"},
 		Stance: "Disks come back to a resource group with a template that makes a VM, or are attached to one.",
 		Must:   "Disks are written as volumes, with an ARM template and the domain XML; the template deploys with parameters, and a disk can be attached to a running VM.",
 	},
@@ -108,7 +108,7 @@ var fileRestore = []Row{
 
 var management = []Row{
 	{
-		ID: "MGT-01", Subject: "restore elsewhere", Verdict: NotSupported, Lift: true, Open: "issue 8",
+		ID: "MGT-01", Subject: "restore elsewhere", Verdict: NotSupported, Lift: true, In: []string{"service"},
 		Stance: "No restore across subscription, region or zone.",
 		Must:   "Refused, apart from RST-04.",
 	},
@@ -123,17 +123,17 @@ var management = []Row{
 		Must:   "A staging place marked so is refused.",
 	},
 	{
-		ID: "MGT-04", Subject: "mixed storage", Verdict: NotSupported, Lift: true, Open: "issue 8",
+		ID: "MGT-04", Subject: "mixed storage", Verdict: NotSupported, Lift: true, In: []string{"service"},
 		Stance: "Restored disks are all premium or all standard.",
 		Must:   "One class for all disks of a restore; a mix is refused.",
 	},
 	{
-		ID: "MGT-05", Subject: "into an availability set", Verdict: Conditional, Open: "issue 8",
+		ID: "MGT-05", Subject: "into an availability set", Verdict: Conditional, In: []string{"service", "mover/restore"},
 		Stance: "By restored disks and a template, not by quick create.",
 		Must:   "Quick create into a set is refused with that advice; the template has the parameter and works.",
 	},
 	{
-		ID: "MGT-06", Subject: "unmanaged, then managed", Verdict: Supported, Open: "issue 8",
+		ID: "MGT-06", Subject: "unmanaged, then managed", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "A backup of an unmanaged VM is restorable after its upgrade to managed disks.",
 		Must:   "Works.",
 	},
@@ -153,7 +153,7 @@ var management = []Row{
 		Must:   "The restored domain gets a new generation id, by which the guest notices.",
 	},
 	{
-		ID: "MGT-10", Subject: "another network", Verdict: Supported, Open: "issue 8",
+		ID: "MGT-10", Subject: "another network", Verdict: Supported, In: []string{"mover/restore"},
 		Stance: "Restores to another network of the same subscription and region.",
 		Must:   "Works; a network of another region is refused.",
 	},

@@ -42,6 +42,11 @@ var tests = map[string][]string{
 	},
 	"CMP-01": {
 		"embedded.TestRowsRefuse",
+		"embedded.TestVMOfDisks",
+	},
+	"CMP-02": {
+		"e2e.TestRestoredDisksAndTemplate",
+		"mover/restore.TestTemplate",
 	},
 	"CMP-03": {
 		"embedded.TestKindsOfVMs",
@@ -49,6 +54,7 @@ var tests = map[string][]string{
 	},
 	"CMP-04": {
 		"embedded.TestRowsRefuseANewVM",
+		"mover/restore.TestTemplate",
 	},
 	"CMP-05": {
 		"embedded.TestKindsOfVMs",
@@ -70,6 +76,11 @@ var tests = map[string][]string{
 	},
 	"CMP-12": {
 		"mover/restore.TestLeftBehind",
+		"mover/restore.TestTemplate",
+	},
+	"CMP-13": {
+		"e2e.TestRestoredDisksAndTemplate",
+		"mover/restore.TestTemplate",
 	},
 	"CMP-15": {
 		"embedded.TestKindsOfVMs",
@@ -119,8 +130,22 @@ var tests = map[string][]string{
 	"LOS-06": {
 		"mover/capture.TestAsk",
 	},
+	"MGT-01": {
+		"embedded.TestBadBackupsAndRestoresAreRefused",
+	},
 	"MGT-02": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",
+	},
+	"MGT-04": {
+		"embedded.TestVMOfDisks",
+	},
+	"MGT-05": {
+		"e2e.TestRestoredDisksAndTemplate",
+		"embedded.TestVMOfDisks",
+		"mover/restore.TestTemplate",
+	},
+	"MGT-06": {
+		"e2e.TestRestoredDisksAndTemplate",
 	},
 	"MGT-08": {
 		"e2e.TestMachineDiesAndComesBack",
@@ -128,11 +153,44 @@ var tests = map[string][]string{
 	"MGT-09": {
 		"mover/restore.TestRewriteDomain",
 	},
+	"MGT-10": {
+		"mover/restore.TestNICs",
+	},
+	"NET-01": {
+		"mover/restore.TestNICs",
+	},
+	"NET-02": {
+		"mover/restore.TestLinks",
+		"mover/restore.TestTemplate",
+	},
+	"NET-03": {
+		"mover/restore.TestLinks",
+	},
+	"NET-04": {
+		"mover/restore.TestNICs",
+		"mover/restore.TestTemplate",
+	},
+	"NET-05": {
+		"mover/restore.TestLinks",
+	},
 	"NET-06": {
 		"mover/restore.TestRewriteDomain",
 	},
+	"NET-07": {
+		"mover/restore.TestNICs",
+	},
 	"NET-08": {
+		"mover/restore.TestNICs",
 		"mover/restore.TestRewriteDomain",
+	},
+	"NET-09": {
+		"mover/restore.TestLinks",
+	},
+	"NET-10": {
+		"mover/restore.TestLinks",
+	},
+	"NET-11": {
+		"mover/restore.TestLinks",
 	},
 	"NET-13": {
 		"embedded.TestVaultNetworks",
@@ -271,6 +329,9 @@ var tests = map[string][]string{
 	},
 	"RST-02": {
 		"e2e.TestMachineDiesAndComesBack",
+		"e2e.TestRestoredDisksAndTemplate",
+		"embedded.TestVMOfDisks",
+		"mover/restore.TestTemplate",
 	},
 	"RST-03": {
 		"e2e.TestReplacedDisks",

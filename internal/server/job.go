@@ -23,6 +23,8 @@ const (
 var jobRoutes = []route{
 	get(jobsPath, vaultType+"/backupJobs/read", (*Server).jobs),
 	get(jobsPath+"/{job}", vaultType+"/backupJobs/read", (*Server).job),
+	get(jobsPath+"/{job}/template", vaultType+"/backupJobs/read", (*Server).restoreTemplate),
+	get(jobsPath+"/{job}/definition", vaultType+"/backupJobs/read", (*Server).restoreDefinition),
 	post(jobsPath+"/{job}/cancel", vaultType+"/backupJobs/cancel/action", (*Server).cancelJob),
 	post(jobsPath+"/{job}/retry", vaultType+"/backupJobs/retry/action", (*Server).retryJob),
 	post(vaultPath+"/backupJobsExport", vaultType+"/backupJobsExport/action", (*Server).exportJobs),
@@ -128,7 +130,45 @@ func (s *Server) job(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return ok(backup.Job(r.vaultID(), j, s.Clock(), true))
+	wire := backup.Job(r.vaultID(), j, s.Clock(), true)
+	if res, err := service.Restored(j); err == nil && res.Template != nil {
+		at := r.vaultID() + "/backupJobs/" + j.ID
+		backup.WithBlobs(wire, r.link(at+"/template"), r.link(at+"/definition"))
+	}
+	return ok(wire)
+}
+
+// restored is what a restore job of the path brought back.
+func (r *request) restored() (holdfast.RestoreResult, error) {
+	j, err := r.server.Service.VaultJob(r.Context(), r.vaultID(), r.captures["job"])
+	if err != nil {
+		return holdfast.RestoreResult{}, err
+	}
+	res, err := service.Restored(j)
+	if err == nil && res.Template == nil {
+		err = holdfast.Errorf(holdfast.NotFound, j.ID, "The job %q made no template: a restore of disks that ended well does.", j.ID)
+	}
+	return res, err
+}
+
+// restoreTemplate is the ARM template that makes a VM of the disks of a restore.
+func (s *Server) restoreTemplate(r *request) (answer, error) {
+	res, err := r.restored()
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(res.Template)
+}
+
+// restoreDefinition is the libvirt domain XML of the same VM.
+func (s *Server) restoreDefinition(r *request) (answer, error) {
+	res, err := r.restored()
+	if err != nil {
+		return answer{}, err
+	}
+	a := status(http.StatusOK, text(res.Definition))
+	a.header = http.Header{"Content-Type": {"application/xml; charset=utf-8"}}
+	return a, nil
 }
 
 func (s *Server) cancelJob(r *request) (answer, error) {

@@ -55,6 +55,11 @@ func (s *Server) generalize(r *request) (answer, error) {
 // updateVM is PUT and PATCH: tags at once, data disks as an operation. Which
 // disks are attached is for who may write those disks.
 func (s *Server) updateVM(r *request) (answer, error) {
+	if r.Method == http.MethodPut {
+		if _, err := s.Service.VM(r.Context(), r.sub(), r.group(), r.name()); err != nil && holdfast.KindOf(err) == holdfast.NotFound {
+			return s.createVM(r)
+		}
+	}
 	in, err := decoded(r, compute.DecodeUpdate)
 	if err != nil {
 		return answer{}, err
@@ -65,15 +70,9 @@ func (s *Server) updateVM(r *request) (answer, error) {
 			return answer{}, holdfast.Errorf(holdfast.Unsupported, "properties.hardwareProfile.vmSize", "The VM is %q; its size is not changed here.", compute.Size(vm.VMFact)).
 				WithHint("Change its definition with libvirt's tools.")
 		}
-		if holdfast.KindOf(err) == holdfast.NotFound && err != nil && r.Method == http.MethodPut {
-			return answer{}, holdfast.Errorf(holdfast.Unsupported, r.resource(), "Holdfast makes no VM but from a recovery point.").
-				WithHint("Restore one, or define it with libvirt's tools; it then appears here.")
-		}
 	}
-	for _, k := range in.Disks {
-		if k.ID != "" && !r.may("Microsoft.Compute/disks/write", k.ID) {
-			return answer{}, holdfast.Errorf(holdfast.Forbidden, k.ID, "The client %q may not perform Microsoft.Compute/disks/write on %s, which the VM is to have.", r.caller.ClientID, k.ID)
-		}
+	if err := r.mayAttach(in.Disks); err != nil {
+		return answer{}, err
 	}
 	vm, j, err := s.Service.UpdateVM(r.Context(), r.sub(), r.group(), r.name(), in)
 	if err != nil {
@@ -86,6 +85,41 @@ func (s *Server) updateVM(r *request) (answer, error) {
 	updating := "Updating"
 	wire.Properties.ProvisioningState = &updating
 	return r.following(http.StatusOK, wire, *j), nil
+}
+
+// mayAttach refuses disks for who may not write them.
+func (r *request) mayAttach(disks []service.WantedDisk) error {
+	for _, k := range disks {
+		if k.ID != "" && !r.may("Microsoft.Compute/disks/write", k.ID) {
+			return holdfast.Errorf(holdfast.Forbidden, k.ID, "The client %q may not perform Microsoft.Compute/disks/write on %s, which the VM is to have.", r.caller.ClientID, k.ID)
+		}
+	}
+	return nil
+}
+
+// createVM is PUT on a machine that is not there: one is made of restored disks,
+// for who may restore the point that it is of and may write the disks.
+func (s *Server) createVM(r *request) (answer, error) {
+	in, err := decoded(r, compute.DecodeNew)
+	if err != nil {
+		return answer{}, err
+	}
+	if in.Point != "" {
+		if err := r.insideOf(strings.Split(strings.Trim(in.Point, "/"), "/")); err != nil {
+			return answer{}, err
+		}
+		if action := itemType + "/recoveryPoints/restore/action"; !r.may(action, in.Point) {
+			return answer{}, r.forbidden(action, in.Point)
+		}
+	}
+	if err := r.mayAttach(in.Disks); err != nil {
+		return answer{}, err
+	}
+	j, err := s.Service.CreateVM(r.Context(), r.sub(), r.group(), r.name(), in)
+	if err != nil {
+		return answer{}, err
+	}
+	return r.following(http.StatusCreated, compute.Creating(r.resource(), r.name(), in), j), nil
 }
 
 func (s *Server) disks(r *request) (answer, error) {

@@ -2,7 +2,6 @@ package service
 
 import (
 	"context"
-	"path"
 	"slices"
 	"strings"
 
@@ -11,10 +10,8 @@ import (
 )
 
 const (
-	// defaultPool is the pool whose disks have their file's name.
-	defaultPool = "default"
-	gib         = 1 << 30
-	maxDiskGB   = 65536 // of Azure's largest disk (ultra, 64 TiB)
+	gib       = 1 << 30
+	maxDiskGB = 65536 // of Azure's largest disk (ultra, 64 TiB)
 )
 
 // Disk is a disk image of a site: a managed disk when a pool holds it, else an
@@ -28,21 +25,9 @@ type Disk struct {
 	holdfast.VolumeFact
 }
 
-// diskName is the ARM name of an image: its file's name in the pool "default",
-// POOL~FILE in another pool, the path with ~ for / outside of pools.
-func diskName(pool, file string) string {
-	switch pool {
-	case defaultPool:
-		return path.Base(file)
-	case "":
-		return strings.ReplaceAll(strings.Trim(file, "/"), "/", "~")
-	}
-	return pool + "~" + path.Base(file)
-}
-
 // DiskID is the ARM id of the image at a path of a site.
 func DiskID(site Site, pool, file string) string {
-	return inGroup(site.Subscription, site.Group, TypeDisk, diskName(pool, file))
+	return inGroup(site.Subscription, site.Group, TypeDisk, holdfast.DiskName(pool, file))
 }
 
 // Disks lists the disks of a subscription's sites, or of one group.
@@ -65,7 +50,7 @@ func (s *Service) disksOf(ctx context.Context, site Site) ([]Disk, error) {
 	found, err := s.Machines.Disks(ctx, site.Ref())
 	all := make([]Disk, len(found))
 	for i, v := range found {
-		all[i] = Disk{ID: DiskID(site, v.Pool, v.Path), Name: diskName(v.Pool, v.Path), Location: site.Name, Group: site.Group, VolumeFact: v}
+		all[i] = Disk{ID: DiskID(site, v.Pool, v.Path), Name: holdfast.DiskName(v.Pool, v.Path), Location: site.Name, Group: site.Group, VolumeFact: v}
 		if v.VM.Name != "" {
 			all[i].Owner = inGroup(site.Subscription, site.Group, TypeVM, v.VM.Name)
 		}
@@ -154,7 +139,7 @@ func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFac
 	if !slices.ContainsFunc(createOptions, func(o string) bool { return strings.EqualFold(o, in.Create) }) {
 		return v, holdfast.Errorf(holdfast.Unsupported, "properties.creationData.createOption", "createOption is %q; it is one of %s.", in.Create, strings.Join(createOptions, ", "))
 	}
-	v = holdfast.VolumeFact{Name: name, Pool: defaultPool, Format: in.Format, Size: in.SizeGB * gib}
+	v = holdfast.VolumeFact{Name: name, Pool: holdfast.DefaultPool, Format: in.Format, Size: in.SizeGB * gib}
 	if pool, file, ok := strings.Cut(name, "~"); ok {
 		v.Pool, v.Name = pool, file
 	}

@@ -33,7 +33,7 @@ type DiskPoint struct {
 // diskPointName is the name of a disk in a restore point: that of the disk and
 // the point's in the repository, so that it is not that of another point's.
 func diskPointName(p RestorePoint, k holdfast.DiskFact) string {
-	return diskName(k.Pool, k.Path) + "_" + p.Result.PointID
+	return holdfast.DiskName(k.Pool, k.Path) + "_" + p.Result.PointID
 }
 
 // Disks are the disks in the point; of one that is being made those that are to
@@ -55,14 +55,14 @@ func (p RestorePoint) has(k holdfast.DiskFact) bool {
 		return slices.ContainsFunc(p.Result.Disks, func(d holdfast.DiskResult) bool { return d.Target == k.Target })
 	}
 	vm := idOf(p.VM)
-	id := inGroup(vm.Subscription, vm.Group, TypeDisk, diskName(k.Pool, k.Path))
+	id := inGroup(vm.Subscription, vm.Group, TypeDisk, holdfast.DiskName(k.Pool, k.Path))
 	return !k.Temporary && !k.NVMe && !slices.ContainsFunc(p.Exclude, func(o string) bool { return strings.EqualFold(o, id) })
 }
 
 // SourceDisk is the ARM id of the disk that a disk restore point is of.
 func (d DiskPoint) SourceDisk() string {
 	vm := idOf(d.Point.VM)
-	return inGroup(vm.Subscription, vm.Group, TypeDisk, diskName(d.Disk.Pool, d.Disk.Path))
+	return inGroup(vm.Subscription, vm.Group, TypeDisk, holdfast.DiskName(d.Disk.Pool, d.Disk.Path))
 }
 
 // DiskPoints lists the disks in a restore point.

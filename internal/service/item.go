@@ -27,6 +27,9 @@ type Item struct {
 	Policy    string     `json:"policy"`         // name; "" when protection is stopped
 	Held      Hold       `json:"held,omitempty"`
 	Exclusion *Exclusion `json:"exclusion,omitempty"`
+	// NICs are those that the VM had when its protection was enabled: so many come
+	// back (NET-01).
+	NICs []holdfast.NICFact `json:"nics,omitempty"`
 	// DeleteAfter is until when a soft-deleted item is kept; zero is not deleted.
 	DeleteAfter time.Time `json:"deleteAfter,omitzero"`
 
@@ -208,7 +211,7 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 			return Job{}, err
 		}
 		i := Item{Stamp: Stamp{ID: ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID, Site: Location(vm.Location),
-			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion, Scheduled: tx.Now()}
+			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion, NICs: vm.NICs, Scheduled: tx.Now()}
 		if err := claimVM(tx, i); err != nil {
 			return Job{}, err
 		}

@@ -2,6 +2,8 @@ package service
 
 import (
 	"context"
+	"encoding/json"
+	"fmt"
 	"path"
 	"slices"
 	"strings"
@@ -48,6 +50,12 @@ func (s *Service) Restore(ctx context.Context, item, point string, in RestoreReq
 	args := holdfast.RestoreArgs{
 		Site: r.site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
 		Mode: holdfast.RestoreMode(in.Mode), Directory: in.Directory, Format: in.Format, NamePrefix: in.NamePrefix,
+	}
+	if args.Mode == holdfast.RestoreDisks {
+		args.Point = r.point.ID
+	}
+	if args.Mode == holdfast.CreateVM {
+		args.NICs = r.item.NICs
 	}
 	spec := r.item.spec(ctx, "Restore")
 	for _, check := range []func() error{
@@ -194,15 +202,7 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 	if in.NamePrefix == "" {
 		args.NamePrefix = args.VMName
 	}
-	_, err = s.Inventory.VM(ctx, args.Site, args.VMName)
-	switch {
-	case err == nil: // MGT-02
-		return holdfast.Errorf(holdfast.Conflict, "properties.targetVirtualMachineId", "A VM named %q is there already.", args.VMName).
-			WithHint("Choose another name, or replace the disks of the VM that the point is of (OriginalLocation).")
-	case holdfast.KindOf(err) != holdfast.NotFound:
-		return err
-	}
-	return nil
+	return s.nameFree(ctx, args.Site, "properties.targetVirtualMachineId", args.VMName)
 }
 
 // checkParts finds the pool and the network that the request names.
@@ -266,4 +266,15 @@ func checkLUNs(args *holdfast.RestoreArgs, r restoring, in RestoreRequest) error
 // restoreDone has nothing to apply: what came back is in the job.
 func (s *Service) restoreDone(*catalog.Tx, string, holdfast.RestoreArgs, holdfast.RestoreResult, error) error {
 	return nil
+}
+
+// Restored is what a restore job brought back; nothing while it has not.
+func Restored(j Job) (r holdfast.RestoreResult, err error) {
+	if j.Kind != kindRestore || !j.Final() {
+		return r, nil
+	}
+	if err := json.Unmarshal(j.Result, &r); err != nil {
+		return r, fmt.Errorf("result of job %s: %w", j.ID, err)
+	}
+	return r, nil
 }

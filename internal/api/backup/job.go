@@ -42,6 +42,13 @@ func Job(vault string, j service.Job, now time.Time, detail bool) *sdk.JobResour
 	return &sdk.JobResource{ID: to.Ptr(vault + "/backupJobs/" + j.ID), Name: &j.ID, Type: to.Ptr(service.TypeVault + "/backupJobs"), Properties: p}
 }
 
+// WithBlobs says where the template of restored disks and their VM's libvirt
+// definition are, in the words of Azure's restore jobs.
+func WithBlobs(job *sdk.JobResource, template, definition string) {
+	bag := job.Properties.(*sdk.AzureIaaSVMJob).ExtendedInfo.PropertyBag
+	bag["Template Blob Uri"], bag["Config Blob Uri"] = &template, &definition
+}
+
 // Duration is d in ISO 8601, such as PT12.5S.
 func Duration(d time.Duration) string {
 	return "PT" + strconv.FormatFloat(max(0, d).Seconds(), 'f', -1, 64) + "S"

@@ -30,7 +30,10 @@ func VM(vm service.VM, view bool) *sdk.VirtualMachine {
 	p.StorageProfile = storage(vm, p.StorageProfile.ImageReference)
 	p.SecurityProfile = security(vm.VMFact, p.SecurityProfile)
 	p.OSProfile = &sdk.OSProfile{ComputerName: &vm.Name}
-	p.NetworkProfile = &sdk.NetworkProfile{NetworkInterfaces: []*sdk.NetworkInterfaceReference{}} // empty, or az asks Microsoft.Network for each
+	if p.NetworkProfile == nil {
+		p.NetworkProfile = &sdk.NetworkProfile{}
+	}
+	p.NetworkProfile.NetworkInterfaces = []*sdk.NetworkInterfaceReference{} // empty, or az asks Microsoft.Network for each
 	if view {
 		p.InstanceView = InstanceView(vm)
 		p.InstanceView.HyperVGeneration = &generation
@@ -56,6 +59,12 @@ func security(f holdfast.VMFact, kept *sdk.SecurityProfile) *sdk.SecurityProfile
 		kept.SecurityType = to.Ptr(sdk.SecurityTypesTrustedLaunch)
 	}
 	return kept
+}
+
+// Creating is a machine that is being made.
+func Creating(id, name string, in service.NewVM) *sdk.VirtualMachine {
+	return &sdk.VirtualMachine{ID: &id, Name: &name, Type: to.Ptr(service.TypeVM), Location: to.Ptr(service.Location(in.Location)), Tags: tags(in.Tags),
+		Properties: &sdk.VirtualMachineProperties{ProvisioningState: to.Ptr("Creating")}}
 }
 
 func tags(of map[string]string) map[string]*string {

@@ -19,6 +19,7 @@ var keptMembers = []string{
 	"zones", "plan", "identity",
 	"properties.additionalCapabilities", "properties.applicationProfile", "properties.availabilitySet", "properties.billingProfile",
 	"properties.capacityReservation", "properties.diagnosticsProfile", "properties.evictionPolicy", "properties.extensionsTimeBudget",
+	"properties.networkProfile.networkInterfaceConfigurations",
 	"properties.host", "properties.hostGroup", "properties.licenseType", "properties.platformFaultDomain", "properties.priority",
 	"properties.proximityPlacementGroup", "properties.scheduledEventsProfile", "properties.securityProfile.encryptionAtHost",
 	"properties.securityProfile.encryptionIdentity", "properties.virtualMachineScaleSet", "properties.storageProfile.imageReference",

@@ -1,6 +1,7 @@
 package compute
 
 import (
+	"cmp"
 	"encoding/json"
 	"strings"
 
@@ -12,6 +13,7 @@ import (
 // updateBody is what PUT and PATCH on a machine read; other members are what a
 // client read before and sends back.
 type updateBody struct {
+	Location   string            `json:"location"`
 	Tags       map[string]string `json:"tags"`
 	Properties struct {
 		HardwareProfile struct {
@@ -21,7 +23,57 @@ type updateBody struct {
 			OSDisk    json.RawMessage   `json:"osDisk"`
 			DataDisks []json.RawMessage `json:"dataDisks"`
 		} `json:"storageProfile"`
+		NetworkProfile struct {
+			Configurations []nicBody `json:"networkInterfaceConfigurations"`
+		} `json:"networkProfile"`
+		Holdfast struct {
+			RecoveryPointID string `json:"recoveryPointId"`
+			Start           *bool  `json:"start"`
+		} `json:"holdfast"`
 	} `json:"properties"`
+}
+
+// nicBody is one NIC of it (VirtualMachineNetworkInterfaceConfiguration).
+type nicBody struct {
+	Properties struct {
+		IPConfigurations []struct {
+			Properties struct {
+				Subnet struct {
+					ID string `json:"id"`
+				} `json:"subnet"`
+			} `json:"properties"`
+		} `json:"ipConfigurations"`
+	} `json:"properties"`
+}
+
+// DecodeNew reads PUT on a machine that is not there.
+func DecodeNew(body []byte) (service.NewVM, error) {
+	u, err := DecodeUpdate(body)
+	if err != nil {
+		return service.NewVM{}, err
+	}
+	in, err := resources.Decode[updateBody](body)
+	if err != nil {
+		return service.NewVM{}, err
+	}
+	p := in.Properties
+	n := service.NewVM{Location: in.Location, Point: p.Holdfast.RecoveryPointID, Size: u.Size, Tags: u.Tags, Kept: u.Kept, Start: p.Holdfast.Start == nil || *p.Holdfast.Start}
+	var osDisk diskBody
+	if len(p.StorageProfile.OSDisk) > 0 {
+		if osDisk, err = resources.Decode[diskBody](p.StorageProfile.OSDisk); err != nil {
+			return n, err
+		}
+		n.Disks = append(n.Disks, service.WantedDisk{ID: osDisk.ManagedDisk.ID, Name: osDisk.Name, Create: osDisk.CreateOption, Kept: u.KeptOfOSDisk})
+		n.Disks = append(n.Disks, u.Disks...)
+	}
+	for _, nic := range p.NetworkProfile.Configurations {
+		subnet := ""
+		for _, ip := range nic.Properties.IPConfigurations {
+			subnet = cmp.Or(subnet, ip.Properties.Subnet.ID)
+		}
+		n.Networks = append(n.Networks, subnet)
+	}
+	return n, nil
 }
 
 // diskBody is one data disk of it.

@@ -2,9 +2,13 @@ package restore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/beevik/etree"
+
+	"holdfast"
+	"holdfast/internal/mover"
 )
 
 // metadataSpace is the XML namespace of Holdfast's own element in a domain's
@@ -17,10 +21,22 @@ type newDomain struct {
 	Name      string
 	RestoreID string
 	PointID   string
-	Network   string            // libvirt network for every interface; "" keeps the point's
-	Disks     map[string]string // disk target (vda) -> path of the restored disk
-	Formats   map[string]string // disk target -> raw or qcow2
-	NVRAM     string            // path of the restored UEFI variables; "" when there are none
+	Network   string             // libvirt network for every interface; "" keeps the point's
+	Networks  []string           // if not nil: those of its NICs, which are as many
+	NICs      []holdfast.NICFact // if not nil, and Networks is: those that it is to have (NET-01)
+	Disks     map[string]string  // disk target (vda) -> path of the restored disk
+	Formats   map[string]string  // disk target -> raw or qcow2
+	NVRAM     string             // path of the restored UEFI variables; "" when there are none
+	VCPUs     int                // 0 as they were
+	Memory    int64              // bytes; 0 as it was
+	// Own says that the tags and kept members are these instead of the point's, and
+	// LUNs those of the data disks.
+	Own  bool
+	Tags map[string]string
+	Kept map[string]any
+	LUNs map[string]int
+	// Extra are disks that the point's VM did not have.
+	Extra []holdfast.DiskFact
 }
 
 // rewriteDomain makes the definition of a restored VM from the one kept in the
@@ -47,7 +63,16 @@ func rewriteDomain(xml string, n newDomain) (string, []string, error) {
 	if err := placeNVRAM(dom, n.NVRAM); err != nil {
 		return "", nil, err
 	}
-	notes, err := leaveBehind(dom)
+	resize(dom, n)
+	notes := staticAddresses(dom)
+	if n.Own {
+		writeLUNs(dom, n.LUNs)
+		err = ownMembers(dom, n)
+	} else {
+		var left []string
+		left, err = leaveBehind(dom)
+		notes = append(notes, left...)
+	}
 	if err != nil {
 		return "", nil, err
 	}
@@ -58,6 +83,55 @@ func rewriteDomain(xml string, n newDomain) (string, []string, error) {
 	doc.Indent(2)
 	out, err := doc.WriteToString()
 	return out, append(notes, more...), err
+}
+
+// resize gives a definition other processors and memory. What the point's VM said
+// of where they lie (topology, NUMA cells) goes, where it would not fit any more.
+func resize(dom *etree.Element, n newDomain) {
+	if n.VCPUs > 0 {
+		removeAll(dom, "vcpu", "vcpus")
+		dom.CreateElement("vcpu").SetText(fmt.Sprint(n.VCPUs))
+	}
+	if n.Memory > 0 {
+		removeAll(dom, "memory", "currentMemory", "maxMemory")
+		m := dom.CreateElement("memory")
+		m.CreateAttr("unit", "KiB")
+		m.SetText(fmt.Sprint(n.Memory >> 10))
+	}
+	if cpu := dom.SelectElement("cpu"); cpu != nil && (n.VCPUs > 0 || n.Memory > 0) {
+		removeAll(cpu, "topology", "numa")
+	}
+}
+
+// ownMembers puts tags and kept members into a definition in place of the point's.
+func ownMembers(dom *etree.Element, n newDomain) error {
+	tags, err := mover.TagsElement(n.Tags)
+	if err != nil {
+		return err
+	}
+	kept, err := mover.KeptElement(n.Kept)
+	if err != nil {
+		return err
+	}
+	for space, element := range map[string]string{mover.TagsSpace: tags, mover.KeptSpace: kept} {
+		md := metadata(dom, space)
+		if element == "" {
+			continue
+		}
+		doc := etree.NewDocument()
+		if err := doc.ReadFromString(element); err != nil {
+			return err
+		}
+		e := doc.Root().Copy()
+		e.Space = mover.TagsPrefix
+		e.RemoveAttr("xmlns")
+		e.CreateAttr("xmlns:"+mover.TagsPrefix, space)
+		for _, c := range e.ChildElements() {
+			c.Space = mover.TagsPrefix
+		}
+		md.AddChild(e)
+	}
+	return nil
 }
 
 // metadata is the <metadata> of a definition, without elements of a namespace.
@@ -145,9 +219,10 @@ func placeDevices(dom *etree.Element, n newDomain) (notes []string, err error) {
 	if placed != len(n.Disks) {
 		return nil, fmt.Errorf("domain XML of the point names %d of its %d disks", placed, len(n.Disks))
 	}
-	for _, nic := range devices.SelectElements("interface") {
-		placeInterface(nic, n.Network)
+	for _, k := range n.Extra {
+		addDisk(devices, k)
 	}
+	notes = append(notes, placeInterfaces(devices, n)...)
 	forgetRuntime(devices)
 	return append(notes, freePlaces(devices)...), nil
 }
@@ -168,6 +243,96 @@ func placeDisk(d *etree.Element, path, format string) {
 		d.InsertChildAt(0, drv)
 	}
 	drv.CreateAttr("type", format)
+}
+
+// addDisk adds a disk that the point's VM did not have.
+func addDisk(devices *etree.Element, k holdfast.DiskFact) {
+	d := devices.CreateElement("disk")
+	d.CreateAttr("device", "disk")
+	t := d.CreateElement("target")
+	t.CreateAttr("dev", k.Target)
+	t.CreateAttr("bus", k.Bus)
+	placeDisk(d, k.Path, k.Format)
+}
+
+// placeInterfaces gives the VM its NICs, in order: those of the point, each on its
+// network. With n.NICs it gets as many as these and in their order, known by their
+// MAC addresses; with n.Networks as many as these, virtio ones beyond the point's.
+func placeInterfaces(devices *etree.Element, n newDomain) (notes []string) {
+	nics := devices.SelectElements("interface")
+	networks := n.Networks
+	if networks == nil && n.NICs != nil {
+		nics, networks, notes = asProtected(devices, nics, n.NICs)
+	}
+	if networks == nil {
+		networks = make([]string, len(nics))
+	}
+	for i, network := range networks {
+		if n.Networks == nil && n.Network != "" {
+			network = n.Network
+		}
+		if i >= len(nics) {
+			nics = append(nics, newInterface(devices, "virtio"))
+		}
+		placeInterface(nics[i], network)
+	}
+	for i := len(networks); i < len(nics); i++ {
+		devices.RemoveChild(nics[i])
+	}
+	return notes
+}
+
+func newInterface(devices *etree.Element, model string) *etree.Element {
+	nic := devices.CreateElement("interface")
+	if model != "" {
+		nic.CreateElement("model").CreateAttr("type", model)
+	}
+	return nic
+}
+
+// asProtected orders the NICs of the point as those that the VM had when its
+// protection was enabled, makes those that it had lost by then, and takes those
+// away that came later (matrix NET-01). A lost one that was on no network of
+// libvirt cannot be made.
+func asProtected(devices *etree.Element, have []*etree.Element, protected []holdfast.NICFact) (nics []*etree.Element, networks, notes []string) {
+	left := slices.Clone(have)
+	for i, p := range protected {
+		at := slices.IndexFunc(left, func(e *etree.Element) bool {
+			mac := e.SelectElement("mac")
+			return mac != nil && strings.EqualFold(mac.SelectAttrValue("address", ""), p.MAC)
+		})
+		switch {
+		case at >= 0:
+			devices.RemoveChild(left[at])
+			devices.AddChild(left[at])
+			nics, networks, left = append(nics, left[at]), append(networks, ""), slices.Delete(left, at, at+1)
+		case p.Network == "":
+			notes = append(notes, fmt.Sprintf("NIC %d (%s), which the VM had when it was protected, was on no libvirt network and is not made again (NET-01).", i, p.MAC))
+		default:
+			nics, networks = append(nics, newInterface(devices, p.Model)), append(networks, p.Network)
+		}
+	}
+	for _, e := range left {
+		devices.RemoveChild(e)
+		notes = append(notes, "A NIC that came after the VM was protected was left out (NET-01).")
+	}
+	return nics, networks, notes
+}
+
+// withoutPasswords is a definition without the passwords of its displays.
+func withoutPasswords(xml string) string {
+	doc := etree.NewDocument()
+	if doc.ReadFromString(xml) != nil {
+		return xml // who reads it next says why
+	}
+	for _, g := range doc.FindElements("//graphics") {
+		g.RemoveAttr("passwd")
+	}
+	out, err := doc.WriteToString()
+	if err != nil {
+		return xml
+	}
+	return out
 }
 
 // placeInterface gives a NIC a fresh MAC (libvirt chooses one where none is

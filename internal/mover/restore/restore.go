@@ -14,7 +14,6 @@ package restore
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -189,7 +188,12 @@ func (r *run) filling(ctx context.Context, names []string, fill func(context.Con
 
 // bringBack writes disks of the point, and makes the VM of them.
 func (r *run) bringBack(ctx context.Context, disks []mover.ManifestDisk, res *holdfast.RestoreResult) (err error) {
-	if res.Disks, err = r.disks(ctx, disks); err != nil {
+	if r.args.Attach != nil {
+		res.Disks = r.attached()
+	} else if res.Disks, err = r.disks(ctx, disks); err != nil {
+		return err
+	}
+	if err := r.describe(ctx, res); err != nil {
 		return err
 	}
 	if r.args.Mode == holdfast.CreateVM {
@@ -274,7 +278,12 @@ func (r *run) nvramName() string {
 func (r *run) names(disks []mover.ManifestDisk) []string {
 	var names []string
 	for _, d := range disks {
-		names = append(names, r.name(d.Fact.Target))
+		if r.args.Attach == nil {
+			names = append(names, r.name(d.Fact.Target))
+		}
+	}
+	if r.described() {
+		names = append(names, r.args.NamePrefix+templateSuffix, r.args.NamePrefix+definitionSuffix)
 	}
 	for _, f := range r.temporary() {
 		names = append(names, r.name(f.Target))
@@ -290,7 +299,10 @@ func (r *run) temporary() []holdfast.DiskFact {
 	if r.args.Mode != holdfast.CreateVM {
 		return nil
 	}
-	return slices.DeleteFunc(slices.Clone(r.manifest.VM.Disks), func(f holdfast.DiskFact) bool { return !f.Temporary })
+	taken := func(f holdfast.DiskFact) bool {
+		return slices.ContainsFunc(r.args.Attach, func(k holdfast.DiskFact) bool { return k.LUN == f.LUN })
+	}
+	return slices.DeleteFunc(slices.Clone(r.manifest.VM.Disks), func(f holdfast.DiskFact) bool { return !f.Temporary || taken(f) })
 }
 
 // empty makes the image of a temporary disk.
@@ -351,109 +363,4 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 		return res, err
 	}
 	return res, r.staging.publish(r.name(d.Fact.Target))
-}
-
-// made finds the VM that an earlier run of this restore has made, whatever its
-// name is by now; nil when there is none.
-func (r *run) made(ctx context.Context) (*holdfast.VMRef, error) {
-	if r.args.Mode != holdfast.CreateVM {
-		return nil, nil
-	}
-	domains, err := r.host.Domains(ctx)
-	if err != nil {
-		return nil, err
-	}
-	for _, d := range domains {
-		xml, err := r.host.DomainXML(ctx, d.UUID)
-		if err == nil && restoreOf(xml) == r.args.RestoreID {
-			return &holdfast.VMRef{UUID: d.UUID, Name: d.Name}, nil
-		}
-		if err != nil && !errors.Is(err, hypervisor.ErrNoDomain) {
-			return nil, err
-		}
-	}
-	return nil, nil
-}
-
-// alreadyMade answers with the VM when an earlier run of this restore had made
-// it, and refuses when the name belongs to another VM (matrix MGT-02).
-func (r *run) alreadyMade(ctx context.Context) (*holdfast.VMRef, error) {
-	vm, err := r.made(ctx)
-	if err != nil {
-		return nil, err
-	}
-	if vm != nil {
-		// It is there, and its user may have it already: that it does not start
-		// does not take it back.
-		if err := r.start(ctx, vm); err != nil {
-			r.progress.Warn(fmt.Sprintf("The VM %s is there, and could not be started: %v.", vm.Name, err))
-		}
-		return vm, nil
-	}
-	_, err = r.host.DomainNamed(ctx, r.args.VMName)
-	if err == nil {
-		return nil, holdfast.Errorf(holdfast.Conflict, "targetVirtualMachineId", "A VM named %q exists already.", r.args.VMName).
-			WithHint("Choose another name.")
-	}
-	if !errors.Is(err, hypervisor.ErrNoDomain) {
-		return nil, err
-	}
-	return nil, nil
-}
-
-// createVM defines the new domain and, if asked, boots it. A VM that cannot
-// be started is undefined again: a restore is whole or nothing.
-func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdfast.VMRef, error) {
-	n := newDomain{
-		Name: r.args.VMName, RestoreID: r.args.RestoreID, PointID: r.point.ID, Network: r.args.Network,
-		Disks: map[string]string{}, Formats: map[string]string{},
-	}
-	for _, d := range res.Disks {
-		n.Disks[d.Target], n.Formats[d.Target] = d.Path, d.Format
-	}
-	for _, f := range r.temporary() {
-		if err := r.empty(ctx, f); err != nil {
-			return nil, fmt.Errorf("disk %s: %w", f.Target, err)
-		}
-		n.Disks[f.Target], n.Formats[f.Target] = r.staging.final(r.name(f.Target)), r.args.Format
-	}
-	if name := r.nvramName(); name != "" {
-		if err := r.writeNVRAM(name); err != nil {
-			return nil, err
-		}
-		n.NVRAM = r.staging.final(name)
-	}
-	xml, notes, err := rewriteDomain(r.manifest.DomainXML, n)
-	if err != nil {
-		return nil, err
-	}
-	res.FollowUps = append(res.FollowUps, notes...)
-	uuid, err := r.host.Define(ctx, xml)
-	if err != nil {
-		return nil, err
-	}
-	if err := r.restoreTPM(ctx, uuid); err != nil {
-		r.progress.Warn(fmt.Sprintf("The TPM's state could not be restored: %v.", err))
-		res.FollowUps = append(res.FollowUps, "Have the recovery keys ready of what the guest sealed with its TPM (BitLocker, LUKS).")
-	}
-	vm := &holdfast.VMRef{UUID: uuid, Name: r.args.VMName}
-	if err := r.start(ctx, vm); err != nil {
-		return nil, errors.Join(err, r.host.Undefine(context.WithoutCancel(ctx), uuid))
-	}
-	r.progress.Property("VM", vm.Name+" ("+vm.UUID+")")
-	return vm, nil
-}
-
-func (r *run) writeNVRAM(name string) error {
-	if err := writeFile(r.staging.path(name), r.manifest.NVRAM); err != nil {
-		return err
-	}
-	return r.staging.publish(name)
-}
-
-func (r *run) start(ctx context.Context, vm *holdfast.VMRef) error {
-	if !r.args.Start {
-		return nil
-	}
-	return r.host.Start(ctx, vm.UUID)
 }
