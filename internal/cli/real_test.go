@@ -164,6 +164,10 @@ func (h *hosts) Guest(ctx context.Context, site holdfast.SiteRef, name string) (
 	return holdfast.GuestFact{ID: "debian", Name: "Debian GNU/Linux 12", Version: "12", Machine: "x86_64", Looked: true}, err
 }
 
+func (h *hosts) Stored(context.Context, holdfast.RepositoryRef) (int64, error) {
+	return 0, nil
+}
+
 func (h *hosts) Usable(holdfast.RepositoryRef) error {
 	return nil
 }

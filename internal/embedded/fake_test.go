@@ -42,6 +42,7 @@ type world struct {
 	ticks        <-chan time.Time // nil is each minute
 	metrics      string           // where they are read
 	findings     []holdfast.Finding
+	asked        chan struct{} // if set, Stored says there that it was asked
 	volumes      []holdfast.VolumeFact
 	machines     []holdfast.MachineArgs
 }
@@ -97,6 +98,13 @@ func (w *world) Guest(ctx context.Context, site holdfast.SiteRef, name string) (
 		return holdfast.GuestFact{}, err
 	}
 	return holdfast.GuestFact{ID: "debian", Name: "Debian GNU/Linux 12", Version: "12", Machine: "x86_64", Looked: true}, nil
+}
+
+func (w *world) Stored(context.Context, holdfast.RepositoryRef) (int64, error) {
+	if w.asked != nil {
+		w.asked <- struct{}{}
+	}
+	return 12345, nil
 }
 
 func (w *world) Usable(holdfast.RepositoryRef) error {

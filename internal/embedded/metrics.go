@@ -18,7 +18,7 @@ import (
 	"holdfast/internal/metric"
 )
 
-// sizeEvery is how often the files of vaults are added up.
+// sizeEvery is how often it is asked how large vaults are.
 const sizeEvery = time.Hour
 
 // gauges is what was measured when it was last looked at.
@@ -57,14 +57,18 @@ func (s *Server) measure(ctx context.Context) error {
 		all = append(all, m)
 		err = errors.Join(err, s.service.Room(ctx, p, m.Free, m.Size))
 	}
+	stores, storesErr := s.service.Stores(ctx)
+	for _, p := range stores {
+		all = append(all, metric.Place{Place: p, Free: -1, Size: -1, Used: s.gauges.used(p.Path)})
+	}
 	s.gauges.mu.Lock()
 	defer s.gauges.mu.Unlock()
 	s.gauges.last = all
-	return err
+	return errors.Join(err, storesErr)
 }
 
-// used is how many bytes were in the files of a directory when they were last
-// added up; -1 is not known.
+// used is how many bytes were at a path when they were last added up; -1 is not
+// known.
 func (g *gauges) used(dir string) int64 {
 	g.mu.Lock()
 	defer g.mu.Unlock()
@@ -74,8 +78,9 @@ func (g *gauges) used(dir string) int64 {
 	return -1
 }
 
-// addUp adds up the vaults of this machine at every signal that finds them older
-// than an hour. A large one takes its time, so nothing waits for it.
+// addUp asks how large the vaults are at every signal that finds them older than
+// an hour: of those in directories of this machine the files are added up, the
+// others' own books are asked. That takes its time, so nothing waits for it.
 func (s *Server) addUp(ctx context.Context, signals <-chan struct{}) {
 	for {
 		select {
@@ -85,21 +90,42 @@ func (s *Server) addUp(ctx context.Context, signals <-chan struct{}) {
 		}
 		for _, p := range s.gauges.places() {
 			if p.Kind == "vault" {
-				s.gauges.addUp(ctx, p.Path, s.cfg.Clock())
+				s.gauges.addUp(p.Path, s.cfg.Clock(), func() (int64, error) {
+					if p.Size < 0 {
+						return s.service.StoredIn(ctx, p.Place)
+					}
+					return bytesIn(ctx, p.Path)
+				})
 			}
 		}
 	}
 }
 
-func (g *gauges) addUp(ctx context.Context, dir string, now time.Time) {
+// addUp asks how much there is at a path, unless that was known an hour ago. What
+// cannot be asked now is asked again at the next signal.
+func (g *gauges) addUp(path string, now time.Time, ask func() (int64, error)) {
 	g.mu.Lock()
-	old, known := g.sized[dir]
+	old, known := g.sized[path]
 	g.mu.Unlock()
 	if known && now.Sub(old.at).Abs() < sizeEvery {
 		return
 	}
-	var sum int64
-	err := filepath.WalkDir(dir, func(_ string, f fs.DirEntry, err error) error {
+	sum, err := ask()
+	if err != nil {
+		return
+	}
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.sized == nil {
+		g.sized = map[string]size{}
+	}
+	g.sized[path] = size{sum, now}
+}
+
+// bytesIn adds up the files of a directory. Its error is that one went meanwhile,
+// or that the server stops.
+func bytesIn(ctx context.Context, dir string) (sum int64, err error) {
+	err = filepath.WalkDir(dir, func(_ string, f fs.DirEntry, err error) error {
 		if err != nil || ctx.Err() != nil {
 			return errors.Join(err, ctx.Err())
 		}
@@ -108,15 +134,7 @@ func (g *gauges) addUp(ctx context.Context, dir string, now time.Time) {
 		}
 		return nil
 	})
-	if err != nil { // a directory went meanwhile, or the server stops
-		return
-	}
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	if g.sized == nil {
-		g.sized = map[string]size{}
-	}
-	g.sized[dir] = size{sum, now}
+	return sum, err
 }
 
 // openMetrics listens where Prometheus reads. It is plaintext and knows nobody,

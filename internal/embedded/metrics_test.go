@@ -48,6 +48,33 @@ func TestMetrics(t *testing.T) {
 	}
 }
 
+// TestBytesInAStore: a vault in an object store says how large it is by its own
+// books, once an hour.
+func TestBytesInAStore(t *testing.T) {
+	t.Parallel()
+	w, ticks := newWorld(), make(chan time.Time)
+	w.ticks, w.metrics, w.asked = ticks, "127.0.0.1:0", make(chan struct{}, 9)
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	if code, out, _ := s.send(t, "PUT", strings.Replace(s.vaultPath(), "/safe", "/far", 1)+"?api-version=2023-04-01", `{"location":"site1","properties":{"holdfast":{"repositoryUrl":"s3://bucket/far"}}}`); code/100 != 2 {
+		t.Fatalf("vault: %d %v", code, out)
+	}
+	ticks <- time.Now()
+	<-w.asked
+	for range 3 { // it is known, and not asked for again; a tick is taken when the one before was dealt with
+		ticks <- time.Now()
+	}
+	resp, err := http.Get("http://" + s.MetricsAddress() + "/metrics")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	text := readAll(t, resp.Body)
+	if !strings.Contains(text, `holdfast_vault_bytes{vault="lab/far"} 12345`) || strings.Contains(text, `name="lab/far"`) || len(w.asked) != 0 {
+		t.Errorf("asked %d times more; %s", len(w.asked), text)
+	}
+}
+
 // TestMetricsListener: Prometheus reads them on this machine without signing in,
 // and nowhere else.
 func TestMetricsListener(t *testing.T) {

@@ -24,7 +24,7 @@ var (
 	age      = desc("holdfast_item_newest_point_age_seconds", "How old the newest recovery point of an item is.", "vault", "resource_group", "vm")
 	failing  = desc("holdfast_item_failing", "1 if the last backup of an item failed.", "vault", "resource_group", "vm")
 	points   = desc("holdfast_vault_points", "Recovery points, by vault.", "vault")
-	used     = desc("holdfast_vault_bytes", "Bytes in the repository of a vault that is in a directory of this machine.", "vault")
+	used     = desc("holdfast_vault_bytes", "Bytes in the repository of a vault: in its directory or, in an object store, by its own books.", "vault")
 	running  = desc("holdfast_jobs_running", "Jobs that run now, by operation.", "operation")
 	waiting  = desc("holdfast_alerts_undelivered", "Deliveries of alerts that have not been taken yet.")
 	free     = desc("holdfast_storage_free_bytes", "Room left where scratch files or a vault are.", "kind", "name")
@@ -60,8 +60,10 @@ func (c *census) Collect(out chan<- prometheus.Metric) {
 	}
 	send(waiting, float64(now.Undelivered))
 	for _, p := range c.Places() {
-		send(free, float64(p.Free), p.Kind, p.Label)
-		send(capacity, float64(p.Size), p.Kind, p.Label)
+		if p.Size >= 0 { // else it is an object store
+			send(free, float64(p.Free), p.Kind, p.Label)
+			send(capacity, float64(p.Size), p.Kind, p.Label)
+		}
 		if p.Kind == "vault" && p.Used >= 0 {
 			send(used, float64(p.Used), p.Label)
 		}

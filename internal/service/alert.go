@@ -204,6 +204,28 @@ func (s *Service) Places(ctx context.Context) ([]Place, error) {
 	})
 }
 
+// Stores lists the vaults in object stores; their paths are URLs.
+func (s *Service) Stores(ctx context.Context) ([]Place, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (all []Place, err error) {
+		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+		for _, v := range vaults {
+			if u, err := url.Parse(v.Repository.URL); err == nil && u.Scheme != "file" {
+				all = append(all, Place{v.Repository.URL, "vault", v.ID, v.Name, label(v.ID)})
+			}
+		}
+		return all, err
+	})
+}
+
+// StoredIn is how many bytes a vault of Stores keeps.
+func (s *Service) StoredIn(ctx context.Context, p Place) (int64, error) {
+	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, p.Resource) })
+	if err != nil {
+		return 0, err
+	}
+	return s.Provisioner.Stored(ctx, v.Repository)
+}
+
 // nearlyFull is the share of a place below which it has little room left; it has
 // enough again with twice as much.
 const nearlyFull = 0.10

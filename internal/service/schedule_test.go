@@ -91,6 +91,10 @@ func (y *year) Guest(context.Context, holdfast.SiteRef, string) (holdfast.GuestF
 	return holdfast.GuestFact{}, nil
 }
 
+func (y *year) Stored(context.Context, holdfast.RepositoryRef) (int64, error) {
+	return 0, nil
+}
+
 func (y *year) Usable(holdfast.RepositoryRef) error {
 	return nil
 }

@@ -47,6 +47,9 @@ type Provisioner interface {
 	// there, as far as can be seen without its store: its key may be gone. nil is
 	// that nothing is wrong.
 	Usable(ref holdfast.RepositoryRef) error
+	// Stored is how much a repository keeps in its store by its own books, bytes.
+	// The store is not listed for it.
+	Stored(ctx context.Context, ref holdfast.RepositoryRef) (int64, error)
 }
 
 // Deps is what the rules need.

@@ -93,6 +93,16 @@ func read(ctx context.Context, r *repository.Repository, p repository.Point) (ho
 	return holdfast.FoundPoint{Series: p.Series, VM: man.VM.VMRef, Backup: man.Result(p.ID)}, err
 }
 
+// Stored is how much a repository keeps in its store, by its ledger and index.
+func (m Mover) Stored(ctx context.Context, ref holdfast.RepositoryRef) (int64, error) {
+	r, err := m.Opener.Repository(ctx, ref)
+	if err != nil {
+		return 0, mover.Explain(err, ref.URL)
+	}
+	info, err := r.Info(ctx)
+	return info.Stored, mover.Explain(err, ref.URL)
+}
+
 // Usable says whether the server has the key of a repository.
 func (m Mover) Usable(ref holdfast.RepositoryRef) error {
 	return mover.Explain(m.Opener.HasKey(ref), ref.URL)
