@@ -23,7 +23,7 @@ type Lab struct {
 	Env    map[string]string // of the server's admin.env
 	Client *http.Client      // trusts the server
 	URI    string            // of libvirt
-	VM     string            // a machine that runs
+	VM     string            // a machine that runs, whose disks are in storage pools
 	Pool   string            // a storage pool for disks and restores
 }
 
@@ -34,8 +34,8 @@ type operation struct {
 	codes        []int
 }
 
-// contract is section 5 of the contract, but restore points and cross-region
-// restore, which are not there yet, and 1 to 3, which every sign-in needs.
+// contract is section 5 of the contract, but cross-region restore, which is not
+// there yet, and 1 to 3, which every sign-in needs.
 var contract = []operation{
 	{"PUT", "~G", []int{200, 201}}, {"GET", "~G", []int{200}}, {"HEAD", "~G", []int{204}}, {"DELETE", "~G", []int{200, 202}},
 	{"GET", "~S/resourcegroups", []int{200}}, {"GET", "~S/locations", []int{200}}, {"GET", "~S/resources", []int{200}},
@@ -52,6 +52,15 @@ var contract = []operation{
 
 	{"GET", "~C/virtualMachines", []int{200}}, {"GET", "~S/providers/Microsoft.Compute/virtualMachines", []int{200}}, {"GET", "~C/virtualMachines/{}", []int{200}},
 	{"GET", "~C/disks", []int{200}}, {"GET", "~S/providers/Microsoft.Compute/disks", []int{200}}, {"GET", "~C/disks/{}", []int{200}}, {"DELETE", "~C/disks/{}", []int{200, 202, 204}},
+
+	{"PUT", "~C/restorePointCollections/{}", []int{200, 201}}, {"PATCH", "~C/restorePointCollections/{}", []int{200}}, {"GET", "~C/restorePointCollections/{}", []int{200}},
+	{"GET", "~C/restorePointCollections", []int{200}}, {"GET", "~S/providers/Microsoft.Compute/restorePointCollections", []int{200}}, {"DELETE", "~C/restorePointCollections/{}", []int{200, 202, 204}},
+	{"PUT", "~C/restorePointCollections/{}/restorePoints/{}", []int{201}}, {"GET", "~C/restorePointCollections/{}/restorePoints/{}", []int{200}},
+	{"DELETE", "~C/restorePointCollections/{}/restorePoints/{}", []int{200, 202, 204}},
+	// armcompute/v6, DiskRestorePointClient.
+	{"GET", "~C/restorePointCollections/{}/restorePoints/{}/diskRestorePoints", []int{200}}, {"GET", "~C/restorePointCollections/{}/restorePoints/{}/diskRestorePoints/{}", []int{200}},
+	{"POST", "~C/restorePointCollections/{}/restorePoints/{}/diskRestorePoints/{}/beginGetAccess", []int{200, 202}},
+	{"POST", "~C/restorePointCollections/{}/restorePoints/{}/diskRestorePoints/{}/endGetAccess", []int{200, 202}},
 
 	{"PUT", "~V", []int{200, 201}}, {"GET", "~V", []int{200}}, {"GET", "~G/providers/Microsoft.RecoveryServices/vaults", []int{200}},
 	{"GET", "~S/providers/Microsoft.RecoveryServices/vaults", []int{200}}, {"PATCH", "~V", []int{200, 202}}, {"DELETE", "~V", []int{200}},

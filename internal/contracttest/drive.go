@@ -40,10 +40,12 @@ type driver struct {
 	vaults *armrecoveryservices.VaultsClient
 	vms    *armcompute.VirtualMachinesClient
 	disks  *armcompute.DisksClient
-	groups *armresources.ResourceGroupsClient
-	all    *armresources.Client
-	deploy *armresources.DeploymentsClient
-	rps    *armresources.ProvidersClient
+	// compute6 makes the clients of restore points.
+	compute6 *armcompute.ClientFactory
+	groups   *armresources.ResourceGroupsClient
+	all      *armresources.Client
+	deploy   *armresources.DeploymentsClient
+	rps      *armresources.ProvidersClient
 }
 
 // Drive sends every operation of the contract, as the life of one vault, and
@@ -54,6 +56,7 @@ func Drive(t *testing.T, lab Lab) {
 	d.vault()
 	d.policies()
 	d.compute()
+	d.restorePoints()
 	d.protect()
 	point := d.points()
 	d.restore(point)
@@ -77,7 +80,7 @@ func dial(t *testing.T, lab Lab) *driver {
 	if err != nil {
 		t.Fatal(err)
 	}
-	var errs [9]error
+	var errs [10]error
 	options := &arm.ClientOptions{ClientOptions: o}
 	d.arm, errs[0] = arm.NewClient("contracttest", "v1.0.0", cred, options)
 	d.backup, errs[1] = backup.NewClientFactory(d.sub, cred, options)
@@ -88,6 +91,7 @@ func dial(t *testing.T, lab Lab) *driver {
 	d.all, errs[6] = armresources.NewClient(d.sub, cred, options)
 	d.deploy, errs[7] = armresources.NewDeploymentsClient(d.sub, cred, options)
 	d.rps, errs[8] = armresources.NewProvidersClient(d.sub, cred, options)
+	d.compute6, errs[9] = armcompute.NewClientFactory(d.sub, cred, options)
 	d.must(errors.Join(errs[:]...))
 	return d
 }

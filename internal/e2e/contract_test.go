@@ -19,10 +19,18 @@ import (
 func TestContract(t *testing.T) {
 	g := guestlab.New(t, guestlab.Options{Name: "contract"})
 	s := serve(t, t.TempDir())
-	env := map[string]string{}
+	env, client := s.client()
+	contracttest.Drive(t, contracttest.Lab{Env: env, Client: client, URI: guestlab.URI, VM: g.Name, Pool: pool(t, g.Dir)})
+}
+
+// client is what a client of the server needs: its admin.env, and an HTTP client
+// that trusts it.
+func (s *server) client() (env map[string]string, client *http.Client) {
+	s.t.Helper()
+	env = map[string]string{}
 	text, err := os.ReadFile(filepath.Join(s.data, "admin.env"))
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	for line := range strings.Lines(string(text)) {
 		name, value, _ := strings.Cut(strings.TrimSpace(line), "=")
@@ -30,18 +38,17 @@ func TestContract(t *testing.T) {
 	}
 	pem, err := os.ReadFile(env["HOLDFAST_CA_FILE"])
 	if err != nil {
-		t.Fatal(err)
+		s.t.Fatal(err)
 	}
 	trusted := x509.NewCertPool()
 	trusted.AppendCertsFromPEM(pem)
-	client := &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}}
-	contracttest.Drive(t, contracttest.Lab{Env: env, Client: client, URI: guestlab.URI, VM: g.Name, Pool: pool(t)})
+	return env, &http.Client{Transport: &http.Transport{TLSClientConfig: &tls.Config{RootCAs: trusted, MinVersion: tls.VersionTLS12}}}
 }
 
-// pool makes a storage pool for the length of the test and gives its name.
-func pool(t *testing.T) string {
+// pool makes a storage pool of a directory for the length of the test and gives
+// its name.
+func pool(t *testing.T, dir string) string {
 	t.Helper()
-	dir := guestlab.Dir(t)
 	name := filepath.Base(dir)
 	virsh := func(args ...string) {
 		if out, err := exec.Command("virsh", append([]string{"-q", "-c", guestlab.URI}, args...)...).CombinedOutput(); err != nil {

@@ -18,9 +18,7 @@ func TestContract(t *testing.T) {
 	r := serveWith(t, t.TempDir(), func(c *embedded.Config) {
 		c.Limits = service.ExtendedLimits // it backs up until one can be cancelled
 		c.Backup = job.Func[holdfast.BackupArgs, holdfast.BackupResult](slowly(c.Backup))
-		c.Delete = job.Func[holdfast.DeletePointsArgs, holdfast.DeletePointsResult](func(context.Context, holdfast.DeletePointsArgs, holdfast.Progress) (r holdfast.DeletePointsResult, err error) {
-			return r, nil
-		})
+		withPoints(c)
 	})
 	contracttest.Drive(t, contracttest.Lab{Env: r.env, Client: r.hc, URI: "qemu:///system", VM: "web", Pool: "default"})
 }

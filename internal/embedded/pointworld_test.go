@@ -122,14 +122,9 @@ type points struct {
 // servePoints starts a server with two sites whose machines have managed disks.
 func servePoints(t *testing.T, change func(*embedded.Config, *world)) *points {
 	t.Helper()
-	store := &pointStore{points: map[string]map[string][]byte{}}
+	var store *pointStore
 	r := serveWith(t, t.TempDir(), func(c *embedded.Config) {
-		store.world = c.Inventory.(*world)
-		for i := range store.vms {
-			store.vms[i].Disks = slices.Clone(store.vms[i].Disks)
-			store.vms[i].Disks[1].Pool = "default"
-		}
-		c.RestorePoint, c.Contents, c.Delete = store, store, job.Func[holdfast.DeletePointsArgs, holdfast.DeletePointsResult](store.remove)
+		store = withPoints(c)
 		if change != nil {
 			change(c, store.world)
 		}
@@ -143,6 +138,17 @@ func servePoints(t *testing.T, change func(*embedded.Config, *world)) *points {
 		t.Fatal(err)
 	}
 	return p
+}
+
+// withPoints lets a server have restore points, and its machines managed disks.
+func withPoints(c *embedded.Config) *pointStore {
+	store := &pointStore{world: c.Inventory.(*world), points: map[string]map[string][]byte{}}
+	for i := range store.vms {
+		store.vms[i].Disks = slices.Clone(store.vms[i].Disks)
+		store.vms[i].Disks[1].Pool = "default"
+	}
+	c.RestorePoint, c.Contents, c.Delete = store, store, job.Func[holdfast.DeletePointsArgs, holdfast.DeletePointsResult](store.remove)
+	return store
 }
 
 // site registers a site.

@@ -90,7 +90,7 @@ func RestorePoint(r service.RestorePoint) resources.Resource {
 	}
 	if !r.Result.Time.IsZero() {
 		p["consistencyMode"], p["timeCreated"] = r.Result.Consistency, r.Result.Time.UTC()
-		p["holdfast"] = map[string]any{"pointId": r.Result.PointID, "asked": r.Want, "reason": r.Result.Reason, "frozenFor": r.Result.FrozenFor.String(), "warnings": append([]string{}, warnings(r)...)}
+		p["holdfast"] = map[string]any{"pointId": r.Result.PointID, "asked": r.Want, "reason": r.Result.Reason, "frozenFor": r.Result.FrozenFor.String(), "warnings": append([]string{}, warnings(r)...), "disks": r.Result.Disks}
 	}
 	return resources.Resource{ID: r.ID, Name: r.Name, Type: service.TypeRestorePoint, Properties: p}
 }

@@ -1,0 +1,169 @@
+package e2e
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
+	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
+
+	"holdfast/internal/guestlab"
+	"holdfast/internal/matrix"
+)
+
+// pointLab is a story whose guest has its disks in a storage pool, and Azure's
+// clients for its restore points.
+type pointLab struct {
+	*story
+	pool, vm string // the pool's name; the machine's ARM id
+	blobs    policy.ClientOptions
+	clients  *armcompute.ClientFactory
+}
+
+// labOf starts a server for a guest, with a collection "rpc" of it.
+func labOf(t *testing.T, g *guestlab.Guest) *pointLab {
+	t.Helper()
+	l := &pointLab{story: &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}, pool: pool(t, g.Dir)}
+	l.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
+	env, client := l.client()
+	at := env["HOLDFAST_ENDPOINT"]
+	l.blobs = policy.ClientOptions{Transport: client}
+	o := policy.ClientOptions{Transport: client, Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: at, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: at, Audience: at}}}}
+	cred, err := azidentity.NewClientSecretCredential(env["HOLDFAST_TENANT_ID"], env["HOLDFAST_CLIENT_ID"], env["HOLDFAST_CLIENT_SECRET"], &azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.clients, err = armcompute.NewClientFactory(env["HOLDFAST_SUBSCRIPTION_ID"], cred, &arm.ClientOptions{ClientOptions: o}); err != nil {
+		t.Fatal(err)
+	}
+	l.vm = "/subscriptions/" + env["HOLDFAST_SUBSCRIPTION_ID"] + "/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/" + g.Name
+	_, err = l.clients.NewRestorePointCollectionsClient().CreateOrUpdate(t.Context(), "lab", "rpc", armcompute.RestorePointCollection{Location: to.Ptr("home"),
+		Properties: &armcompute.RestorePointCollectionProperties{Source: &armcompute.RestorePointCollectionSourceProperties{ID: &l.vm}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// ended follows an operation of the clients to its end.
+func ended[T any](t *testing.T, p *runtime.Poller[T], err error) T {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	v, err := p.PollUntilDone(t.Context(), &runtime.PollUntilDoneOptions{Frequency: time.Second})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v
+}
+
+// point makes a restore point of a consistency, named like it.
+func (l *pointLab) point(mode armcompute.ConsistencyModeTypes) armcompute.RestorePoint {
+	l.t.Helper()
+	p, err := l.clients.NewRestorePointsClient().BeginCreate(l.t.Context(), "lab", "rpc", string(mode), armcompute.RestorePoint{Properties: &armcompute.RestorePointProperties{ConsistencyMode: &mode}}, nil)
+	return ended(l.t, p, err).RestorePoint
+}
+
+// download reads a disk of a restore point with Azure's blob client, and gives the
+// file and the disk's ARM id.
+func (l *pointLab) download(point, target string) (file, id string) {
+	l.t.Helper()
+	client := l.clients.NewDiskRestorePointClient()
+	all, err := client.NewListByRestorePointPager("lab", "rpc", point, nil).NextPage(l.t.Context())
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	p, err := l.clients.NewRestorePointsClient().Get(l.t.Context(), "lab", "rpc", point, nil)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	id = *p.Properties.SourceMetadata.StorageProfile.OSDisk.DiskRestorePoint.ID
+	if target != "vda" {
+		id = *p.Properties.SourceMetadata.StorageProfile.DataDisks[0].DiskRestorePoint.ID
+	}
+	for _, d := range all.Value {
+		if *d.ID != id {
+			continue
+		}
+		grant, err := client.BeginGrantAccess(l.t.Context(), "lab", "rpc", point, *d.Name, armcompute.GrantAccessData{Access: to.Ptr(armcompute.AccessLevelRead), DurationInSeconds: to.Ptr[int32](3600)}, nil)
+		b, err := blob.NewClientWithNoCredential(*ended(l.t, grant, err).AccessSAS, &blob.ClientOptions{ClientOptions: l.blobs})
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		f, err := os.Create(filepath.Join(l.t.TempDir(), target))
+		if err != nil {
+			l.t.Fatal(err)
+		}
+		_, err = b.DownloadFile(l.t.Context(), f, nil)
+		if err := errors.Join(err, f.Close()); err != nil {
+			l.t.Fatal(err)
+		}
+		end, err := client.BeginRevokeAccess(l.t.Context(), "lab", "rpc", point, *d.Name, nil)
+		ended(l.t, end, err)
+		return f.Name(), id
+	}
+	l.t.Fatalf("the disk %s is not listed", id)
+	return "", ""
+}
+
+// TestRestorePoints makes points of a running machine, reads one's data disk with
+// a client of Azure's blobs, and makes a disk of it.
+func TestRestorePoints(t *testing.T) {
+	matrix.Covers(t, "RPT-01", "RPT-18", "RPT-26", "RPO-03")
+	if _, err := exec.LookPath("debugfs"); err != nil {
+		t.Skipf("no way to read a file system without mounting it: %v", err)
+	}
+	g := guestlab.New(t, guestlab.Options{Name: "points", Disks: []guestlab.Disk{{Size: dataSize}}})
+	g.Sh("mkfs.ext4 -q /dev/vdb && mkdir -p /data && mount /dev/vdb /data")
+	l := labOf(t, g)
+	sums := l.fill("first")
+	first := l.point(armcompute.ConsistencyModeTypesFileSystemConsistent)
+	if *first.Properties.ConsistencyMode != armcompute.ConsistencyModeTypesFileSystemConsistent || *first.Properties.SourceMetadata.VMID != g.UUID {
+		t.Errorf("the first point: %+v", first.Properties)
+	}
+	l.fill("second")
+	second := l.point(armcompute.ConsistencyModeTypesCrashConsistent)
+	if *second.Properties.ConsistencyMode != armcompute.ConsistencyModeTypesCrashConsistent {
+		t.Errorf("the second point: %+v", second.Properties)
+	}
+	l.unharmed()
+
+	disk, id := l.download(string(armcompute.ConsistencyModeTypesFileSystemConsistent), "vdb")
+	for line := range strings.Lines(sums) {
+		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
+		out, err := exec.Command("debugfs", "-R", "cat /"+name, disk).Output()
+		if got := fmt.Sprintf("%x", sha256.Sum256(out)); err != nil || got != sum {
+			t.Errorf("%s in the disk that was read: %s, %v; the guest had %s", name, got, err, sum)
+		}
+	}
+	if out, err := exec.Command("e2fsck", "-fn", disk).CombinedOutput(); err != nil && !strings.Contains(string(out), "skipping journal recovery") {
+		t.Errorf("the file system: %v\n%s", err, out)
+	}
+	made, err := l.clients.NewDisksClient().BeginCreateOrUpdate(t.Context(), "lab", l.pool+"~back.raw", armcompute.Disk{Location: to.Ptr("home"), Properties: &armcompute.DiskProperties{
+		CreationData: &armcompute.CreationData{CreateOption: to.Ptr(armcompute.DiskCreateOptionRestore), SourceResourceID: &id}}}, nil)
+	ended(t, made, err)
+	if out, err := exec.Command("qemu-img", "compare", "-f", "raw", "-F", "qcow2", disk, filepath.Join(g.Dir, "back.raw")).CombinedOutput(); err != nil {
+		t.Errorf("the disk that was made: %v: %s", err, out)
+	}
+	// The second holds the second moment, and was read by what had changed.
+	disk, _ = l.download(string(armcompute.ConsistencyModeTypesCrashConsistent), "vdb")
+	if out, err := exec.Command("debugfs", "-R", "cat /moment", disk).Output(); err != nil || string(out) != "second\n" {
+		t.Errorf("the second point holds the moment %q, %v", out, err)
+	}
+	gone, err := l.clients.NewRestorePointCollectionsClient().BeginDelete(t.Context(), "lab", "rpc", nil)
+	ended(t, gone, err)
+}
