@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"crypto/sha256"
 	"errors"
 	"fmt"
@@ -31,6 +32,7 @@ type pointLab struct {
 	pool, vm string // the pool's name; the machine's ARM id
 	blobs    policy.ClientOptions
 	clients  *armcompute.ClientFactory
+	raw      *arm.Client
 }
 
 // labOf starts a server for a guest, with a collection "rpc" of it.
@@ -47,6 +49,9 @@ func labOf(t *testing.T, g *guestlab.Guest) *pointLab {
 		t.Fatal(err)
 	}
 	if l.clients, err = armcompute.NewClientFactory(env["HOLDFAST_SUBSCRIPTION_ID"], cred, &arm.ClientOptions{ClientOptions: o}); err != nil {
+		t.Fatal(err)
+	}
+	if l.raw, err = arm.NewClient("e2e", "v1.0.0", cred, &arm.ClientOptions{ClientOptions: o}); err != nil {
 		t.Fatal(err)
 	}
 	l.vm = "/subscriptions/" + env["HOLDFAST_SUBSCRIPTION_ID"] + "/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/" + g.Name
@@ -76,6 +81,30 @@ func (l *pointLab) point(mode armcompute.ConsistencyModeTypes) armcompute.Restor
 	l.t.Helper()
 	p, err := l.clients.NewRestorePointsClient().BeginCreate(l.t.Context(), "lab", "rpc", string(mode), armcompute.RestorePoint{Properties: &armcompute.RestorePointProperties{ConsistencyMode: &mode}}, nil)
 	return ended(l.t, p, err).RestorePoint
+}
+
+// machine makes a machine of a restore point, off.
+func (l *pointLab) machine(point, name string) {
+	l.t.Helper()
+	req, err := runtime.NewRequest(l.t.Context(), "PUT", runtime.JoinPaths(l.raw.Endpoint(), strings.TrimSuffix(l.vm, l.guest.Name)+name)+"?api-version=2024-11-01")
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	of := strings.Split(l.vm, "/providers/")[0] + "/providers/"
+	body := map[string]any{"location": "home", "properties": map[string]any{"holdfast": map[string]any{"start": false,
+		"restorePoint": map[string]any{"id": of + "Microsoft.Compute/restorePointCollections/rpc/restorePoints/" + point}, "storageAccountId": of + "Microsoft.Storage/storageAccounts/" + l.pool}}}
+	if err := runtime.MarshalAsJSON(req, body); err != nil {
+		l.t.Fatal(err)
+	}
+	resp, err := l.raw.Pipeline().Do(req)
+	if err != nil {
+		l.t.Fatal(err)
+	}
+	if !runtime.HasStatusCode(resp, 201) {
+		l.t.Fatal(runtime.NewResponseError(resp))
+	}
+	p, err := runtime.NewPoller[armcompute.VirtualMachine](resp, l.raw.Pipeline(), nil)
+	ended(l.t, p, err)
 }
 
 // download reads a disk of a restore point with Azure's blob client, and gives the
@@ -166,4 +195,51 @@ func TestRestorePoints(t *testing.T) {
 	}
 	gone, err := l.clients.NewRestorePointCollectionsClient().BeginDelete(t.Context(), "lab", "rpc", nil)
 	ended(t, gone, err)
+}
+
+// TestRestorePointOfGeneration2 brings a UEFI machine with a TPM back from a
+// restore point: the variables and the state byte for byte, and it boots.
+func TestRestorePointOfGeneration2(t *testing.T) {
+	for _, need := range []string{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/bin/swtpm"} {
+		if _, err := os.Stat(need); err != nil {
+			t.Skipf("no UEFI or TPM on this machine: %v", err)
+		}
+	}
+	matrix.Covers(t, "RPT-08", "RPT-10")
+	g := guestlab.New(t, guestlab.Options{Name: "pointg2", UEFI: true, TPM: true})
+	l := labOf(t, g)
+	g.Sh("test -d /sys/firmware/efi && echo kept >/root/proof && sync")
+	made := l.point(armcompute.ConsistencyModeTypesFileSystemConsistent).Properties.SourceMetadata
+	if *made.HyperVGeneration != armcompute.HyperVGenerationTypesV2 || !*made.SecurityProfile.UefiSettings.VTpmEnabled {
+		t.Errorf("the point says %+v", made)
+	}
+	vars, tpm := l.firmware(g.Name)
+	g.Destroy()
+	if err := g.Host.Undefine(t.Context(), g.UUID); err != nil {
+		t.Fatal(err)
+	}
+	name := g.Name + "-2"
+	t.Cleanup(func() { l.forget(name) })
+	l.machine(string(armcompute.ConsistencyModeTypesFileSystemConsistent), name)
+	gotVars, gotTPM := l.firmware(name)
+	if !bytes.Equal(gotVars, vars) {
+		t.Error("the UEFI variables are not those of the point")
+	}
+	for file, want := range tpm {
+		if !bytes.Equal(gotTPM[file], want) {
+			t.Errorf("the TPM's %s is not that of the point", file)
+		}
+	}
+	d, err := g.Host.DomainNamed(t.Context(), name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := g.Host.Start(t.Context(), d.UUID); err != nil {
+		t.Fatal(err)
+	}
+	copied := *g
+	copied.Agent = l.boot(name)
+	if got := copied.Sh("test -d /sys/firmware/efi && cat /root/proof"); got != "kept\n" {
+		t.Errorf("the machine came back with %q", got)
+	}
 }

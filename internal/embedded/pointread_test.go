@@ -166,12 +166,36 @@ func TestDiskOfARestorePoint(t *testing.T) {
 		t.Errorf("restored: %+v", a)
 	}
 	group := "/subscriptions/" + p.sub + "/resourceGroups/lab/providers/Microsoft.Compute/disks/"
+	// While it is made the point stays.
+	p.world.hold = make(chan struct{})
+	again, err := disks.BeginCreateOrUpdate(t.Context(), "lab", "held", armcompute.Disk{Location: to.Ptr("site1"), Properties: &armcompute.DiskProperties{
+		CreationData: &armcompute.CreationData{CreateOption: to.Ptr(armcompute.DiskCreateOptionRestore), SourceResourceID: from}}}, nil)
+	const at = "~G/providers/Microsoft.Compute/restorePointCollections/rpc"
+	p.refuses(t, []refused{
+		{"the point", "DELETE", at + "/restorePoints/one", "", 409, "Conflict", "restore from a point"},
+		{"the collection", "DELETE", at, "", 409, "Conflict", "restore from a point"},
+	})
+	close(p.world.hold)
+	done(t, again, err)
 	body := `{"location":"site1","properties":{"creationData":{"createOption":"Restore","sourceResourceId":"` + *from + `"}}}`
 	bearer := p.member(t, authz.Contributor, group+"stolen")
 	if code, word := p.as(t, bearer, "PUT", group+"stolen?api-version=2024-03-02", body); code != 403 || word != "AuthorizationFailed" {
 		t.Errorf("a point of others: %d %s", code, word)
 	}
+	// A machine of the point, with all that is in it.
+	one := strings.Split(*from, "/diskRestorePoints/")[0]
+	machine := func(more string) string {
+		return `{"location":"site1","properties":{"holdfast":{"restorePoint":{"id":"` + one + `"},"storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default"` + more + `}}}`
+	}
+	p.follow(t, "PUT", p.vmID("new"), strings.ReplaceAll(machine(`,"start":false`), "~G", "/subscriptions/"+p.sub+"/resourceGroups/lab"), 201)
+	if a := p.world.restores[2]; a.Mode != holdfast.CreateVM || a.VMName != "new" || a.Start || a.Pool != "default" || a.PointID != p.store.asked[0].PointID || a.Repository != p.store.asked[0].Operational || a.NamePrefix != "new" {
+		t.Errorf("restored: %+v", a)
+	}
 	p.refuses(t, []refused{
+		{"a machine that is there", "PUT", p.vmID("db"), machine(""), 409, "Conflict", "there already"},
+		{"a machine elsewhere", "PUT", p.vmID("x"), strings.Replace(machine(""), "site1", "mars", 1), 409, "OperationNotAllowed", "comes back there"},
+		{"a machine of no point", "PUT", p.vmID("x"), strings.Replace(machine(""), one, one+"x", 1), 404, "ResourceNotFound", "restore point"},
+		{"without a pool", "PUT", p.vmID("x"), strings.Replace(machine(""), "storageAccountId", "other", 1), 400, "InvalidParameter", "where the disks go"},
 		{"of no disk", "PUT", group + "x", strings.Replace(body, *from, *from+"x", 1), 404, "ResourceNotFound", "disk restore point"},
 		{"another size", "PUT", group + "x", strings.Replace(body, `"creationData"`, `"diskSizeGB":9,"creationData"`, 1), 409, "OperationNotAllowed", "size"},
 	})

@@ -39,7 +39,7 @@ var restorePoints = []Row{
 		Must:   "Kept in the point's VM metadata.",
 	},
 	{
-		ID: "RPT-08", Subject: "trusted launch", Verdict: Supported, Open: "issue 7",
+		ID: "RPT-08", Subject: "trusted launch", Verdict: Supported, In: []string{"mover/capture", "mover/restore"},
 		Stance: "Supported.",
 		Must:   "Secure boot, NVRAM and TPM state are kept and restored.",
 	},
@@ -49,7 +49,7 @@ var restorePoints = []Row{
 		Must:   "A domain with launchSecurity is refused.",
 	},
 	{
-		ID: "RPT-10", Subject: "generation 2", Verdict: Supported, Open: "issue 7",
+		ID: "RPT-10", Subject: "generation 2", Verdict: Supported, In: []string{"mover/capture", "mover/restore"},
 		Stance: "Supported.",
 		Must:   "As CMP-10.",
 	},
@@ -89,7 +89,7 @@ var restorePoints = []Row{
 		Must:   "Supported.",
 	},
 	{
-		ID: "RPT-18", Subject: "host caching", Verdict: Supported, Open: "issue 7",
+		ID: "RPT-18", Subject: "host caching", Verdict: Supported, In: []string{"snapshot", "api/compute"},
 		Stance: "Supported.",
 		Must:   "The cache mode is kept, and data is flushed before the point.",
 	},

@@ -219,10 +219,12 @@ var tests = map[string][]string{
 		"support.TestSystemsOfRestorePoints",
 	},
 	"RPO-03": {
+		"e2e.TestRestorePoints",
 		"embedded.TestRestorePointRefusals",
 		"support.TestSystemsOfRestorePoints",
 	},
 	"RPT-01": {
+		"e2e.TestRestorePoints",
 		"embedded.TestRestorePointStory",
 		"support.TestRowsOfRestorePoints",
 	},
@@ -249,9 +251,15 @@ var tests = map[string][]string{
 	"RPT-07": {
 		"embedded.TestRestorePointStory",
 	},
+	"RPT-08": {
+		"e2e.TestRestorePointOfGeneration2",
+	},
 	"RPT-09": {
 		"embedded.TestRestorePointRefusals",
 		"support.TestRowsOfRestorePoints",
+	},
+	"RPT-10": {
+		"e2e.TestRestorePointOfGeneration2",
 	},
 	"RPT-11": {
 		"embedded.TestRestorePointRefusals",
@@ -279,6 +287,9 @@ var tests = map[string][]string{
 	"RPT-17": {
 		"support.TestRowsOfRestorePoints",
 	},
+	"RPT-18": {
+		"e2e.TestRestorePoints",
+	},
 	"RPT-19": {
 		"embedded.TestRestorePointStory",
 	},
@@ -303,6 +314,7 @@ var tests = map[string][]string{
 		"support.TestRowsOfRestorePoints",
 	},
 	"RPT-26": {
+		"e2e.TestRestorePoints",
 		"embedded.TestRestorePointStory",
 	},
 	"RPT-31": {

@@ -1,11 +1,14 @@
 package server
 
 import (
+	"bytes"
+	"io"
 	"net/http"
 	"strings"
 
 	"holdfast"
 	"holdfast/internal/api/compute"
+	"holdfast/internal/api/resources"
 	"holdfast/internal/service"
 )
 
@@ -23,7 +26,7 @@ var machineRoutes = []route{
 	post(vmPath+"/deallocate", vmType+"/deallocate/action", act(holdfast.MachineStop)),
 	post(vmPath+"/restart", vmType+"/restart/action", act(holdfast.MachineRestart)),
 	post(vmPath+"/generalize", vmType+"/generalize/action", (*Server).generalize),
-	put(vmPath, vmType+"/write", (*Server).updateVM),
+	put(vmPath, vmType+"/write", (*Server).putVM),
 	patch(vmPath, vmType+"/write", (*Server).updateVM),
 	remove(vmPath, vmType+"/delete", act(holdfast.MachineDelete)),
 
@@ -50,6 +53,32 @@ func act(action holdfast.MachineAction) handler {
 
 func (s *Server) generalize(r *request) (answer, error) {
 	return answer{status: http.StatusOK}, s.Service.Generalize(r.Context(), r.sub(), r.group(), r.name())
+}
+
+// putVM makes a whole machine of a restore point, if the body names one, for who
+// may read that. Any other PUT is updateVM.
+func (s *Server) putVM(r *request) (answer, error) {
+	b, err := r.body()
+	if err != nil {
+		return answer{}, err
+	}
+	in, err := compute.DecodeWholeVM(b)
+	if err != nil {
+		return answer{}, err
+	}
+	if in.Point == "" {
+		r.Body = io.NopCloser(bytes.NewReader(b))
+		return s.updateVM(r)
+	}
+	if !r.may(diskPointType+"/beginGetAccess/action", in.Point) {
+		return answer{}, r.forbidden(diskPointType+"/beginGetAccess/action", in.Point)
+	}
+	j, err := s.Service.VMOfPoint(r.Context(), r.sub(), r.group(), r.name(), in)
+	if err != nil {
+		return answer{}, err
+	}
+	wire := resources.Resource{ID: r.resource(), Name: r.name(), Type: service.TypeVM, Location: in.Location, Properties: map[string]any{"provisioningState": "Creating"}}
+	return r.following(http.StatusCreated, wire, j), nil
 }
 
 // updateVM is PUT and PATCH: tags at once, data disks as an operation. Which

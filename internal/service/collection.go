@@ -188,6 +188,9 @@ func (s *Service) deleteCollection(ctx context.Context, tx *catalog.Tx, c Collec
 			return Job{}, holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q of the collection %q is being made.", p.Name, c.Name).WithHint("Wait until it is there, then try again.")
 		}
 	}
+	if err := unread(tx, c); err != nil {
+		return Job{}, err
+	}
 	spec := job.Spec{Operation: "DeleteRestorePointCollection", Scope: c.ID, Subject: c.ID, Entity: c.Name, Principal: caller(ctx), Exclusive: "restorepoints:" + c.ID}
 	if len(points) == 0 {
 		if _, err := tx.Delete(c.ID); err != nil {
@@ -201,6 +204,15 @@ func (s *Service) deleteCollection(ctx context.Context, tx *catalog.Tx, c Collec
 		return Job{}, err
 	}
 	return s.deletePoints(tx, spec, c, points)
+}
+
+// unread refuses to delete while something is made of a point of a collection.
+func unread(tx *catalog.Tx, c Collection) error {
+	running, err := job.List(tx, job.Filter{Scope: c.ID, Operation: "Restore", Running: true, Limit: 1})
+	if err == nil && len(running) > 0 {
+		err = holdfast.Errorf(holdfast.Conflict, c.ID, "A restore from a point of the collection %q is running: %s.", c.Name, running[0].ID).WithHint("Wait for it to end, then try again.")
+	}
+	return err
 }
 
 // deleteCollections starts the jobs that delete what the collections of a group

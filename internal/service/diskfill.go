@@ -163,7 +163,7 @@ func (s *Service) diskOfRestorePoint(ctx context.Context, site Site, d Disk, in 
 		if err != nil {
 			return Job{}, err
 		}
-		if err := from.ready(); err != nil {
+		if err := from.Point.ready(); err != nil {
 			return Job{}, err
 		}
 		if from.Point.Location != Location(site.Name) {

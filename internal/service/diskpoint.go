@@ -90,12 +90,12 @@ func findDiskPoint(tx *catalog.Tx, id string) (DiskPoint, error) {
 	return all[i], nil
 }
 
-// ready refuses to read a disk of a point that is not whole.
-func (d DiskPoint) ready() error {
-	if d.Point.State == PointSucceeded {
+// ready refuses to read a point that is not whole.
+func (p RestorePoint) ready() error {
+	if p.State == PointSucceeded {
 		return nil
 	}
-	return holdfast.Errorf(holdfast.Conflict, d.ID, "The restore point %q is %s; only one that Succeeded can be read.", d.Point.Name, d.Point.State)
+	return holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q is %s; only one that Succeeded can be read.", p.Name, p.State)
 }
 
 // Access lets whoever has its secret read one disk of a restore point, until it
@@ -150,7 +150,7 @@ func (s *Service) GrantAccess(ctx context.Context, disk string, in AccessInput) 
 		if err != nil {
 			return a, err
 		}
-		if err := d.ready(); err != nil {
+		if err := d.Point.ready(); err != nil {
 			return a, err
 		}
 		if err := forgetAccesses(tx, d.ID, func(old Access) bool { return !old.Expires.After(tx.Now()) }); err != nil {
@@ -230,7 +230,7 @@ func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, 
 	if err != nil {
 		return a, d, nil, err
 	}
-	if err := d.ready(); err != nil {
+	if err := d.Point.ready(); err != nil {
 		return a, d, nil, err
 	}
 	c, err := s.Contents.OpenDisk(ctx, ref, d.Point.Result.PointID, d.Disk.Target)

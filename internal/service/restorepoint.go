@@ -194,8 +194,8 @@ func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, i
 	switch {
 	case !strings.EqualFold(from.Collection, c.Source):
 		return p, Job{}, holdfast.Errorf(holdfast.Invalid, member, "%s is of the collection %s; the copies in %q are of points of %s.", member, from.Collection, c.Name, c.Source)
-	case from.State != PointSucceeded:
-		return p, Job{}, holdfast.Errorf(holdfast.Conflict, from.ID, "The restore point %q is %s; only one that Succeeded is copied.", from.Name, from.State)
+	case from.ready() != nil:
+		return p, Job{}, from.ready()
 	}
 	there, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) {
 		return siteAt(tx, idOf(from.ID).Subscription, member, from.Location)
@@ -208,10 +208,10 @@ func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, i
 	args := holdfast.RestorePointArgs{VM: from.Result.VM.VMRef, Source: &holdfast.PointRef{Repository: s.operational(there), PointID: from.Result.PointID}}
 	return s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error {
 		now, err := findRestorePoint(tx, from.ID)
-		if err == nil && now.State != PointSucceeded {
-			err = holdfast.Errorf(holdfast.Conflict, from.ID, "The restore point %q is %s.", from.Name, now.State)
+		if err != nil {
+			return err
 		}
-		return err
+		return now.ready()
 	})
 }
 
@@ -315,6 +315,9 @@ func (s *Service) DeleteRestorePoint(ctx context.Context, id string) (Job, error
 		}
 		c, err := findCollection(tx, p.Collection)
 		if err != nil {
+			return Job{}, err
+		}
+		if err := unread(tx, c); err != nil {
 			return Job{}, err
 		}
 		spec := job.Spec{Operation: "DeleteRestorePoint", Scope: c.ID, Subject: p.ID, Entity: p.Name, Principal: caller(ctx), Exclusive: "restorepoints:" + p.ID}

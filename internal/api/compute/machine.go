@@ -117,6 +117,24 @@ func DecodeUpdate(body []byte) (service.VMUpdate, error) {
 	return u, nil
 }
 
+// DecodeWholeVM reads, of PUT on a machine, which restore point it is to be made
+// of; one of none names no Point.
+func DecodeWholeVM(body []byte) (service.WholeVM, error) {
+	in, err := resources.Decode[struct {
+		Location   string `json:"location"`
+		Properties struct {
+			Holdfast struct {
+				RestorePoint     reference `json:"restorePoint"`
+				StorageAccountID string    `json:"storageAccountId"`
+				VirtualNetworkID string    `json:"virtualNetworkId"`
+				Start            *bool     `json:"start"`
+			} `json:"holdfast"`
+		} `json:"properties"`
+	}](body)
+	h := in.Properties.Holdfast
+	return service.WholeVM{Location: in.Location, Point: h.RestorePoint.ID, Pool: h.StorageAccountID, Network: h.VirtualNetworkID, Start: h.Start}, err
+}
+
 // Disk is a disk on the wire.
 func Disk(d service.Disk) resources.Resource {
 	state := "Unattached"
