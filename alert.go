@@ -14,6 +14,7 @@ const (
 	AlertMissed     AlertKind = "BackupMissed"      // a scheduled backup began late: the server was away or had too much to do
 	AlertSoftDelete AlertKind = "ItemSoftDeleted"   // the points of an item were deleted, and can be taken back
 	AlertNearlyFull AlertKind = "StorageNearlyFull" // a place for scratch files or a vault has little room left
+	AlertUnproved   AlertKind = "PointNotProved"    // a VM did not come up from its newest point as it should
 	AlertTest       AlertKind = "Test"              // somebody wants to see whether alerts arrive
 )
 
@@ -72,7 +73,7 @@ func (a Alert) Severity() string {
 	switch a.Kind {
 	case AlertSoftDelete:
 		return "Sev0"
-	case AlertFailed, AlertMissed:
+	case AlertFailed, AlertMissed, AlertUnproved:
 		return "Sev1"
 	case AlertNearlyFull:
 		return "Sev2"

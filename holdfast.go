@@ -359,6 +359,8 @@ type RestoreArgs struct {
 	// NICs are those that the VM had when its protection was enabled; nil is those
 	// of the point.
 	NICs []NICFact `json:"nics,omitempty"`
+	// Isolated makes a VM without network, devices and folders of the host (CreateVM).
+	Isolated bool `json:"isolated,omitempty"`
 	// CreateVM and ReplaceDisks: boot it when it is defined.
 	Start bool `json:"start,omitempty"`
 }

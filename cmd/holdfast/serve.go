@@ -30,6 +30,7 @@ import (
 	"holdfast/internal/mover/provision"
 	"holdfast/internal/mover/restore"
 	"holdfast/internal/mover/restorepoint"
+	"holdfast/internal/mover/verify"
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/open"
 	"holdfast/internal/repository"
@@ -143,6 +144,8 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Backup:      backup.Mover{Capture: maker, Repositories: opener.Repository, Log: log},
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
 		Delete:      deletion.Mover{Repositories: opener.Repository},
+
+		Verify: verify.Mover{Hosts: connect, Restore: restore.Mover{Hosts: connect, Repositories: opener.Repository}.Run, Clock: clock.System},
 
 		RestorePoint: restorepoint.Mover{Capture: maker, Repositories: opener.Repository},
 		Contents:     content.Mover{Repositories: opener.Repository},

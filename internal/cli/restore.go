@@ -14,7 +14,7 @@ func (a *app) restore() *cobra.Command {
 	return noun("restore", "Bring back disks or a whole VM",
 		`A restore brings disks or a whole VM back from a recovery point. The VM that was
 backed up, if it is still there, is not touched, unless its disks are to be replaced.`,
-		a.restoreDisks(), a.restoreVM(), a.restoreReplace(), a.restoreTemplate(), a.restoreDeploy())
+		a.restoreDisks(), a.restoreVM(), a.restoreReplace(), a.restoreTemplate(), a.restoreDeploy(), a.restoreVerify())
 }
 
 // restoreFlags are those of both restores.

@@ -98,6 +98,10 @@ type Restore struct {
 	Replace bool          // replace the disks of the VM that the point is of
 	Within  time.Duration // how old a point may be that spares the backup before that; 0 spares none
 
+	Verify   bool          // only see whether the VM comes up: no target
+	Check    []string      // of a verification: a program with its arguments
+	Patience time.Duration // of a verification: 0 is the server's choice
+
 	NewVM   string // name of the VM to make; "" restores disks only
 	Network string // libvirt network of the new VM; "" keeps the point's
 	Start   bool   // start the new VM
@@ -126,6 +130,12 @@ func (r Restore) extension() map[string]any {
 	if r.Within > 0 {
 		m["snapshotWithin"] = r.Within.String()
 	}
+	if r.Patience > 0 {
+		m["patience"] = r.Patience.String()
+	}
+	if len(r.Check) > 0 {
+		m["check"] = r.Check
+	}
 	return m
 }
 
@@ -148,6 +158,9 @@ func (c *Client) restoreRequest(r Restore) *backup.IaasVMRestoreRequest {
 	}
 	if r.Replace {
 		m.RecoveryType, m.TargetResourceGroupID = to.Ptr(backup.RecoveryTypeOriginalLocation), nil
+	}
+	if r.Verify {
+		m.RecoveryType, m.TargetResourceGroupID = to.Ptr(backup.RecoveryType("Verify")), nil
 	}
 	if r.NewVM != "" {
 		m.RecoveryType = to.Ptr(backup.RecoveryTypeAlternateLocation)

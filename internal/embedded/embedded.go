@@ -52,6 +52,7 @@ type Config struct {
 	Restore     job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete      job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine     job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	Verify      job.Work[holdfast.VerifyArgs, holdfast.VerifyResult] // nil: points are not verified
 	// RestorePoint and Contents; nil: there are no restore points, or none is read.
 	RestorePoint job.Work[holdfast.RestorePointArgs, holdfast.RestorePointResult]
 	Contents     service.Contents
@@ -179,7 +180,7 @@ func (s *Server) openService(ctx context.Context) error {
 	s.service = service.New(service.Deps{
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,
 		Alerts: s.alerts, Ended: s.metrics.Job, Run: s.metrics.Run,
-		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer,
+		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer, Verify: s.cfg.Verify,
 		RestorePoint: s.cfg.RestorePoint, Contents: s.cfg.Contents,
 	})
 	sub, err := s.service.Found(ctx)

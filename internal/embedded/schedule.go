@@ -48,6 +48,7 @@ func (s *Server) schedule() {
 			}
 			s.report(ctx, "clock", s.service.WatchClock(ctx))
 			s.report(ctx, "scheduled backups", s.service.RunDue(ctx))
+			s.report(ctx, "verifications", s.service.VerifyDue(ctx))
 			if now := s.cfg.Clock(); now.Sub(cleaned) >= cleanEvery || now.Before(cleaned) {
 				cleaned = now
 				s.report(ctx, "clean-up", s.service.CleanUp(ctx))

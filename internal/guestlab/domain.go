@@ -26,13 +26,16 @@ func (g *Guest) domain(o Options, image string) string {
 	for i, d := range o.Disks {
 		disks += g.disk(serial(i+1), d, d.Path == "", next)
 	}
-	var loader, channel, tpm string
+	var loader, channel, screen, tpm string
 	if o.UEFI {
 		loader = "<loader readonly='yes' type='pflash'>/usr/share/OVMF/OVMF_CODE_4M.fd</loader>" +
 			"<nvram template='/usr/share/OVMF/OVMF_VARS_4M.fd'>" + filepath.Join(g.Dir, "nvram.fd") + "</nvram>"
 	}
 	if !o.NoAgent {
 		channel = "<channel type='unix'><target type='virtio' name='org.qemu.guest_agent.0'/></channel>"
+	}
+	if o.Screen {
+		screen = "<video><model type='vga'/></video>"
 	}
 	if o.TPM {
 		tpm = "<tpm model='tpm-crb'><backend type='emulator' version='2.0'/></tpm>"
@@ -57,11 +60,11 @@ func (g *Guest) domain(o Options, image string) string {
     %s
     <controller type='scsi' model='virtio-scsi'/>
     <serial type='file'><source path='%s'/></serial>
-    %s%s
+    %s%s%s
     <memballoon model='none'/>
   </devices>
 </domain>`, g.Name, loader, filepath.Join(g.Dir, "vmlinuz"), filepath.Join(g.Dir, "initrd.img"),
-		html.EscapeString(strings.TrimSpace(string(args))), disks, filepath.Join(g.Dir, "console"), channel, tpm)
+		html.EscapeString(strings.TrimSpace(string(args))), disks, filepath.Join(g.Dir, "console"), channel, screen, tpm)
 }
 
 // serial is the serial number of the i-th disk, by which the guest knows it.

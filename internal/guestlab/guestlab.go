@@ -53,6 +53,7 @@ type Options struct {
 	UEFI   bool   // OVMF with NVRAM; the kernel is loaded by QEMU
 	TPM    bool   // swtpm 2.0
 	Off    bool   // define it only
+	Screen bool   // a VGA
 	// NoAgent leaves out the agent's channel.
 	NoAgent bool
 	// Paused starts it and boots nothing: its disks are there, and it costs

@@ -137,6 +137,10 @@ type Host interface {
 	// Networks lists all networks, active or not, by name.
 	Networks(ctx context.Context) ([]Network, error)
 
+	// Screenshot is what a running domain's first screen shows, as QEMU encodes
+	// it, with its MIME type. ErrInvalid for a domain without screen.
+	Screenshot(ctx context.Context, uuid string) (image []byte, mime string, err error)
+
 	// Agent sends one guest agent command (JSON) and returns the "return"
 	// member. It fails with ErrNoAgent after the timeout, rounded up to seconds.
 	Agent(ctx context.Context, uuid string, command json.RawMessage, timeout time.Duration) (json.RawMessage, error)

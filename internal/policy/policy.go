@@ -40,6 +40,8 @@ type Extension struct {
 	// FollowDaylightSaving lets the times of the schedule be those that the clocks
 	// on the wall show; without it they are standard time all year (ACT-11).
 	FollowDaylightSaving bool `json:"followDaylightSaving"`
+	// VerifyPoints lets the newest point be booted in isolation after each backup.
+	VerifyPoints bool `json:"verifyPoints"`
 }
 
 // UnmarshalJSON reads the extension, strictly.
@@ -48,7 +50,7 @@ func (e *Extension) UnmarshalJSON(b []byte) error {
 	d := json.NewDecoder(bytes.NewReader(b))
 	d.DisallowUnknownFields()
 	if err := d.Decode((*plain)(e)); err != nil {
-		return invalid("holdfast", "is not readable: it takes followDaylightSaving, true or false").WithCause(err)
+		return invalid("holdfast", "is not readable: it takes followDaylightSaving and verifyPoints, true or false").WithCause(err)
 	}
 	return nil
 }

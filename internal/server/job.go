@@ -25,6 +25,7 @@ var jobRoutes = []route{
 	get(jobsPath+"/{job}", vaultType+"/backupJobs/read", (*Server).job),
 	get(jobsPath+"/{job}/template", vaultType+"/backupJobs/read", (*Server).restoreTemplate),
 	get(jobsPath+"/{job}/definition", vaultType+"/backupJobs/read", (*Server).restoreDefinition),
+	get(jobsPath+"/{job}/console", vaultType+"/backupJobs/read", (*Server).console),
 	post(jobsPath+"/{job}/cancel", vaultType+"/backupJobs/cancel/action", (*Server).cancelJob),
 	post(jobsPath+"/{job}/retry", vaultType+"/backupJobs/retry/action", (*Server).retryJob),
 	post(vaultPath+"/backupJobsExport", vaultType+"/backupJobsExport/action", (*Server).exportJobs),

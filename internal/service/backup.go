@@ -175,6 +175,7 @@ type Point struct {
 	// Previous is when the scheduled point before this one was made.
 	Previous time.Time `json:"previous,omitzero"`
 	Excluded []int     `json:"excluded,omitempty"` // LUNs left out
+	Verified *Verified `json:"verified,omitempty"` // nil: never looked at
 }
 
 // PointID is the ARM id of a point.

@@ -41,6 +41,7 @@ type Item struct {
 	LastBackupTime   time.Time `json:"lastBackupTime,omitzero"`
 	LastPoint        time.Time `json:"lastPoint,omitzero"`
 	LastScheduled    time.Time `json:"lastScheduled,omitzero"` // the last point that the policy made
+	LooksAfter       time.Time `json:"looksAfter,omitzero"`    // LastPoint when a verification was started last
 }
 
 // Hold says why an item is not backed up any more.

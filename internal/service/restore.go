@@ -38,6 +38,10 @@ type RestoreRequest struct {
 	// SnapshotWithin is how old a point may be that spares the backup before disks
 	// are replaced; 0 spares none.
 	SnapshotWithin time.Duration
+	// Of a verification: a program with its arguments that has to end with 0 in the
+	// guest, and how long the guest may take to answer, 0 for the usual time.
+	Check    []string
+	Patience time.Duration
 }
 
 // Restore starts a restore from a point. Everything that can be seen to fail is
@@ -46,6 +50,9 @@ func (s *Service) Restore(ctx context.Context, item, point string, in RestoreReq
 	r, err := s.restoreOf(ctx, item, point)
 	if err != nil {
 		return Job{}, err
+	}
+	if in.Mode == Verify {
+		return s.verify(ctx, r, in)
 	}
 	args := holdfast.RestoreArgs{
 		Site: r.site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
@@ -182,7 +189,7 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 	case holdfast.ReplaceDisks:
 		return s.checkReplace(ctx, args, spec, r, in)
 	default:
-		return holdfast.Errorf(holdfast.Invalid, "properties.recoveryType", "properties.recoveryType is %q; it is RestoreDisks, AlternateLocation or OriginalLocation.", in.Mode)
+		return holdfast.Errorf(holdfast.Invalid, "properties.recoveryType", "properties.recoveryType is %q; it is RestoreDisks, AlternateLocation, OriginalLocation or Verify.", in.Mode)
 	}
 	target, err := parseAs("properties.targetVirtualMachineId", in.TargetVM, TypeVM)
 	if err != nil {

@@ -76,6 +76,8 @@ type Deps struct {
 	Restore job.Work[holdfast.RestoreArgs, holdfast.RestoreResult]
 	Delete  job.Work[holdfast.DeletePointsArgs, holdfast.DeletePointsResult] // nil: points cannot be deleted
 	Machine job.Work[holdfast.MachineArgs, holdfast.MachineResult]
+	// Verify boots points in isolation; nil: none is verified.
+	Verify job.Work[holdfast.VerifyArgs, holdfast.VerifyResult]
 	// RestorePoint makes restore points, and Contents reads what is in them; nil:
 	// there are none, or none are read.
 	RestorePoint job.Work[holdfast.RestorePointArgs, holdfast.RestorePointResult]
@@ -115,6 +117,9 @@ func New(d Deps) *Service {
 		job.Register(d.Jobs, kindDelete, d.Delete, s.deleteDone)
 		job.Register(d.Jobs, kindPrune, d.Delete, s.pruneDone)
 		job.Register(d.Jobs, kindDeleteRestorePoint, d.Delete, s.restorePointGone)
+	}
+	if d.Verify != nil {
+		job.Register(d.Jobs, kindVerify, d.Verify, s.verifyDone)
 	}
 	if d.RestorePoint != nil {
 		job.Register(d.Jobs, kindRestorePoint, d.RestorePoint, s.restorePointDone)

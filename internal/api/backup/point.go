@@ -41,7 +41,7 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 			ObjectType:                   to.Ptr("IaasVMRecoveryPoint"),
 			RecoveryPointType:            to.Ptr(pointTypes[r.Consistency]),
 			RecoveryPointTime:            moment(r.Time),
-			RecoveryPointAdditionalInfo:  &r.Reason,
+			RecoveryPointAdditionalInfo:  to.Ptr(r.Reason + verified(p.Verified)),
 			SourceVMStorageType:          to.Ptr("NormalStorage"),
 			IsSourceVMEncrypted:          to.Ptr(false),
 			IsInstantIlrSessionActive:    to.Ptr(false),
@@ -62,6 +62,18 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 			RecoveryPointProperties: properties,
 		},
 	}
+}
+
+// verified says what a verification has shown, behind what the point proves of
+// itself.
+func verified(v *service.Verified) string {
+	switch {
+	case v == nil:
+		return ""
+	case v.Failure != "":
+		return " Verified " + v.Time.UTC().Format(time.RFC3339) + ": not proved. " + v.Failure
+	}
+	return " Verified " + v.Time.UTC().Format(time.RFC3339) + ": the guest answered after " + v.Answered.Round(100*time.Millisecond).String() + "."
 }
 
 // DecodeBackup reads the request for a backup: when its point may go.
@@ -101,8 +113,10 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 				Format     string `json:"format"`
 				NamePrefix string `json:"namePrefix"`
 				Start      *bool  `json:"start"`
-				// A Go duration, such as 24h (time.ParseDuration).
-				SnapshotWithin string `json:"snapshotWithin"`
+				// Go durations, such as 24h (time.ParseDuration).
+				SnapshotWithin string   `json:"snapshotWithin"`
+				Patience       string   `json:"patience"`
+				Check          []string `json:"check"`
 			} `json:"holdfast"`
 		} `json:"properties"`
 	}
@@ -110,17 +124,32 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 		return service.RestoreRequest{}, badBody(err)
 	}
 	h := own.Properties.Holdfast
-	var within time.Duration
-	if h.SnapshotWithin != "" {
-		var err error
-		if within, err = time.ParseDuration(h.SnapshotWithin); err != nil || within <= 0 {
-			return service.RestoreRequest{}, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.snapshotWithin", "properties.holdfast.snapshotWithin is %q; it is a time such as 90m or 24h.", h.SnapshotWithin)
-		}
+	within, err := duration("snapshotWithin", h.SnapshotWithin)
+	if err != nil {
+		return service.RestoreRequest{}, err
+	}
+	patience, err := duration("patience", h.Patience)
+	if err != nil {
+		return service.RestoreRequest{}, err
 	}
 	return service.RestoreRequest{
 		Mode: string(deref(p.RecoveryType)), Region: deref(p.Region), Source: deref(p.SourceResourceID),
 		TargetVM: deref(p.TargetVirtualMachineID), TargetRG: deref(p.TargetResourceGroupID),
 		Network: deref(p.VirtualNetworkID), Subnet: deref(p.SubnetID), Pool: deref(p.StorageAccountID), LUNs: ints(p.RestoreDiskLunList),
 		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start, SnapshotWithin: within,
+		Check: h.Check, Patience: patience,
 	}, nil
+}
+
+// duration reads a time of Holdfast's own members; "" is 0.
+func duration(member, text string) (time.Duration, error) {
+	if text == "" {
+		return 0, nil
+	}
+	d, err := time.ParseDuration(text)
+	if err != nil || d <= 0 {
+		member = "properties.holdfast." + member
+		return 0, holdfast.Errorf(holdfast.Invalid, member, "%s is %q; it is a time such as 90m or 24h.", member, text)
+	}
+	return d, nil
 }

@@ -1,6 +1,7 @@
 package libvirt
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"errors"
@@ -212,6 +213,36 @@ func (h *Host) SetMetadata(ctx context.Context, id, space, prefix, element strin
 		}
 		return l.DomainSetMetadata(d, int32(rpc.DomainMetadataElement), xml, rpc.OptString{prefix}, rpc.OptString{space}, impact)
 	})
+}
+
+// maxScreen bounds a screenshot, bytes: 4K in the three bytes a pixel of a PPM.
+const maxScreen = 3840*2160*3 + 1<<10
+
+// Screenshot takes a picture of the first screen (virDomainScreenshot).
+func (h *Host) Screenshot(ctx context.Context, id string) (image []byte, mime string, err error) {
+	err = onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		w := &limited{left: maxScreen}
+		m, err := l.DomainScreenshot(d, w, 0, 0)
+		if err == nil && len(m) > 0 {
+			mime = m[0]
+		}
+		image = w.Bytes()
+		return err
+	})
+	return image, mime, err
+}
+
+// limited takes no more than so many bytes.
+type limited struct {
+	bytes.Buffer
+	left int
+}
+
+func (w *limited) Write(p []byte) (int, error) {
+	if w.left -= len(p); w.left < 0 {
+		return 0, fmt.Errorf("the screenshot has more than %d bytes", maxScreen)
+	}
+	return w.Buffer.Write(p)
 }
 
 // impact is what a change touches that holds now and for the next start

@@ -35,11 +35,22 @@ func TestConnectRefuses(t *testing.T) {
 }
 
 func TestGuest(t *testing.T) {
-	g := guestlab.New(t, guestlab.Options{Name: "facts", Disks: []guestlab.Disk{{}, {Format: "raw", Bus: "scsi"}}})
+	g := guestlab.New(t, guestlab.Options{Name: "facts", Screen: true, Disks: []guestlab.Disk{{}, {Format: "raw", Bus: "scsi"}}})
 	t.Run("facts", func(t *testing.T) { facts(t, g) })
+	t.Run("screen", func(t *testing.T) { screen(t, g) })
 	t.Run("agent", func(t *testing.T) { agent(t, g) })
 	t.Run("checkpoints", func(t *testing.T) { checkpoints(t, g) })
 	t.Run("refusals", func(t *testing.T) { refusals(t, g) })
+}
+
+func screen(t *testing.T, g *guestlab.Guest) {
+	image, mime, err := g.Host.Screenshot(t.Context(), g.UUID)
+	if err != nil || !strings.HasPrefix(mime, "image/") || len(image) < 1000 {
+		t.Errorf("screenshot: %d bytes of %q, %v", len(image), mime, err)
+	}
+	if _, _, err := g.Host.Screenshot(t.Context(), "6a3f4d3e-0000-4000-8000-000000000000"); !errors.Is(err, hypervisor.ErrNoDomain) {
+		t.Errorf("of no domain: %v", err)
+	}
 }
 
 func facts(t *testing.T, g *guestlab.Guest) {

@@ -11,10 +11,6 @@ import (
 	"holdfast/internal/mover"
 )
 
-// metadataSpace is the XML namespace of Holdfast's own element in a domain's
-// <metadata>: it says which restore made the domain.
-const metadataSpace = "urn:holdfast:vm:1"
-
 // newDomain is what the definition of a restored VM differs in from the one
 // in the point.
 type newDomain struct {
@@ -36,7 +32,8 @@ type newDomain struct {
 	Kept map[string]any
 	LUNs map[string]int
 	// Extra are disks that the point's VM did not have.
-	Extra []holdfast.DiskFact
+	Extra    []holdfast.DiskFact
+	Isolated bool // without network, devices and folders of the host
 }
 
 // rewriteDomain makes the definition of a restored VM from the one kept in the
@@ -79,6 +76,9 @@ func rewriteDomain(xml string, n newDomain) (string, []string, error) {
 	more, err := placeDevices(dom, n)
 	if err != nil {
 		return "", nil, err
+	}
+	if n.Isolated {
+		isolate(dom)
 	}
 	doc.Indent(2)
 	out, err := doc.WriteToString()
@@ -151,24 +151,10 @@ func metadata(dom *etree.Element, space string) *etree.Element {
 
 // mark writes Holdfast's element into the metadata, replacing an older one.
 func mark(dom *etree.Element, restoreID, pointID string) {
-	e := metadata(dom, metadataSpace).CreateElement("holdfast:restored")
-	e.CreateAttr("xmlns:holdfast", metadataSpace)
+	e := metadata(dom, mover.MarkSpace).CreateElement("holdfast:restored")
+	e.CreateAttr("xmlns:holdfast", mover.MarkSpace)
 	e.CreateAttr("restore", restoreID)
 	e.CreateAttr("point", pointID)
-}
-
-// restoreOf is the restore that made a domain, "" if none did.
-func restoreOf(xml string) string {
-	doc := etree.NewDocument()
-	if doc.ReadFromString(xml) != nil || doc.Root() == nil {
-		return ""
-	}
-	for _, e := range doc.FindElements("/domain/metadata/*") {
-		if e.Tag == "restored" && e.NamespaceURI() == metadataSpace {
-			return e.SelectAttrValue("restore", "")
-		}
-	}
-	return ""
 }
 
 // placeNVRAM points the firmware at the restored variables.
@@ -397,6 +383,20 @@ func freePlaces(devices *etree.Element) (notes []string) {
 		}
 	}
 	return notes
+}
+
+// isolate takes from a definition all by which its guest reaches more than its
+// own disks: networks, devices of the host, folders and memory shared with it,
+// and what could be told to other VMs.
+func isolate(dom *etree.Element) {
+	if devices := dom.SelectElement("devices"); devices != nil {
+		removeAll(devices, "interface", "hostdev", "redirdev", "filesystem", "shmem", "vsock", "smartcard", "lease")
+	}
+	for _, e := range dom.ChildElements() {
+		if e.Tag == "commandline" { // of the namespace qemu: anything may be there
+			dom.RemoveChild(e)
+		}
+	}
 }
 
 func setChild(e *etree.Element, tag, text string) {

@@ -7,6 +7,7 @@ import (
 	"github.com/beevik/etree"
 
 	"holdfast/internal/matrix"
+	"holdfast/internal/mover"
 )
 
 const original = `<domain type='qemu' id='3' xmlns:qemu='http://libvirt.org/schemas/domain/qemu/1.0'>
@@ -89,8 +90,8 @@ func TestRewriteDomain(t *testing.T) {
 			t.Errorf("%q of the original is still there:\n%s", gone, out)
 		}
 	}
-	if restoreOf(out) != "r1" {
-		t.Errorf("restoreOf = %q", restoreOf(out))
+	if mover.RestoreOf(out) != "r1" {
+		t.Errorf("RestoreOf = %q", mover.RestoreOf(out))
 	}
 	if len(notes) != 2 || !strings.Contains(notes[0], "vdc") || !strings.Contains(notes[1], "web.console") {
 		t.Errorf("notes = %q, want one about vdc and one about the serial port", notes)
@@ -118,7 +119,7 @@ func FuzzRewriteDomain(f *testing.F) {
 	f.Add("<domain><devices><disk><target dev='vda'/></disk></devices></domain>")
 	f.Fuzz(func(t *testing.T, xml string) {
 		out, _, err := rewriteDomain(xml, newDomain{Name: "n", RestoreID: "r", Disks: map[string]string{"vda": "/x"}, Formats: map[string]string{"vda": "raw"}})
-		if err == nil && restoreOf(out) != "r" {
+		if err == nil && mover.RestoreOf(out) != "r" {
 			t.Fatalf("accepted but not marked: %s", out)
 		}
 	})
@@ -130,5 +131,22 @@ func TestRewriteDomainLetsGoOfNVRAM(t *testing.T) {
 	out, _, err := rewriteDomain(xml, newDomain{Name: "b"})
 	if err != nil || strings.Contains(out, "/original") {
 		t.Errorf("%v:\n%s", err, out)
+	}
+}
+
+// An isolated VM reaches nothing but its own disks.
+func TestIsolated(t *testing.T) {
+	t.Parallel()
+	from := strings.Replace(original, "<devices>", `<devices><hostdev mode='subsystem' type='usb'/><filesystem type='mount'><source dir='/srv'/><target dir='x'/></filesystem><vsock model='virtio'/><redirdev bus='usb' type='tcp'/>`, 1)
+	for _, isolated := range []bool{false, true} {
+		out, _, err := rewriteDomain(from, newDomain{Name: "n", Isolated: isolated, Disks: map[string]string{"vda": "/a", "vdb": "/b", "vdc": "/c"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, way := range []string{"<interface", "<hostdev", "<filesystem", "<vsock", "<redirdev", "commandline"} {
+			if strings.Contains(out, way) == isolated {
+				t.Errorf("isolated %v: %s\n%s", isolated, way, out)
+			}
+		}
 	}
 }

@@ -62,7 +62,7 @@ func (r *run) replace(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 // swapped says whether the VM has the disks of this restore.
 func (r *run) swapped(ctx context.Context) (bool, error) {
 	xml, err := r.host.DomainXML(ctx, r.args.VM.UUID)
-	return err == nil && restoreOf(xml) == r.args.RestoreID, err
+	return err == nil && mover.RestoreOf(xml) == r.args.RestoreID, err
 }
 
 // prepare does everything up to the define.

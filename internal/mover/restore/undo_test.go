@@ -7,6 +7,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/hypervisor"
+	"holdfast/internal/mover"
 )
 
 // defined is a host with one domain, of which it tells no more than Undo asks.
@@ -26,7 +27,7 @@ func (h defined) DomainXML(context.Context, string) (string, error) { return h.x
 // TestUndo takes back a dead run's files; those that a VM was made of stay,
 // whatever the VM is called by now.
 func TestUndo(t *testing.T) {
-	const of = `<domain><metadata><holdfast:restored xmlns:holdfast="` + metadataSpace + `" restore="`
+	const of = `<domain><metadata><holdfast:restored xmlns:holdfast="` + mover.MarkSpace + `" restore="`
 	for _, c := range []struct {
 		name, xml string
 		mode      holdfast.RestoreMode

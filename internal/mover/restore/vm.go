@@ -11,6 +11,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/hypervisor"
+	"holdfast/internal/mover"
 )
 
 // made finds the VM that an earlier run of this restore has made, whatever its
@@ -25,7 +26,7 @@ func (r *run) made(ctx context.Context) (*holdfast.VMRef, error) {
 	}
 	for _, d := range domains {
 		xml, err := r.host.DomainXML(ctx, d.UUID)
-		if err == nil && restoreOf(xml) == r.args.RestoreID {
+		if err == nil && mover.RestoreOf(xml) == r.args.RestoreID {
 			return &holdfast.VMRef{UUID: d.UUID, Name: d.Name}, nil
 		}
 		if err != nil && !errors.Is(err, hypervisor.ErrNoDomain) {
@@ -102,7 +103,7 @@ func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdf
 func (r *run) newDomain(name string, disks []holdfast.DiskResult) newDomain {
 	a := r.args
 	n := newDomain{
-		Name: name, RestoreID: a.RestoreID, PointID: r.point.ID, Network: a.Network, NICs: a.NICs,
+		Name: name, RestoreID: a.RestoreID, PointID: r.point.ID, Network: a.Network, NICs: a.NICs, Isolated: a.Isolated,
 		Disks: map[string]string{}, Formats: map[string]string{},
 	}
 	if a.Attach != nil {
