@@ -109,14 +109,14 @@ func (l *pointLab) machine(point, name string) {
 
 // download reads a disk of a restore point with Azure's blob client, and gives the
 // file and the disk's ARM id.
-func (l *pointLab) download(point, target string) (file, id string) {
+func (l *pointLab) download(group, point, target string) (file, id string) {
 	l.t.Helper()
 	client := l.clients.NewDiskRestorePointClient()
-	all, err := client.NewListByRestorePointPager("lab", "rpc", point, nil).NextPage(l.t.Context())
+	all, err := client.NewListByRestorePointPager(group, "rpc", point, nil).NextPage(l.t.Context())
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	p, err := l.clients.NewRestorePointsClient().Get(l.t.Context(), "lab", "rpc", point, nil)
+	p, err := l.clients.NewRestorePointsClient().Get(l.t.Context(), group, "rpc", point, nil)
 	if err != nil {
 		l.t.Fatal(err)
 	}
@@ -128,7 +128,7 @@ func (l *pointLab) download(point, target string) (file, id string) {
 		if *d.ID != id {
 			continue
 		}
-		grant, err := client.BeginGrantAccess(l.t.Context(), "lab", "rpc", point, *d.Name, armcompute.GrantAccessData{Access: to.Ptr(armcompute.AccessLevelRead), DurationInSeconds: to.Ptr[int32](3600)}, nil)
+		grant, err := client.BeginGrantAccess(l.t.Context(), group, "rpc", point, *d.Name, armcompute.GrantAccessData{Access: to.Ptr(armcompute.AccessLevelRead), DurationInSeconds: to.Ptr[int32](3600)}, nil)
 		b, err := blob.NewClientWithNoCredential(*ended(l.t, grant, err).AccessSAS, &blob.ClientOptions{ClientOptions: l.blobs})
 		if err != nil {
 			l.t.Fatal(err)
@@ -141,7 +141,7 @@ func (l *pointLab) download(point, target string) (file, id string) {
 		if err := errors.Join(err, f.Close()); err != nil {
 			l.t.Fatal(err)
 		}
-		end, err := client.BeginRevokeAccess(l.t.Context(), "lab", "rpc", point, *d.Name, nil)
+		end, err := client.BeginRevokeAccess(l.t.Context(), group, "rpc", point, *d.Name, nil)
 		ended(l.t, end, err)
 		return f.Name(), id
 	}
@@ -152,7 +152,7 @@ func (l *pointLab) download(point, target string) (file, id string) {
 // TestRestorePoints makes points of a running machine, reads one's data disk with
 // a client of Azure's blobs, and makes a disk of it.
 func TestRestorePoints(t *testing.T) {
-	matrix.Covers(t, "RPT-01", "RPT-18", "RPT-26", "RPO-03")
+	matrix.Covers(t, "RPT-01", "RPT-18", "RPT-26", "RPO-03", "RPL-05")
 	if _, err := exec.LookPath("debugfs"); err != nil {
 		t.Skipf("no way to read a file system without mounting it: %v", err)
 	}
@@ -171,7 +171,7 @@ func TestRestorePoints(t *testing.T) {
 	}
 	l.unharmed()
 
-	disk, id := l.download(string(armcompute.ConsistencyModeTypesFileSystemConsistent), "vdb")
+	disk, id := l.download("lab", string(armcompute.ConsistencyModeTypesFileSystemConsistent), "vdb")
 	for line := range strings.Lines(sums) {
 		sum, name, _ := strings.Cut(strings.TrimSpace(line), "  ")
 		out, err := exec.Command("debugfs", "-R", "cat /"+name, disk).Output()
@@ -189,12 +189,46 @@ func TestRestorePoints(t *testing.T) {
 		t.Errorf("the disk that was made: %v: %s", err, out)
 	}
 	// The second holds the second moment, and was read by what had changed.
-	disk, _ = l.download(string(armcompute.ConsistencyModeTypesCrashConsistent), "vdb")
+	disk, _ = l.download("lab", string(armcompute.ConsistencyModeTypesCrashConsistent), "vdb")
 	if out, err := exec.Command("debugfs", "-R", "cat /moment", disk).Output(); err != nil || string(out) != "second\n" {
 		t.Errorf("the second point holds the moment %q, %v", out, err)
 	}
+	l.copied(id)
 	gone, err := l.clients.NewRestorePointCollectionsClient().BeginDelete(t.Context(), "lab", "rpc", nil)
 	ended(t, gone, err)
+}
+
+// copied copies both points to another site, which is the same host by another
+// name, and wants the disk of the first to have the same bytes there.
+func (l *pointLab) copied(disk string) {
+	l.t.Helper()
+	ctx, collections := l.t.Context(), l.clients.NewRestorePointCollectionsClient()
+	l.run("site", "register", "far", "--uri", "qemu+unix:///system", "--resource-group", "faraway")
+	of := strings.Split(disk, "/restorePoints/")[0]
+	if _, err := collections.CreateOrUpdate(ctx, "faraway", "rpc", armcompute.RestorePointCollection{Location: to.Ptr("far"),
+		Properties: &armcompute.RestorePointCollectionProperties{Source: &armcompute.RestorePointCollectionSourceProperties{ID: &of}}}, nil); err != nil {
+		l.t.Fatal(err)
+	}
+	for _, mode := range []armcompute.ConsistencyModeTypes{armcompute.ConsistencyModeTypesFileSystemConsistent, armcompute.ConsistencyModeTypesCrashConsistent} {
+		p, err := l.clients.NewRestorePointsClient().BeginCreate(ctx, "faraway", "rpc", string(mode), armcompute.RestorePoint{Properties: &armcompute.RestorePointProperties{
+			SourceRestorePoint: &armcompute.APIEntityReference{ID: to.Ptr(of + "/restorePoints/" + string(mode))}}}, nil)
+		if got := ended(l.t, p, err); *got.Properties.ConsistencyMode != mode {
+			l.t.Errorf("the copy: %+v", got.Properties)
+		}
+		here, _ := l.download("lab", string(mode), "vdb")
+		there, _ := l.download("faraway", string(mode), "vdb")
+		if out, err := exec.Command("cmp", here, there).CombinedOutput(); err != nil {
+			l.t.Errorf("the copy of %s has other bytes: %v: %s", mode, err, out)
+		}
+	}
+	// The original goes, and the copies stay.
+	gone, err := l.clients.NewRestorePointsClient().BeginDelete(ctx, "lab", "rpc", string(armcompute.ConsistencyModeTypesFileSystemConsistent), nil)
+	ended(l.t, gone, err)
+	if there, _ := l.download("faraway", string(armcompute.ConsistencyModeTypesFileSystemConsistent), "vdb"); there == "" {
+		l.t.Error("the copy went with its original")
+	}
+	all, err := collections.BeginDelete(ctx, "faraway", "rpc", nil)
+	ended(l.t, all, err)
 }
 
 // TestRestorePointOfGeneration2 brings a UEFI machine with a TPM back from a

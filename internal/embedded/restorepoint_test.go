@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"bytes"
 	"fmt"
+	"net/url"
 	"slices"
 	"strings"
 	"testing"
@@ -75,6 +76,9 @@ func TestRestorePointStory(t *testing.T) {
 		if len(list) != 1 || list[0].Properties.RestorePoints != nil {
 			t.Errorf("listed: %+v", list)
 		}
+	}
+	if _, out, _ := p.send(t, "GET", "/subscriptions/"+p.sub+"/resources?api-version=2021-04-01&$filter="+url.QueryEscape("resourceType eq 'Microsoft.Compute/restorePointCollections'"), ""); len(out["value"].([]any)) != 1 {
+		t.Errorf("among the resources: %v", out)
 	}
 	gone, err := p.points.BeginDelete(t.Context(), "lab", "rpc", "first", nil)
 	done(t, gone, err)
@@ -371,6 +375,8 @@ func TestFailedRestorePoint(t *testing.T) {
 	}
 	p.world.fail = nil
 	p.point(t, "lab", "rpc", "one", armcompute.RestorePointProperties{})
+	for <-p.world.begun != deletedPoints { // what the failed one may have left
+	}
 	p.world.fail = holdfast.Errorf(holdfast.Unreachable, "store", "The store is away.")
 	gone, err := p.points.BeginDelete(t.Context(), "lab", "rpc", "one", nil)
 	if err == nil {

@@ -209,6 +209,7 @@ var tests = map[string][]string{
 		"embedded.TestMachineWithRestorePointsStays",
 	},
 	"RPL-05": {
+		"e2e.TestRestorePoints",
 		"embedded.TestCopyToAnotherSite",
 		"mover/restorepoint.TestCopy",
 	},

@@ -100,6 +100,13 @@ func (s *Server) allResources(r *request) (answer, error) {
 	for _, v := range vaults {
 		add(resources.Vault(v))
 	}
+	collections, err := s.Service.Collections(r.Context(), r.sub(), group)
+	if err != nil {
+		return answer{}, err
+	}
+	for _, c := range collections {
+		add(compute.Collection(c, nil))
+	}
 	vms, err := s.Service.VMs(r.Context(), r.sub(), group)
 	if err != nil && holdfast.KindOf(err) != holdfast.Unreachable {
 		return answer{}, err

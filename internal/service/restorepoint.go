@@ -264,7 +264,7 @@ func (s *Service) roomForPoint(tx *catalog.Tx, c Collection, p RestorePoint) err
 	for _, o := range have {
 		switch {
 		case strings.EqualFold(o.ID, p.ID) && o.State == PointFailed && !o.made():
-			if _, err := tx.Delete(o.ID); err != nil { // it is tried again
+			if err := s.forgetFailed(tx, c, o); err != nil { // it is tried again
 				return err
 			}
 			continue
@@ -281,6 +281,21 @@ func (s *Service) roomForPoint(tx *catalog.Tx, c Collection, p RestorePoint) err
 		return err // rather than that it is too soon
 	}
 	return support.OneMorePoint(lastName(c.VM), made, support.MadePoint{Asked: tx.Now(), Want: p.Want, Copy: p.Source != ""}, s.Limits.lifts)
+}
+
+// forgetFailed forgets a point that was not made, and deletes what its job may
+// have left of it all the same.
+func (s *Service) forgetFailed(tx *catalog.Tx, c Collection, p RestorePoint) error {
+	if _, err := tx.Delete(p.ID); err != nil || p.Source != "" || s.Delete == nil {
+		return err // a copy that is made again finds what is left
+	}
+	site, err := siteAt(tx, idOf(c.ID).Subscription, "location", c.Location)
+	if err != nil {
+		return err
+	}
+	spec := job.Spec{Operation: "DeleteRestorePoint", Scope: c.ID, Subject: p.ID + "/left", Entity: p.Name}
+	_, err = job.Enqueue(s.Jobs, tx, kindDeleteRestorePoint, spec, holdfast.DeletePointsArgs{Repository: s.operational(site), PointIDs: []string{p.Result.PointID}, Rate: site.collectRate()})
+	return err
 }
 
 // restorePointDone applies what became of a point, in the transaction that ends

@@ -112,7 +112,7 @@ func (s *Service) CheckVM(ctx context.Context, sub, group, name string) (Check, 
 			return Check{}, err
 		}
 		vm, err := s.facts(ctx, site, name)
-		rows := support.Check(vm, s.Limits.lifts)
+		rows := append(support.Check(vm, s.Limits.lifts), support.BesidePoints(vm)...)
 		return Check{ID: inGroup(sub, site.Group, TypeVM, name) + "/providers/" + TypePreflight + "/current", Findings: append(found, rows...)}, err
 	})
 }

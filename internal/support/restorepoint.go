@@ -112,6 +112,35 @@ func CheckPoint(vm VM, want holdfast.Consistency) []holdfast.Finding {
 	return all
 }
 
+// BesidePoints says what stands in the way of restore points of a VM, for who
+// looks at it before a backup, which does not need any.
+func BesidePoints(vm VM) (all []holdfast.Finding) {
+	vm.Exclude = nil // from backups; a point says its own
+	blocks := func(want holdfast.Consistency) []holdfast.Finding {
+		return slices.DeleteFunc(CheckPoint(vm, want), func(f holdfast.Finding) bool { return f.Severity != holdfast.Blocks })
+	}
+	crash := blocks(holdfast.CrashConsistent)
+	for _, f := range append(blocks(holdfast.ApplicationConsistent), crash...) {
+		inBoth := func(o holdfast.Finding) bool { return o.Subject == f.Subject && o.Row == f.Row }
+		if slices.ContainsFunc(all, inBoth) {
+			continue
+		}
+		what := "no restore point of the VM is made"
+		switch {
+		case !slices.ContainsFunc(crash, inBoth):
+			what = "no restore point of the VM that is application consistent is made"
+		case f.Row == "RPT-03" || f.Row == "RPT-04":
+			what = "no restore point of the VM that is crash consistent is made with it"
+		}
+		if strings.HasPrefix(f.Text, "is ") {
+			f.Text = "it " + f.Text
+		}
+		f.Severity, f.Text = holdfast.Lessens, f.Text+": "+what
+		all = append(all, f)
+	}
+	return all
+}
+
 // RefusedPoint is the error of the first finding that makes the restore point
 // impossible; nil when there is none.
 func RefusedPoint(vm VM, want holdfast.Consistency) error {

@@ -233,3 +233,29 @@ func TestRowsOfRestorePointsAreOfTheMatrix(t *testing.T) {
 		}
 	}
 }
+
+// Who looks at a VM before a backup is told what restore points it cannot have.
+func TestBesidePoints(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		want   string
+		change func(*VM)
+	}{
+		{"nothing", func(*VM) {}},
+		{"Lessens: it is in no storage pool: no restore point of the VM is made", func(vm *VM) { vm.Disks[1].Pool = "" }},
+		{"Lessens: it is shared between machines: no restore point of the VM is made", func(vm *VM) { vm.Disks[1].Shared, vm.Exclude = true, []int{0} }},
+		{"Lessens: it is an ultra disk: no restore point of the VM that is crash consistent is made with it", func(vm *VM) { vm.Classes["default"] = "UltraSSD_LRS" }},
+		{"Lessens: debian is a 32-bit system (i686): no restore point of the VM that is application consistent is made", func(vm *VM) { vm.Guest = holdfast.GuestFact{ID: "debian", Name: "debian", Machine: "i686"} }},
+	} {
+		vm := sound()
+		vm.Classes = map[string]string{"default": "Premium_LRS"}
+		c.change(&vm)
+		all, got := BesidePoints(vm), "nothing"
+		if len(all) > 0 {
+			got = string(all[len(all)-1].Severity) + ": " + all[len(all)-1].Text
+		}
+		if !strings.HasPrefix(got, c.want) {
+			t.Errorf("%v, want %q", all, c.want)
+		}
+	}
+}
