@@ -316,7 +316,10 @@ const (
 type RestoreArgs struct {
 	Site       SiteRef       `json:"site"`
 	Repository RepositoryRef `json:"repository"`
-	PointID    string        `json:"pointId"`
+	// Instant, if set, is an operational repository that has the point, too, or
+	// has had it: it is read first.
+	Instant RepositoryRef `json:"instant,omitzero"`
+	PointID string        `json:"pointId"`
 	// RestoreID is chosen when the job is made; it marks what this restore has
 	// made, so that a run after a crash redoes its own work and no one else's.
 	RestoreID string      `json:"restoreId"`
@@ -410,6 +413,8 @@ type MachineResult struct {
 type DeletePointsArgs struct {
 	Repository RepositoryRef `json:"repository"`
 	PointIDs   []string      `json:"pointIds"`
+	// Instant are points to be deleted from operational repositories.
+	Instant []PointRef `json:"instant,omitempty"`
 	// Rate limits what the collection after it moves, bytes per second; 0 = no limit.
 	Rate int64 `json:"rate,omitempty"`
 }

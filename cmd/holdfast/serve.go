@@ -133,7 +133,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Owner:     repository.Owner{ID: data, Instance: rand.Text()},
 		OpenStore: openStore,
 	}
-	maker := &capture.Maker{Hosts: connect, Operationals: opener.Operational, Clock: clock.System, Log: log}
+	maker := &capture.Maker{Hosts: connect, Opener: opener, Clock: clock.System, Log: log}
 	s, err := embedded.Start(ctx, embedded.Config{
 		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Log: log,
 		Channels: tell, Metrics: o.metrics,

@@ -147,19 +147,20 @@ func (w *world) Backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Pr
 	if err := w.wait(ctx, "backup "+a.VM.Name); err != nil {
 		return holdfast.BackupResult{}, err
 	}
-	p.Cancellable(false)
-	p.Task("Transfer data to vault")
-	p.Bytes(3<<30, 3<<30)
-	p.Property("Frozen for", "0.4 s")
-	if err := w.transfer(ctx); err != nil {
-		return holdfast.BackupResult{}, err
-	}
 	vm, err := w.VM(ctx, a.Site, a.VM.Name)
 	if err != nil {
 		return holdfast.BackupResult{}, err
 	}
-	return holdfast.BackupResult{Kept: vm.Kept, PointID: a.PointID, Time: time.Now().UTC(), Consistency: holdfast.FileSystemConsistent, Reason: "The guest agent froze the file systems.",
-		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Size: 2 << 30}, {LUN: 0, Target: "vdb", Size: 1 << 30}}}, nil
+	res := holdfast.BackupResult{Kept: vm.Kept, PointID: a.PointID, Time: time.Now().UTC(), Consistency: holdfast.FileSystemConsistent, Reason: "The guest agent froze the file systems.",
+		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Size: 2 << 30}, {LUN: 0, Target: "vdb", Size: 1 << 30}}, Copied: a.Waiting}
+	p.Cancellable(false)
+	if err := p.Reached(res); err != nil {
+		return holdfast.BackupResult{}, err
+	}
+	p.Task("Transfer data to vault")
+	p.Bytes(3<<30, 3<<30)
+	p.Property("Frozen for", "0.4 s")
+	return res, w.transfer(ctx)
 }
 
 // transfer waits where a test wants a backup to be in its second phase.

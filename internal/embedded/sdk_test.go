@@ -3,6 +3,7 @@ package embedded_test
 import (
 	"errors"
 	"net/http"
+	"strings"
 	"testing"
 	"time"
 
@@ -178,6 +179,22 @@ func (s *sdk) points(t *testing.T) []*armrecoveryservicesbackup.RecoveryPointRes
 		t.Fatal(err)
 	}
 	return page.Value
+}
+
+// tiers are the tiers of the newest point.
+func (s *sdk) tiers(t *testing.T) (all string) {
+	t.Helper()
+	points := s.points(t)
+	if len(points) == 0 {
+		return ""
+	}
+	for _, tier := range points[0].Properties.(*armrecoveryservicesbackup.IaasVMRecoveryPoint).RecoveryPointTierDetails {
+		if *tier.Status != armrecoveryservicesbackup.RecoveryPointTierStatusValid {
+			t.Errorf("tier %s: %s", *tier.Type, *tier.Status)
+		}
+		all += string(*tier.Type) + " "
+	}
+	return strings.TrimSpace(all)
 }
 
 // TestSDKStory is the main job through the official clients.

@@ -112,7 +112,7 @@ type Filter struct {
 // states and operations are the words that a filter may give in any case.
 var (
 	states     = []string{string(InProgress), string(Cancelling), string(Completed), string(CompletedWithWarnings), string(Failed), string(Cancelled)}
-	operations = []string{"Backup", "Restore", "ConfigureBackup", "DisableBackup", "DeleteBackupData", "DeleteRecoveryPoints", "HoldRecoveryPoints", "Undelete"}
+	operations = []string{"Backup", "Restore", "ConfigureBackup", "DisableBackup", "DeleteBackupData", "DeleteRecoveryPoints", "DeleteInstantPoints", "HoldRecoveryPoints", "Undelete"}
 )
 
 // States are the words for how far a job is.

@@ -15,16 +15,12 @@ import (
 	"holdfast/internal/repository"
 )
 
-// Operationals opens the operational repository of a site, and makes it when it
-// isn't there. note, if any, tells what a user must know of how it was found. The
-// handle is shared; callers do not close it.
-type Operationals func(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, note string, err error)
-
 // Operational opens the operational repository of a site (docs/design/operational.md).
 // It is made, with its key, at first use. One that is lost is made anew, and one
 // that cannot be opened any more is set aside before: what it alone held is lost
 // or waits there for its rescue, and note says so. One whose storage does not
-// answer is an error, and stays as it is.
+// answer is an error, and stays as it is. note tells a user what became of an old
+// one. The handle is shared; callers do not close it.
 func (o *Opener) Operational(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, note string, err error) {
 	o.mu.Lock()
 	defer o.mu.Unlock()
@@ -33,7 +29,7 @@ func (o *Opener) Operational(ctx context.Context, ref holdfast.RepositoryRef) (r
 		return r, "", nil
 	}
 	known := o.HasKey(ref) == nil // made before
-	if absent(err) || !known {
+	if Absent(err) || !known {
 		if known {
 			note = fmt.Sprintf("The operational repository at %s was not there any more, and was made anew.", ref.URL)
 		}
@@ -62,8 +58,8 @@ func (o *Opener) operational(ctx context.Context, ref holdfast.RepositoryRef) (*
 	return o.repository(ctx, ref)
 }
 
-// absent says of an error that there is no repository.
-func absent(err error) bool {
+// Absent says of an error that there is no repository.
+func Absent(err error) bool {
 	return errors.Is(err, repository.ErrNotRepository) || errors.Is(err, objstore.ErrNotExist) || errors.Is(err, fs.ErrNotExist)
 }
 
@@ -72,11 +68,23 @@ func beyond(err error) bool {
 	return errors.Is(err, repository.ErrDamaged) || errors.Is(err, keyring.ErrWrongKey) || holdfast.KindOf(err) == holdfast.WrongKey
 }
 
+// SetAside gives an operational repository up that opens, and that no point can be
+// added to any more: the next Operational makes it anew.
+func (o *Opener) SetAside(ref holdfast.RepositoryRef, why error) (note string, err error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if r, ok := o.open[ref]; ok {
+		delete(o.open, ref)
+		o.gone = append(o.gone, r)
+	}
+	return o.setAside(ref, why)
+}
+
 // setAside renames the directory of a repository that cannot be used.
 func (o *Opener) setAside(ref holdfast.RepositoryRef, why error) (note string, err error) {
 	u, err := url.Parse(ref.URL)
 	if err != nil || u.Scheme != "file" {
-		return "", holdfast.Errorf(holdfast.Damaged, ref.URL, "The operational repository at %s cannot be opened: %v.", ref.URL, why).
+		return "", holdfast.Errorf(holdfast.Damaged, ref.URL, "The operational repository at %s cannot be used any more: %v.", ref.URL, why).
 			WithHint("Repair it, or empty the place: the next backup makes it anew.").WithCause(why)
 	}
 	aside := ""
@@ -89,7 +97,7 @@ func (o *Opener) setAside(ref holdfast.RepositoryRef, why error) (note string, e
 	if err := os.Rename(u.Path, aside); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("The operational repository at %s could not be opened any more (%v). It was set aside as %s, and made anew.", ref.URL, why, aside), nil
+	return fmt.Sprintf("The operational repository at %s could not be used any more (%v). It was set aside as %s, and made anew.", ref.URL, why, aside), nil
 }
 
 // Make opens the repository at a place with its key, and makes what isn't there.
@@ -112,7 +120,7 @@ func (o *Opener) make(ctx context.Context, ref holdfast.RepositoryRef) (r *repos
 			undo()
 		}
 	}()
-	if r, err = o.repository(ctx, ref); !absent(err) {
+	if r, err = o.repository(ctx, ref); !Absent(err) {
 		return r, err
 	}
 	store, err := o.OpenStore(ctx, ref.URL, true)

@@ -130,6 +130,25 @@ type Duration struct {
 	Unit  string `json:"durationType"` // Days, Weeks, Months or Years
 }
 
+// defaultInstant is how long the instant tier is kept when the policy does not
+// say, and weeklyInstant when it is a weekly standard one, days (arm-contract, 7).
+const (
+	defaultInstant = 2
+	weeklyInstant  = 5
+)
+
+// Instant is how long a point is kept in the instant tier.
+func (p Policy) Instant() time.Duration {
+	days := p.InstantDays
+	switch {
+	case days == 0 && p.Type == "V1" && p.Schedule.Frequency == "Weekly":
+		days = weeklyInstant
+	case days == 0:
+		days = defaultInstant
+	}
+	return time.Duration(days) * 24 * time.Hour
+}
+
 // Parse reads the properties of a policy and judges them.
 // The error is a holdfast.Invalid that names the member and the rule.
 func Parse(properties json.RawMessage) (Policy, error) {

@@ -3,6 +3,7 @@ package repository
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"iter"
 
@@ -20,7 +21,9 @@ type CopyOptions struct {
 // Copy copies a point from one repository to another, with its attributes. It
 // is a backup whose source is the stored disk: what the target has already is
 // not stored again, and what is stored is sealed again without being compressed
-// again, but for frames of which the target lacks less than half. It fails with ErrPointExists if the target has the point.
+// again, but for frames of which the target lacks less than half. An earlier point
+// that both have saves reading, unless it is damaged. It fails with ErrPointExists
+// if the target has the point.
 func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions) (Point, error) {
 	p, err := from.Point(ctx, id)
 	if err != nil {
@@ -29,6 +32,15 @@ func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions)
 	if opt.Series == "" {
 		opt.Series = p.Series
 	}
+	c, err := copyPoint(ctx, from, to, p, opt, true)
+	if errors.Is(err, ErrDamaged) {
+		c, err = copyPoint(ctx, from, to, p, opt, false)
+	}
+	return c, err
+}
+
+// copyPoint copies a point in one session, with the help of earlier ones or not.
+func copyPoint(ctx context.Context, from, to *Repository, p Point, opt CopyOptions, based bool) (Point, error) {
 	w, err := to.Begin(ctx, PointSpec{ID: p.ID, Series: opt.Series, Created: p.Created})
 	if err != nil {
 		return Point{}, fmt.Errorf("copy: %w", err)
@@ -46,8 +58,12 @@ func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions)
 				opt.Progress(done+n, total)
 			}
 		}
-		if err := copyDisk(ctx, from, w, p, d, opt.Series, progress); err != nil {
-			return Point{}, fmt.Errorf("copy disk %s of point %s: %w", d.Name, id, err)
+		series := opt.Series
+		if !based {
+			series = ""
+		}
+		if err := copyDisk(ctx, from, w, p, d, series, progress); err != nil {
+			return Point{}, fmt.Errorf("copy disk %s of point %s: %w", d.Name, p.ID, err)
 		}
 		done += d.Size
 	}
@@ -55,7 +71,7 @@ func Copy(ctx context.Context, from, to *Repository, id string, opt CopyOptions)
 }
 
 // copyDisk stores a disk of p in w's repository. If both repositories have an
-// earlier point of the series, only what differs from that is read.
+// earlier point of the series ("": of none), only what differs from that is read.
 func copyDisk(ctx context.Context, from *Repository, w *Writer, p Point, d Disk, series string, progress func(done, total int64)) error {
 	src, err := from.OpenDisk(ctx, p, d.Name)
 	if err != nil {
@@ -77,6 +93,9 @@ func copyDisk(ctx context.Context, from *Repository, w *Writer, p Point, d Disk,
 // commonBase finds the newest point before p of which both repositories have
 // the disk: as the source has it, and as the target has it in its series.
 func commonBase(ctx context.Context, from *Repository, w *Writer, p Point, name, series string) (old, base *Disk, err error) {
+	if series == "" {
+		return nil, nil, nil
+	}
 	points, err := from.Points(ctx, p.Series)
 	if err != nil {
 		return nil, nil, err

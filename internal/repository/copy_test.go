@@ -1,6 +1,7 @@
 package repository_test
 
 import (
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"testing"
@@ -109,5 +110,55 @@ func ownChunk(rng *rand.Rand, b []byte) {
 		if i%512 < 256 {
 			b[i] = byte(rng.Uint32())
 		}
+	}
+}
+
+// A copy goes into the series that it is asked to, reads only what differs from
+// the one before there, and does without that when it is damaged.
+func TestCopyIntoSeries(t *testing.T) {
+	t.Parallel()
+	rng := rand.New(rand.NewPCG(63, 63))
+	store := mem.New(mem.Options{})
+	from := initRepo(t, store)
+	to, err := repository.Init(t.Context(), mem.New(mem.Options{}), keyring.Raw(keyring.Secret{42}), repository.Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { _ = to.Close() })
+	data := content(rng, 3*64*chunkSize)
+	want := mustChain(t, rng, from, data, 3, 30)
+	var reads []int64
+	for i := range 3 {
+		if i == 2 { // all is lost, and the last point stored anew
+			for info, err := range store.List(t.Context(), "packs/", "") {
+				if err != nil {
+					t.Fatal(err)
+				}
+				if err := store.Delete(t.Context(), info.Name); err != nil {
+					t.Fatal(err)
+				}
+			}
+			from = openRepo(t, store, repository.Options{})
+			if _, err := from.Verify(t.Context(), repository.VerifyOptions{}); !errors.Is(err, repository.ErrDamaged) {
+				t.Fatal(err)
+			}
+			if err := from.DeletePoint(t.Context(), "p2"); err != nil {
+				t.Fatal(err)
+			}
+			mustBackup(t, from, "p2", "s", nil, &memDisk{data: want["p2"]})
+		}
+		id := fmt.Sprintf("p%d", i)
+		p, err := repository.Copy(t.Context(), from, to, id, repository.CopyOptions{Series: "other"})
+		if err != nil {
+			t.Fatal(err)
+		}
+		mustRestore(t, to, p, want[id])
+		reads = append(reads, p.Disks[0].Stats.Read)
+		if p.Series != "other" {
+			t.Errorf("%s is in the series %s", id, p.Series)
+		}
+	}
+	if reads[1]*2 > reads[0] || reads[2] < reads[0]/2 {
+		t.Errorf("read %d bytes; the second with the help of the first, the third without", reads)
 	}
 }

@@ -177,14 +177,14 @@ func (s *Service) TestAlert(ctx context.Context, sub string) (Alert, []Delivery,
 // Place is a directory of this machine that can run out of room.
 type Place struct {
 	Path     string
-	Kind     string // "scratch" or "vault"
+	Kind     string // "scratch", "operational" or "vault"
 	Resource string // ARM id of the site or vault that it is of
 	Name     string // of that
 	Label    string // Name, after its resource group if it is in one
 }
 
 // Places lists the directories of this machine that can run full: scratch
-// directories, and vaults in directories.
+// directories, operational repositories, and vaults in directories.
 func (s *Service) Places(ctx context.Context) ([]Place, error) {
 	return read(ctx, s, func(tx *catalog.Tx) (all []Place, err error) {
 		sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
@@ -193,6 +193,9 @@ func (s *Service) Places(ctx context.Context) ([]Place, error) {
 		}
 		for _, site := range sites {
 			all = append(all, Place{site.ScratchDir, "scratch", site.ID, site.Name, label(site.ID)})
+			if u, err := url.Parse(s.operational(site).URL); err == nil {
+				all = append(all, Place{u.Path, "operational", site.ID, site.Name, label(site.ID)})
+			}
 		}
 		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
 		for _, v := range vaults {

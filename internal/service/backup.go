@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"fmt"
 	"math/big"
 	"strings"
@@ -138,21 +139,12 @@ func (s *Service) backupDone(tx *catalog.Tx, jobID string, a holdfast.BackupArgs
 	s.roomAgain(tx)
 	i.LastBackupTime, i.LastBackupStatus = j.Created, "Failed"
 	if runErr == nil {
-		i.LastBackupStatus, i.LastPoint = "Completed", r.Time
-		p := Point{Item: i.ID, Name: r.PointID, Result: r, Expires: a.Expires, Scheduled: a.Expires.IsZero(), Excluded: a.ExcludeLUNs}
-		if p.Scheduled {
-			p.Previous, i.LastScheduled = i.LastScheduled, r.Time
-		}
-		if err := putPoint(tx, p); err != nil {
+		i.LastBackupStatus = "Completed"
+		if err := errors.Join(arrived(tx, i, r), pointMade(tx, &i, a, r, false)); err != nil {
 			return err
 		}
-		v, err := findVault(tx, i.Vault)
-		if err != nil {
-			return err
-		}
-		if _, err := remark(tx, map[string]scheduled{}, v, i); err != nil {
-			return err
-		}
+	} else if _, err := findPoint(tx, i.ID, a.PointID); err != nil && j.Attempts > 1 {
+		i.Left = append(i.Left, holdfast.PointRef{Repository: a.Operational, PointID: a.PointID})
 	}
 	return putItem(tx, i)
 }
@@ -176,6 +168,11 @@ type Point struct {
 	Previous time.Time `json:"previous,omitzero"`
 	Excluded []int     `json:"excluded,omitempty"` // LUNs left out
 	Verified *Verified `json:"verified,omitempty"` // nil: never looked at
+	// Instant is the operational repository that has the point, too: the instant
+	// tier; zero is none.
+	Instant holdfast.RepositoryRef `json:"instant,omitzero"`
+	// Waiting says that the vault does not have the point yet.
+	Waiting bool `json:"waiting,omitempty"`
 }
 
 // PointID is the ARM id of a point.

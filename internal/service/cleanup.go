@@ -42,16 +42,16 @@ func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
 	if err != nil {
 		return err
 	}
-	var gone []string
+	var gone goners
 	for _, i := range items {
 		// One transaction for each item: others write meanwhile.
-		names, err := write(ctx, s, func(tx *catalog.Tx) ([]string, error) { return s.cleanItem(ctx, tx, v, i.ID) })
-		gone = append(gone, names...)
+		of, err := write(ctx, s, func(tx *catalog.Tx) (goners, error) { return s.cleanItem(ctx, tx, v, i.ID) })
+		gone.points, gone.instant = append(gone.points, of.points...), append(gone.instant, of.instant...)
 		if err != nil && holdfast.KindOf(err) != holdfast.Conflict && holdfast.KindOf(err) != holdfast.NotFound {
 			failed = errors.Join(failed, err)
 		}
 	}
-	if len(gone) > 0 && s.Delete != nil {
+	if len(gone.points)+len(gone.instant) > 0 && s.Delete != nil {
 		_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) { return s.prune(ctx, tx, v, gone) })
 		if err != nil && holdfast.KindOf(err) == holdfast.Conflict {
 			err = nil // the last one still runs
@@ -62,53 +62,74 @@ func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
 	return errors.Join(failed, err)
 }
 
-// cleanItem names the points of an item that may go now.
-func (s *Service) cleanItem(ctx context.Context, tx *catalog.Tx, v Vault, id string) ([]string, error) {
+// goners are points that may go.
+type goners struct {
+	points  []string            // by name: from wherever they are
+	instant []holdfast.PointRef // from the instant tier
+}
+
+// cleanItem says which points of an item may go now.
+func (s *Service) cleanItem(ctx context.Context, tx *catalog.Tx, v Vault, id string) (out goners, err error) {
 	i, err := findItem(tx, id)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
 	b, err := believed(tx)
 	if err != nil || b.Time.IsZero() {
-		return nil, err // nobody has looked at the clock yet
+		return out, err // nobody has looked at the clock yet
 	}
 	if !i.DeleteAfter.IsZero() {
-		return nil, s.purge(ctx, tx, v, i, b.Time)
+		return out, s.purge(ctx, tx, v, i, b.Time)
 	}
-	points, err := remark(tx, map[string]scheduled{}, v, i)
+	schedules := map[string]scheduled{}
+	points, err := remark(tx, schedules, v, i)
+	if err != nil || len(points) == 0 {
+		return out, err
+	}
+	p, err := scheduleOf(tx, schedules, i)
 	if err != nil {
-		return nil, err
+		return out, err
 	}
-	_, gone := policy.CleanUp(points, b.Time)
-	var names []string
+	out.instant = append(outdated(points, p.Instant(), b.Time), leftOf(i, points)...)
+	inVault := slices.DeleteFunc(slices.Clone(points), func(p Point) bool { return p.Waiting })
+	_, gone := policy.CleanUp(asMade(inVault), b.Time)
 	for _, m := range gone {
-		names = append(names, m.Name)
+		out.points = append(out.points, m.Name)
+		if n := slices.IndexFunc(points, func(p Point) bool { return p.Name == m.Name }); points[n].InInstantTier() && !slices.Contains(out.instant, points[n].ref()) {
+			out.instant = append(out.instant, points[n].ref())
+		}
 	}
-	return names, nil
+	return out, nil
 }
 
 // prune starts the job that deletes points of a vault. Nobody asked for it: it
 // waits for restores, one of which may read a point that it would delete
 // (docs/design/locking.md), and a lock keeps it, which is recorded once a day
 // (ACT-03).
-func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, names []string) (Job, error) {
+func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, gone goners) (Job, error) {
 	running, err := job.List(tx, job.Filter{Scope: v.ID, Operation: "Restore", State: job.InProgress, Limit: 1})
 	if err != nil || len(running) > 0 {
 		return Job{}, err
 	}
 	spec := job.Spec{Operation: "DeleteRecoveryPoints", Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: caller(ctx), Exclusive: "prune:" + v.ID}
+	if len(gone.points) == 0 {
+		spec.Operation = "DeleteInstantPoints" // the vault has them
+	}
 	l, locked, err := lockOn(tx, v.ID, true)
 	if err != nil {
 		return Job{}, err
 	}
 	if !locked {
-		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: names, Rate: collectRate(tx, v)})
+		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: gone.points, Instant: gone.instant, Rate: collectRate(tx, v)})
+	}
+	if len(gone.points) == 0 {
+		return Job{}, nil // the lock keeps the instant tier, too, and there is nothing that its user misses
 	}
 	last, err := job.List(tx, job.Filter{Scope: v.ID, Subject: v.ID, Operation: spec.Operation, State: job.Failed, From: tx.Now().Add(-23 * time.Hour), Limit: 1})
 	if err != nil || len(last) > 0 && last[0].Failure.Target == l.ID {
 		return Job{}, err
 	}
-	kept := holdfast.Errorf(holdfast.Unsupported, l.ID, "%d expired recovery points are kept: the lock %s (%s) keeps them from being deleted.", len(names), l.ID, l.Level).
+	kept := holdfast.Errorf(holdfast.Unsupported, l.ID, "%d expired recovery points are kept: the lock %s (%s) keeps them from being deleted.", len(gone.points), l.ID, l.Level).
 		WithHint("Remove the lock; the next clean-up deletes them.")
 	return Job{}, s.recordFailed(tx, spec, kept)
 }
@@ -135,7 +156,7 @@ func (s Site) collectRate() int64 {
 // them now, and gives all of its points, oldest first. Without a policy
 // (protection is stopped) nothing is marked anew, and no point is given. In an
 // immutable vault no expiry moves forward.
-func remark(tx *catalog.Tx, schedules map[string]scheduled, v Vault, i Item) ([]policy.Made, error) {
+func remark(tx *catalog.Tx, schedules map[string]scheduled, v Vault, i Item) ([]Point, error) {
 	if i.Held != Active || i.Policy == "" || !i.DeleteAfter.IsZero() {
 		return nil, nil
 	}
@@ -149,18 +170,15 @@ func remark(tx *catalog.Tx, schedules map[string]scheduled, v Vault, i Item) ([]
 	}
 	marks := p.Remark(asMade(points))
 	for n, m := range marks {
-		if v.Immutable() && sooner(m.Expires, points[n].Expires) {
-			marks[n].Expires = points[n].Expires
-		}
-		if marks[n].Expires.Equal(points[n].Expires) {
+		if m.Expires.Equal(points[n].Expires) || v.Immutable() && sooner(m.Expires, points[n].Expires) {
 			continue
 		}
-		points[n].Expires = marks[n].Expires
+		points[n].Expires = m.Expires
 		if err := putPoint(tx, points[n]); err != nil {
 			return nil, err
 		}
 	}
-	return marks, nil
+	return points, nil
 }
 
 // sooner says whether a point that is kept until end goes sooner than one that
@@ -210,6 +228,9 @@ func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePoint
 			if _, err := tx.Delete(strings.ToLower(PointID(i.ID, name))); err != nil {
 				return err
 			}
+		}
+		if err := forgetInstant(tx, i, a.Instant); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -115,7 +115,11 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 	args := holdfast.DeletePointsArgs{Repository: v.Repository, Rate: collectRate(tx, v)}
 	for _, p := range points {
 		args.PointIDs = append(args.PointIDs, p.Result.PointID)
+		if p.InInstantTier() {
+			args.Instant = append(args.Instant, p.ref())
+		}
 	}
+	args.Instant = append(args.Instant, i.Left...)
 	i.Held, i.Policy = Stopped, ""
 	if err := putItem(tx, i); err != nil {
 		return Job{}, err

@@ -129,7 +129,7 @@ func (s *Service) restoreDisk(ctx context.Context, site Site, d Disk, in DiskReq
 	if err := in.sameSize(); err != nil {
 		return Job{}, err
 	}
-	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
+	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: r.vault.Repository, Instant: r.point.Instant, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
 		Mode: holdfast.RestoreDisks, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}
 	if err := checkLUNs(&args, r, RestoreRequest{LUNs: []int{in.LUN}}); err != nil {
 		return Job{}, err

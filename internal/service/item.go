@@ -42,6 +42,9 @@ type Item struct {
 	LastPoint        time.Time `json:"lastPoint,omitzero"`
 	LastScheduled    time.Time `json:"lastScheduled,omitzero"` // the last point that the policy made
 	LooksAfter       time.Time `json:"looksAfter,omitzero"`    // LastPoint when a verification was started last
+
+	// Left are points that are in an operational repository, perhaps, and in no list.
+	Left []holdfast.PointRef `json:"left,omitempty"`
 }
 
 // Hold says why an item is not backed up any more.

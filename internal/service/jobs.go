@@ -69,6 +69,9 @@ func (s *Service) RetryJob(ctx context.Context, vault, id string) (Job, error) {
 	if err := json.Unmarshal(old.Args, &a); err != nil {
 		return old, fmt.Errorf("args of job %s: %w", id, err)
 	}
+	if j, ok, err := s.transferAgain(ctx, old, a); ok || err != nil {
+		return j, err
+	}
 	if !a.Expires.IsZero() {
 		return s.BackupNow(ctx, old.Subject, a.Expires)
 	}

@@ -55,7 +55,7 @@ func (s *Service) Restore(ctx context.Context, item, point string, in RestoreReq
 		return s.verify(ctx, r, in)
 	}
 	args := holdfast.RestoreArgs{
-		Site: r.site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
+		Site: r.site.Ref(), Repository: r.vault.Repository, Instant: r.point.Instant, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
 		Mode: holdfast.RestoreMode(in.Mode), Directory: in.Directory, Format: in.Format, NamePrefix: in.NamePrefix,
 	}
 	if args.Mode == holdfast.RestoreDisks {

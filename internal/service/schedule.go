@@ -221,10 +221,15 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	if err != nil {
 		return Job{}, err
 	}
+	at := s.operational(vm.site)
+	waiting, err := waitingOf(tx, i, at)
+	if err != nil {
+		return Job{}, err
+	}
 	spec := i.spec(ctx, "Backup")
 	spec.Exclusive = backupOf(i)
 	return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
-		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Operational: s.operational(vm.site), Series: i.Series, PointID: newPointID(tx.Now()),
+		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Operational: at, Waiting: waiting, Series: i.Series, PointID: newPointID(tx.Now()),
 		Want: wanted(tx, i), ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
 		ReadRate: vm.site.ReadRate,
 	})

@@ -32,8 +32,12 @@ type year struct {
 	madeAt  []time.Duration // passed when the point was made
 	lived   []time.Duration // what the deleted points did, in that time
 	deleted []string
-	fail    error         // of backups
-	hold    chan struct{} // if set, backups wait for it
+	fail    error // of backups
+	cut     error // of their second phase
+	asked   []holdfast.BackupArgs
+	vaulted map[string]bool // points that are in the vault
+	instant map[string]bool // and in the operational repository
+	hold    chan struct{}   // if set, backups wait for it
 
 	holdPrune chan struct{} // if set, deletions wait for it
 
@@ -106,7 +110,7 @@ func (y *year) Provision(context.Context, holdfast.ProvisionArgs) (holdfast.Prov
 	return holdfast.ProvisionResult{RepositoryID: "r"}, nil
 }
 
-func (y *year) backup(ctx context.Context, a holdfast.BackupArgs, _ holdfast.Progress) (holdfast.BackupResult, error) {
+func (y *year) backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Progress) (holdfast.BackupResult, error) {
 	y.mu.Lock()
 	hold := y.hold
 	y.mu.Unlock()
@@ -114,12 +118,32 @@ func (y *year) backup(ctx context.Context, a holdfast.BackupArgs, _ holdfast.Pro
 		<-hold
 	}
 	y.mu.Lock()
-	defer y.mu.Unlock()
-	if y.fail != nil {
-		return holdfast.BackupResult{}, y.fail
+	y.asked = append(y.asked, a)
+	fail, cut, now := y.fail, y.cut, y.now
+	if fail == nil && !y.instant[a.PointID] {
+		y.instant[a.PointID] = true
+		y.points, y.madeAt = append(y.points, a.PointID), append(y.madeAt, y.passed)
 	}
-	y.points, y.madeAt = append(y.points, a.PointID), append(y.madeAt, y.passed)
-	return holdfast.BackupResult{PointID: a.PointID, Time: y.now, Consistency: holdfast.FileSystemConsistent}, nil
+	y.mu.Unlock()
+	if fail != nil {
+		return holdfast.BackupResult{}, fail
+	}
+	res := holdfast.BackupResult{PointID: a.PointID, Time: now, Consistency: holdfast.FileSystemConsistent}
+	if err := p.Reached(res); err != nil || cut != nil {
+		return res, errors.Join(err, cut)
+	}
+	y.mu.Lock()
+	defer y.mu.Unlock()
+	y.vaulted[a.PointID] = true
+	for _, id := range a.Waiting {
+		if !y.instant[id] {
+			res.Lost = append(res.Lost, id)
+			continue
+		}
+		y.vaulted[id] = true
+		res.Copied = append(res.Copied, id)
+	}
+	return res, nil
 }
 
 func (y *year) remove(_ context.Context, a holdfast.DeletePointsArgs, _ holdfast.Progress) (holdfast.DeletePointsResult, error) {
@@ -133,6 +157,14 @@ func (y *year) remove(_ context.Context, a holdfast.DeletePointsArgs, _ holdfast
 	defer y.mu.Unlock()
 	y.deleted = append(y.deleted, a.PointIDs...)
 	for _, id := range a.PointIDs {
+		delete(y.vaulted, id)
+	}
+	for _, ref := range a.Instant {
+		if ref.Repository == y.operational(Site{Name: "home"}) {
+			delete(y.instant, ref.PointID)
+		}
+	}
+	for _, id := range a.PointIDs {
 		if n := slices.Index(y.points, id); n >= 0 { // else the test wrote it itself
 			y.lived = append(y.lived, y.passed-y.madeAt[n])
 		}
@@ -144,7 +176,7 @@ func (y *year) remove(_ context.Context, a holdfast.DeletePointsArgs, _ holdfast
 // two, kept for five days.
 func newYear(t *testing.T) *year {
 	t.Helper()
-	y := &year{t: t, now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
+	y := &year{t: t, vaulted: map[string]bool{}, instant: map[string]bool{}, now: time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)}
 	cat, err := catalog.Open(t.Context(), filepath.Join(t.TempDir(), "catalog.db"), y.clock)
 	if err != nil {
 		t.Fatal(err)

@@ -111,6 +111,7 @@ func New(d Deps) *Service {
 	}
 	d.Jobs.OnEnd(s.jobEnded)
 	job.Register(d.Jobs, kindBackup, d.Backup, s.backupDone)
+	job.OnReached(d.Jobs, kindBackup, s.backupReached)
 	job.Register(d.Jobs, kindRestore, awaiting{d.Restore, d.Jobs}, s.restoreDone)
 	job.Register(d.Jobs, kindMachine, d.Machine, machineDone)
 	if d.Delete != nil {

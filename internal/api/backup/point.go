@@ -19,8 +19,22 @@ var pointTypes = map[holdfast.Consistency]string{
 	holdfast.CrashConsistent:       "CrashConsistent",
 }
 
-// Point is a recovery point on the wire. What a backup writes to the
-// repository is in the vault: its tier is HardenedRP.
+// tiersOf are where a point is: InstantRP is the operational repository of the
+// VM's site, HardenedRP the vault's.
+func tiersOf(p service.Point) []*sdk.RecoveryPointTierInformationV2 {
+	var all []*sdk.RecoveryPointTierInformationV2
+	for _, tier := range []struct {
+		is   sdk.RecoveryPointTierType
+		here bool
+	}{{sdk.RecoveryPointTierTypeInstantRP, p.InInstantTier()}, {sdk.RecoveryPointTierTypeHardenedRP, !p.Waiting}} {
+		if tier.here {
+			all = append(all, &sdk.RecoveryPointTierInformationV2{Type: to.Ptr(tier.is), Status: to.Ptr(sdk.RecoveryPointTierStatusValid)})
+		}
+	}
+	return all
+}
+
+// Point is a recovery point on the wire.
 func Point(p service.Point) *sdk.RecoveryPointResource {
 	r := p.Result
 	included := make([]*sdk.DiskInformation, len(r.Disks))
@@ -49,9 +63,7 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 			OriginalStorageAccountOption: to.Ptr(false),
 			VirtualMachineSize:           &r.VMSize,
 			OSType:                       to.Ptr(cmp.Or(r.OSType, "Linux")),
-			RecoveryPointTierDetails: []*sdk.RecoveryPointTierInformationV2{
-				{Type: to.Ptr(sdk.RecoveryPointTierTypeHardenedRP), Status: to.Ptr(sdk.RecoveryPointTierStatusValid)},
-			},
+			RecoveryPointTierDetails:     tiersOf(p),
 			RecoveryPointDiskConfiguration: &sdk.RecoveryPointDiskConfiguration{
 				NumberOfDisksIncludedInBackup: to.Ptr(int32(len(included))), NumberOfDisksAttachedToVM: to.Ptr(int32(len(included) + len(excluded))),
 				IncludedDiskList: included, ExcludedDiskList: excluded,

@@ -17,6 +17,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 
 	"github.com/dustin/go-humanize"
 
@@ -27,8 +28,12 @@ import (
 	"holdfast/internal/repository"
 )
 
-// taskTransfer is the second sub-task of a backup job, as Azure calls it.
-const taskTransfer = "Transfer data to vault"
+// The sub-tasks of a backup job after the snapshot: the second phase, as Azure
+// calls it, and what comes when it meets damage.
+const (
+	taskTransfer = "Transfer data to vault"
+	taskVerify   = "Verify operational repository"
+)
 
 // Mover backs up. All members are required.
 type Mover struct {
@@ -57,10 +62,26 @@ func (Mover) Forget(context.Context, holdfast.BackupArgs) error { return nil }
 // Run makes the point that a asks for and copies it, or answers with it when an
 // earlier run had done so.
 func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast.Progress) (holdfast.BackupResult, error) {
-	progress.Task(capture.Task)
+	if a.Operational == (holdfast.RepositoryRef{}) {
+		return holdfast.BackupResult{}, holdfast.Errorf(holdfast.Conflict, a.VM.Name, "The backup was begun by an older Holdfast, which had no operational repository.").
+			WithHint("Start it again.")
+	}
 	if man, ok := m.inVault(ctx, a); ok {
+		progress.Task(capture.Task)
+		progress.Task(taskTransfer)
 		return man.Result(a.PointID), nil
 	}
+	res, err := m.backup(ctx, a, progress)
+	var hurt *unreadableError
+	if errors.As(err, &hurt) {
+		progress.Warn(fmt.Sprintf("The point could not be read back from the operational repository, and another snapshot was taken: %v.", hurt.error))
+		res, err = m.backup(ctx, a, progress)
+	}
+	return res, mover.Explain(err, "the vault's repository")
+}
+
+// backup does both phases.
+func (m Mover) backup(ctx context.Context, a holdfast.BackupArgs, progress holdfast.Progress) (holdfast.BackupResult, error) {
 	p, err := m.Capture.Take(ctx, a.RestorePoint(), progress)
 	if err != nil {
 		return holdfast.BackupResult{}, err
@@ -71,11 +92,40 @@ func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast
 	}
 	progress.Task(taskTransfer)
 	progress.Cancellable(false)
-	if t.to, err = m.Repositories(ctx, a.Repository); err == nil {
-		t.sayFirst(ctx, p)
-		err = t.run(ctx)
+	if t.to, err = m.Repositories(ctx, a.Repository); err != nil {
+		return t.res, err
 	}
-	return t.res, mover.Explain(err, "the vault's repository")
+	t.sayFirst(ctx, p)
+	err = t.run(ctx)
+	if errors.Is(err, repository.ErrDamaged) {
+		err = t.reject(ctx, err)
+	}
+	return t.res, err
+}
+
+// unreadableError says that the point was rejected.
+type unreadableError struct{ error }
+
+func (e *unreadableError) Unwrap() error { return e.error }
+
+// reject deletes the point from the operational repository if that has damage
+// which hurts it: what was stored before is looked for again and stored anew by the
+// next snapshot, once the damage is known. Else it gives the error back.
+func (t *transfer) reject(ctx context.Context, why error) error {
+	t.progress.Task(taskVerify)
+	stats, err := t.from.Verify(ctx, repository.VerifyOptions{Progress: t.progress.Bytes})
+	if !errors.Is(err, repository.ErrDamaged) {
+		return errors.Join(why, err)
+	}
+	for _, d := range stats.Damage {
+		if slices.ContainsFunc(d.Points, func(h repository.Hurt) bool { return h.Point == t.args.PointID }) {
+			if err := t.from.DeletePoint(ctx, t.args.PointID); err != nil {
+				return errors.Join(why, err)
+			}
+			return &unreadableError{why}
+		}
+	}
+	return why
 }
 
 // inVault is the manifest of the point if it is in the vault.

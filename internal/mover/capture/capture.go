@@ -42,8 +42,8 @@ const releasePatience = 2 * time.Minute
 // Maker makes points. All but Watchdog are required. One is shared by all that
 // capture the VMs of a host.
 type Maker struct {
-	Hosts        mover.Hosts
-	Operationals mover.Operationals
+	Hosts  mover.Hosts
+	Opener *mover.Opener
 	// Watchdog is the command of the thaw watchdog; empty is this program's own.
 	Watchdog []string
 	Clock    clock.Clock
@@ -56,8 +56,6 @@ type Maker struct {
 type Point struct {
 	Repository *repository.Repository // that holds it
 	Manifest   mover.Manifest
-	// Fresh says that this call has made it, not an earlier one.
-	Fresh bool
 	// First says that the repository had no point of the VM before.
 	First bool
 }
@@ -90,25 +88,58 @@ func (m *Maker) Take(ctx context.Context, a holdfast.RestorePointArgs, progress 
 		return Point{}, mover.Explain(err, "VM "+a.VM.Name)
 	}
 	defer leave()
-	repo, note, err := m.Operationals(ctx, a.Operational)
-	if err != nil {
+	r := &run{Maker: m, args: a, progress: progress}
+	if err := r.open(ctx); err != nil {
 		return Point{}, explain(err, a)
-	}
-	r := &run{Maker: m, args: a, progress: progress, repo: repo}
-	if note != "" {
-		r.warn(note)
 	}
 	man, err := r.done(ctx)
 	fresh := errors.Is(err, repository.ErrNoPoint)
 	if fresh {
-		man, err = r.onHost(ctx)
+		man, err = r.make(ctx)
 	}
 	if err != nil {
 		return Point{}, explain(err, a)
 	}
 	progress.Cancellable(false)
 	r.tell(man)
-	return Point{Repository: repo, Manifest: man, Fresh: fresh, First: fresh && r.before == nil}, nil
+	return Point{Repository: r.repo, Manifest: man, First: fresh && r.before == nil}, nil
+}
+
+// open opens the operational repository.
+func (r *run) open(ctx context.Context) error {
+	repo, note, err := r.Opener.Operational(ctx, r.args.Operational)
+	if note != "" {
+		r.warn(note)
+	}
+	r.repo = repo
+	return err
+}
+
+// make makes the point. Damage of what is there does not keep it from being made:
+// first without the points before it, then in a new repository.
+func (r *run) make(ctx context.Context) (mover.Manifest, error) {
+	man, err := r.onHost(ctx)
+	if damaged(err) {
+		r.alone = true
+		r.warn(fmt.Sprintf("The operational repository is damaged, so all disks are read in full: %v.", err))
+		man, err = r.onHost(ctx)
+	}
+	if damaged(err) {
+		note, asideErr := r.Opener.SetAside(r.args.Operational, err)
+		if asideErr != nil {
+			return man, asideErr
+		}
+		r.warn(note)
+		if err := r.open(ctx); err != nil {
+			return man, err
+		}
+		man, err = r.onHost(ctx)
+	}
+	return man, err
+}
+
+func damaged(err error) bool {
+	return errors.Is(err, repository.ErrDamaged) || holdfast.KindOf(err) == holdfast.Damaged
 }
 
 // explain is mover.Explain, for who has to know which of two repositories is full.
@@ -127,6 +158,7 @@ type run struct {
 	progress holdfast.Progress
 	repo     *repository.Repository
 	host     hypervisor.Host
+	alone    bool              // no point before it is to be looked at
 	before   *repository.Point // the VM's newest point; nil for the first
 	last     *mover.Manifest   // of that point
 	warnings []string          // of the point that is being made
@@ -169,17 +201,17 @@ func (r *run) onHost(ctx context.Context) (man mover.Manifest, err error) {
 }
 
 // look finds the VM's newest point, which the next one builds on, and leaves the
-// host no checkpoint but that point's. A point that cannot be read any more is
-// built on by nobody.
+// host no checkpoint but that point's.
 func (r *run) look(ctx context.Context) error {
-	before, last, ok, err := mover.Latest(ctx, r.repo, r.args.VM.UUID)
-	switch {
-	case errors.Is(err, repository.ErrDamaged) || holdfast.KindOf(err) == holdfast.Damaged:
-		r.warn(fmt.Sprintf("The VM's newest point in the operational repository is damaged, so all disks are read in full: %v.", err))
-	case err != nil:
-		return err
-	case ok:
-		r.before, r.last = &before, &last
+	r.before, r.last = nil, nil
+	if !r.alone {
+		before, last, ok, err := mover.Latest(ctx, r.repo, r.args.VM.UUID)
+		if err != nil {
+			return err
+		}
+		if ok {
+			r.before, r.last = &before, &last
+		}
 	}
 	return snapshot.KeepOnly(ctx, r.host, r.args.VM.UUID, checkpointName(r.last))
 }
@@ -262,10 +294,12 @@ var proved = map[snapshot.Consistency]holdfast.Consistency{
 	snapshot.Crash:       holdfast.CrashConsistent,
 }
 
-// excluded are the targets of the disks that are left out.
+// excluded are the targets of the disks that are left out: those that were named,
+// temporary ones, and NVMe devices of the host, which no snapshot reaches
+// (matrix STO-13, STO-14, RPT-11, RPT-24).
 func excluded(disks []holdfast.DiskFact, luns []int) (targets []string) {
 	for _, d := range disks {
-		if d.Temporary || slices.Contains(luns, d.LUN) {
+		if d.Temporary || d.NVMe || slices.Contains(luns, d.LUN) {
 			targets = append(targets, d.Target)
 		}
 	}

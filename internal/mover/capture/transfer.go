@@ -111,8 +111,11 @@ func (r *run) tell(man mover.Manifest) {
 	r.progress.Property("Consistency", fmt.Sprintf("%s (%s)", man.Consistency, man.Reason))
 	r.progress.Property("Frozen for", man.FrozenFor.Round(time.Millisecond).String())
 	for _, f := range man.VM.Disks {
-		if f.Temporary {
+		switch {
+		case f.Temporary:
 			r.progress.Property("Disk "+f.Target, "temporary: left out")
+		case f.NVMe:
+			r.progress.Property("Disk "+f.Target, "a device of the host: left out")
 		}
 	}
 	var read, fresh, stored int64

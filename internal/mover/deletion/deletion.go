@@ -1,5 +1,5 @@
-// Package deletion deletes points from a vault's repository and frees what only
-// they needed.
+// Package deletion deletes points from the repositories of a vault and of sites,
+// and frees what only they needed.
 //
 // It promises that points which are already gone are no failure, so that a job
 // can be run again; that nothing that another point needs is freed; and that
@@ -45,32 +45,60 @@ func (m Mover) Run(ctx context.Context, a holdfast.DeletePointsArgs, progress ho
 func (m Mover) run(ctx context.Context, a holdfast.DeletePointsArgs, progress holdfast.Progress) (res holdfast.DeletePointsResult, err error) {
 	progress.Task(taskDelete)
 	progress.Cancellable(false)
-	repo, err := m.Repositories(ctx, a.Repository)
-	if err != nil {
-		return res, err
+	at := map[holdfast.RepositoryRef][]string{}
+	if len(a.PointIDs) > 0 || len(a.Instant) == 0 {
+		at[a.Repository] = a.PointIDs
 	}
-	points, err := repo.Points(ctx, "")
-	if err != nil {
-		return res, err
+	for _, p := range a.Instant {
+		at[p.Repository] = append(at[p.Repository], p.PointID)
 	}
-	var there []string
-	for _, p := range points {
-		if slices.Contains(a.PointIDs, p.ID) {
-			there = append(there, p.ID)
+	var all []*repository.Repository
+	for ref, ids := range at {
+		repo, err := m.Repositories(ctx, ref)
+		if ref != a.Repository && mover.Absent(err) {
+			continue // an operational repository that is lost has no points
 		}
+		if err != nil {
+			return res, err
+		}
+		n, err := deleteThere(ctx, repo, ids)
+		if err != nil {
+			return res, err
+		}
+		if ref == a.Repository {
+			res.Deleted = n
+		}
+		all = append(all, repo)
 	}
-	if len(there) > 0 {
-		if err := repo.DeletePoints(ctx, there...); err != nil {
+	progress.Task(taskCollect)
+	for _, repo := range all {
+		stats, err := repo.Collect(ctx, repository.CollectOptions{Rate: a.Rate, Progress: func(_ string, done, total int64) { progress.Bytes(done, total) }})
+		res.Freed += stats.Freed
+		if errors.Is(err, repository.ErrBusy) {
+			progress.Property(taskFreed, "The points are gone. Another collection runs; what only they needed is freed by the next one.")
+			err = nil
+		}
+		if err != nil {
 			return res, err
 		}
 	}
-	res.Deleted = len(there)
-	progress.Task(taskCollect)
-	stats, err := repo.Collect(ctx, repository.CollectOptions{Rate: a.Rate, Progress: func(_ string, done, total int64) { progress.Bytes(done, total) }})
-	res.Freed = stats.Freed
-	if errors.Is(err, repository.ErrBusy) {
-		progress.Property(taskFreed, "The points are gone. Another collection runs; what only they needed is freed by the next one.")
-		err = nil
+	return res, nil
+}
+
+// deleteThere deletes those of the points that are there, and says how many were.
+func deleteThere(ctx context.Context, repo *repository.Repository, ids []string) (int, error) {
+	points, err := repo.Points(ctx, "")
+	if err != nil {
+		return 0, err
 	}
-	return res, err
+	var there []string
+	for _, p := range points {
+		if slices.Contains(ids, p.ID) {
+			there = append(there, p.ID)
+		}
+	}
+	if len(there) == 0 {
+		return 0, nil
+	}
+	return len(there), repo.DeletePoints(ctx, there...)
 }

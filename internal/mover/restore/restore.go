@@ -48,10 +48,12 @@ type Mover struct {
 type run struct {
 	args     holdfast.RestoreArgs
 	progress holdfast.Progress
+	mover    Mover
 	repo     *repository.Repository
 	host     hypervisor.Host
 	point    repository.Point
 	manifest mover.Manifest
+	vaultToo bool // the point is read from the instant tier, and may be in the vault
 	staging  staging
 	// replaced are the paths of the raw disks that a VM has, by target.
 	replaced map[string]string
@@ -109,18 +111,6 @@ func (m Mover) atPlace(ctx context.Context, a holdfast.RestoreArgs, do func(*run
 		err = do(r)
 	}
 	return mover.Explain(err, "point "+a.PointID)
-}
-
-// openPoint finds the point and its manifest.
-func (r *run) openPoint(ctx context.Context, m Mover) (err error) {
-	if r.repo, err = m.Repositories(ctx, r.args.Repository); err != nil {
-		return err
-	}
-	if r.point, err = r.repo.Point(ctx, r.args.PointID); err != nil {
-		return err
-	}
-	r.manifest, err = mover.ReadManifest(r.point)
-	return err
 }
 
 // openPlace finds the host and the place to write to.
@@ -326,7 +316,11 @@ func (r *run) disks(ctx context.Context, disks []mover.ManifestDisk) (results []
 		total += d.Fact.Size
 	}
 	for _, d := range disks {
-		res, err := r.disk(ctx, d, func(done, _ int64) { r.progress.Bytes(before+done, total) })
+		progress := func(done, _ int64) { r.progress.Bytes(before+done, total) }
+		res, err := r.disk(ctx, d, progress)
+		if err != nil && r.fromVault(ctx, d.Fact.Target, err) {
+			res, err = r.disk(ctx, d, progress)
+		}
 		if err != nil {
 			return nil, fmt.Errorf("disk %s to %s: %w", d.Fact.Target, res.Path, err)
 		}

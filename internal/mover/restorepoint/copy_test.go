@@ -68,7 +68,7 @@ func TestCopy(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := restorepoint.Mover{Capture: &capture.Maker{Operationals: o.Operational}, Repositories: o.Repository}
+	m := restorepoint.Mover{Capture: &capture.Maker{Opener: o}, Repositories: o.Repository}
 	data := make([]byte, size)
 	disktest.Fill(data[:6<<20], 1)
 	var before int64

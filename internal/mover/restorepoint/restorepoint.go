@@ -63,6 +63,10 @@ func result(a holdfast.RestorePointArgs, man mover.Manifest) holdfast.RestorePoi
 	}
 }
 
+// copies is the series of a VM's copied points. They are no part of the chain of
+// the VM, which may live at this site, too.
+func copies(vm holdfast.VMRef) string { return "copy-" + vm.UUID }
+
 // copy copies the source point, or finds that an earlier run has done it. It may
 // be cancelled until it is committed.
 func (m Mover) copy(ctx context.Context, a holdfast.RestorePointArgs, progress holdfast.Progress) (man mover.Manifest, err error) {
@@ -72,14 +76,14 @@ func (m Mover) copy(ctx context.Context, a holdfast.RestorePointArgs, progress h
 	if err != nil {
 		return man, err
 	}
-	to, note, err := m.Capture.Operationals(ctx, a.Operational)
+	to, note, err := m.Capture.Opener.Operational(ctx, a.Operational)
 	if err != nil {
 		return man, err
 	}
 	if note != "" {
 		progress.Warn(note)
 	}
-	p, err := repository.Copy(ctx, from, to, a.Source.PointID, repository.CopyOptions{Progress: progress.Bytes})
+	p, err := repository.Copy(ctx, from, to, a.Source.PointID, repository.CopyOptions{Series: copies(a.VM), Progress: progress.Bytes})
 	if errors.Is(err, repository.ErrPointExists) {
 		p, err = to.Point(ctx, a.Source.PointID)
 	}
