@@ -50,12 +50,15 @@ func vaultOfOne(t *testing.T) *sdk {
 	return s
 }
 
+// soon is an expiry that is sooner than that of any point here.
+func soon() string { return time.Now().Add(10 * time.Minute).UTC().Format(time.RFC3339) }
+
 // weaken tries one operation as a caller.
 func (s *sdk) weaken(t *testing.T, bearer string, n int) (int, string) {
 	t.Helper()
 	w := weakening[n]
 	item := strings.ReplaceAll(s.itemPath(), ";", "%3B")
-	replace := strings.NewReplacer("~SOON", time.Now().Add(10*time.Minute).UTC().Format(time.RFC3339), "~SHORT", short, "~V", s.vaultPath(), "~I", item, "~M", s.vmID("web"),
+	replace := strings.NewReplacer("~SOON", soon(), "~SHORT", short, "~V", s.vaultPath(), "~I", item, "~M", s.vmID("web"),
 		"~P", item+"/recoveryPoints/"+*s.points(t)[0].Name, "~G", "/subscriptions/"+s.sub+"/resourceGroups/lab")
 	return s.as(t, bearer, w.method, replace.Replace(w.path)+"?api-version=2025-02-01", replace.Replace(w.body))
 }
