@@ -21,6 +21,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
 	"github.com/Azure/azure-sdk-for-go/sdk/storage/azblob/blob"
 
+	"holdfast"
 	"holdfast/internal/guestlab"
 	"holdfast/internal/matrix"
 )
@@ -40,6 +41,18 @@ func labOf(t *testing.T, g *guestlab.Guest) *pointLab {
 	t.Helper()
 	l := &pointLab{story: &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}, pool: pool(t, g.Dir)}
 	l.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
+	l.sign()
+	if _, err := l.clients.NewRestorePointCollectionsClient().CreateOrUpdate(t.Context(), "lab", "rpc", armcompute.RestorePointCollection{Location: to.Ptr("home"),
+		Properties: &armcompute.RestorePointCollectionProperties{Source: &armcompute.RestorePointCollectionSourceProperties{ID: &l.vm}}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
+// sign signs the clients in to the server that runs now.
+func (l *pointLab) sign() {
+	l.t.Helper()
+	t := l.t
 	env, client := l.client()
 	at := env["HOLDFAST_ENDPOINT"]
 	l.blobs = policy.ClientOptions{Transport: client}
@@ -54,13 +67,7 @@ func labOf(t *testing.T, g *guestlab.Guest) *pointLab {
 	if l.raw, err = arm.NewClient("e2e", "v1.0.0", cred, &arm.ClientOptions{ClientOptions: o}); err != nil {
 		t.Fatal(err)
 	}
-	l.vm = "/subscriptions/" + env["HOLDFAST_SUBSCRIPTION_ID"] + "/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/" + g.Name
-	_, err = l.clients.NewRestorePointCollectionsClient().CreateOrUpdate(t.Context(), "lab", "rpc", armcompute.RestorePointCollection{Location: to.Ptr("home"),
-		Properties: &armcompute.RestorePointCollectionProperties{Source: &armcompute.RestorePointCollectionSourceProperties{ID: &l.vm}}}, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return l
+	l.vm = "/subscriptions/" + env["HOLDFAST_SUBSCRIPTION_ID"] + "/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/" + l.guest.Name
 }
 
 // ended follows an operation of the clients to its end.
@@ -276,4 +283,52 @@ func TestRestorePointOfGeneration2(t *testing.T) {
 	if got := copied.Sh("test -d /sys/firmware/efi && cat /root/proof"); got != "kept\n" {
 		t.Errorf("the machine came back with %q", got)
 	}
+}
+
+// TestKilledInARestorePoint kills the server (-9) while a restore point is made:
+// the guest goes on, the next server makes the point, and the one after it is
+// incremental.
+func TestKilledInARestorePoint(t *testing.T) {
+	g := guestlab.New(t, guestlab.Options{Name: "pointkill", Disks: []guestlab.Disk{{Size: dataSize}}})
+	g.Sh("mkfs.ext4 -q /dev/vdb && mkdir -p /data && mount /dev/vdb /data")
+	l := labOf(t, g)
+	mode := armcompute.ConsistencyModeTypesCrashConsistent
+	if _, err := l.clients.NewRestorePointsClient().BeginCreate(t.Context(), "lab", "rpc", "killed", armcompute.RestorePoint{Properties: &armcompute.RestorePointProperties{ConsistencyMode: &mode}}, nil); err != nil {
+		t.Fatal(err)
+	}
+	until(t, "a backup job in libvirt", 10*time.Millisecond, func() bool {
+		job, err := g.Host.BackupJob(t.Context(), g.UUID)
+		return err == nil && job != nil
+	})
+	l.kill()
+	l.server = serve(t, l.data)
+	l.sign()
+	until(t, "the point is made", time.Second, func() bool {
+		p, err := l.clients.NewRestorePointsClient().Get(t.Context(), "lab", "rpc", "killed", nil)
+		if err != nil || *p.Properties.ProvisioningState == "Failed" {
+			t.Fatalf("%+v, %v", p.Properties, err)
+		}
+		return *p.Properties.ProvisioningState == "Succeeded"
+	})
+	l.unharmed()
+	l.fill("second")
+	l.point(armcompute.ConsistencyModeTypesFileSystemConsistent)
+	for _, d := range query[struct {
+		Properties struct {
+			Holdfast struct{ Disks []holdfast.DiskResult }
+		}
+	}](l.server, "restore-point", "show", g.Name, string(armcompute.ConsistencyModeTypesFileSystemConsistent)).Properties.Holdfast.Disks {
+		if !d.Incremental {
+			t.Errorf("after the kill the disk %s was read in full: %s", d.Target, d.Reason)
+		}
+	}
+	l.run("restore-point", "create", g.Name, "by-hand", "--consistency", "CrashConsistent", "--exclude-disk", strings.Split(l.vm, "/virtualMachines/")[0]+"/disks/"+l.pool+"~"+filepath.Base(g.Disks[1]))
+	if out := l.run("restore-point", "list", g.Name); strings.Count(out, "Succeeded") != 3 || !strings.Contains(out, "by-hand") {
+		t.Errorf("listed:\n%s", out)
+	}
+	l.run("restore-point", "delete", g.Name, "by-hand", "--yes")
+	if out := l.run("restore-point", "list", g.Name); strings.Contains(out, "by-hand") {
+		t.Errorf("deleted, and yet:\n%s", out)
+	}
+	l.unharmed()
 }
