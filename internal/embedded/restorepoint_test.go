@@ -392,3 +392,32 @@ func TestFailedRestorePoint(t *testing.T) {
 		t.Error("its bytes are still there")
 	}
 }
+
+// TestRestorePointBesideABackup: none while a backup takes its snapshot, and no
+// backup while one is made.
+func TestRestorePointBesideABackup(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "RPL-03")
+	p := servePoints(t, func(c *embedded.Config, w *world) { w.hold = make(chan struct{}) })
+	lab(t, p.sdk)
+	p.protect(t)
+	p.collection(t, "lab", "rpc", "site1", p.vmID("web"))
+	running := p.backupNow(t)
+	<-p.world.begun
+	const at = "~G/providers/Microsoft.Compute/restorePointCollections/rpc/restorePoints/one"
+	p.refuses(t, []refused{{"while a backup takes its snapshot", "PUT", at, `{}`, 409, "Conflict", "takes its snapshot"}})
+	close(p.world.hold)
+	p.job(t, running)
+	p.world.mu.Lock()
+	p.world.hold = make(chan struct{})
+	p.world.mu.Unlock()
+	poller, err := p.points.BeginCreate(t.Context(), "lab", "rpc", "one", armcompute.RestorePoint{}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-p.world.begun
+	p.refuses(t, []refused{{"while a point is made", "POST", "~I/backup", onDemand, 409, "Conflict", "restore point"}})
+	close(p.world.hold)
+	done(t, poller, err)
+	p.job(t, p.backupNow(t))
+}

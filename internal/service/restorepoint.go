@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
 	"slices"
 	"strings"
@@ -149,8 +150,33 @@ func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint
 	}
 	p.Result.VM = vm.VMFact
 	args := holdfast.RestorePointArgs{Site: vm.site.Ref(), VM: vm.VMRef, Want: in.Want, ExcludeLUNs: facts.Exclude, ReadRate: vm.site.ReadRate}
-	out, j, err := s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error { return notBackedUp(tx, vm.ID, vm.Name) })
+	out, j, err := s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error { return notSnapshot(tx, vm) })
 	return out, j, err
+}
+
+// notSnapshot refuses while a backup takes its snapshot of a VM, which is a
+// restore point, too (RPL-03). One that has it, and copies it to its vault, is in
+// nobody's way.
+func notSnapshot(tx *catalog.Tx, vm VM) error {
+	item, _, err := catalog.Read[string](tx, claim(vm.ID))
+	if err != nil {
+		return notThere(err)
+	}
+	running, err := job.List(tx, job.Filter{Subject: item, Operation: "Backup", Running: true})
+	if err != nil {
+		return err
+	}
+	for _, j := range running {
+		var a holdfast.BackupArgs
+		if err := json.Unmarshal(j.Args, &a); err != nil {
+			return fmt.Errorf("args of job %s: %w", j.ID, err)
+		}
+		if _, err := findPoint(tx, item, a.PointID); err == nil {
+			continue // its snapshot is there
+		}
+		return holdfast.Errorf(holdfast.Conflict, vm.Name, "A backup of %q is already running and takes its snapshot: %s.", vm.Name, j.ID).WithHint("Try again when it transfers its data.")
+	}
+	return nil
 }
 
 // excludedDisks finds the disks that are to be left out, and refuses a point of
