@@ -209,7 +209,7 @@ func (c *Catalog) runPostgres(ctx context.Context, opt pgx.TxOptions, f func(*Tx
 	}
 	if opt.AccessMode != pgx.ReadOnly { // a reader has nothing to commit
 		if err := t.Commit(ctx); err != nil {
-			return err
+			return commitError{err}
 		}
 	}
 	tx.committed()

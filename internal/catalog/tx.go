@@ -27,11 +27,13 @@ type querier interface {
 }
 
 // Update runs f in a transaction that may write. Writers run one at a time. An
-// error of f undoes everything; nil means the change is durable.
+// error of f undoes everything; nil means the change is durable. f may be called
+// again, when PostgreSQL undid what it had done: what it sets outside of the
+// transaction, it sets anew.
 func (c *Catalog) Update(ctx context.Context, f func(*Tx) error) error {
 	defer c.watched("write", time.Now())
 	if c.pg != nil {
-		return c.runPostgres(ctx, writing, f)
+		return c.retried(ctx, writing, f)
 	}
 	return c.run(ctx, c.write, nil, f)
 }
@@ -40,7 +42,7 @@ func (c *Catalog) Update(ctx context.Context, f func(*Tx) error) error {
 func (c *Catalog) View(ctx context.Context, f func(*Tx) error) error {
 	defer c.watched("read", time.Now())
 	if c.pg != nil {
-		return c.runPostgres(ctx, reading, f)
+		return c.retried(ctx, reading, f)
 	}
 	return c.run(ctx, c.read, &sql.TxOptions{ReadOnly: true}, f)
 }
