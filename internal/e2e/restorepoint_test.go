@@ -144,7 +144,9 @@ func (l *pointLab) download(group, point, target string) (file, id string) {
 		if err != nil {
 			l.t.Fatal(err)
 		}
-		_, err = b.DownloadFile(l.t.Context(), f, nil)
+		began := time.Now()
+		n, err := b.DownloadFile(l.t.Context(), f, nil)
+		l.t.Logf("%s of %s: %d MiB in %v", target, point, n>>20, time.Since(began).Round(time.Millisecond))
 		if err := errors.Join(err, f.Close()); err != nil {
 			l.t.Fatal(err)
 		}

@@ -181,7 +181,7 @@ func TestRestorePointRefusals(t *testing.T) {
 	vm(class("UltraSSD_LRS"))
 	p.made(t, at+"app", app)
 	vm(func(vm *holdfast.VMFact) { vm.Disks[1].Temporary, vm.Disks[1].Pool = true, "" })
-	p.made(t, at+"temp", crash)
+	p.made(t, at+"temp", `{"properties":{"consistencyMode":"crashconsistent"}}`) // words are compared without case
 	if disks := page(t, p.disks.NewListByRestorePointPager("lab", "rpc", "temp", nil)).Value; len(disks) != 1 {
 		t.Errorf("a temporary disk is in the point: %d disks", len(disks))
 	}
@@ -419,5 +419,10 @@ func TestRestorePointBesideABackup(t *testing.T) {
 	p.refuses(t, []refused{{"while a point is made", "POST", "~I/backup", onDemand, 409, "Conflict", "restore point"}})
 	close(p.world.hold)
 	done(t, poller, err)
-	p.job(t, p.backupNow(t))
+	p.world.transferring = make(chan struct{})
+	running = p.backupNow(t)
+	p.world.transferring <- struct{}{}
+	p.point(t, "lab", "rpc", "beside", armcompute.RestorePointProperties{ConsistencyMode: to.Ptr(armcompute.ConsistencyModeTypesCrashConsistent)})
+	close(p.world.transferring)
+	p.job(t, running)
 }

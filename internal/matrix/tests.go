@@ -15,6 +15,7 @@ var tests = map[string][]string{
 	"ACT-05": {
 		"embedded.TestCancelByPhase",
 		"mover/backup.TestCancelAtEachWrite",
+		"mover/backup.TestTwoPhases",
 	},
 	"ACT-06": {
 		"embedded.TestOtherRegionIsRefused",
@@ -204,6 +205,7 @@ var tests = map[string][]string{
 	},
 	"RPL-03": {
 		"embedded.TestOneRestorePointAtATime",
+		"embedded.TestRestorePointBesideABackup",
 	},
 	"RPL-04": {
 		"embedded.TestMachineWithRestorePointsStays",
@@ -382,6 +384,7 @@ var tests = map[string][]string{
 	},
 	"STO-04": {
 		"e2e.TestMachineDiesAndComesBack",
+		"mover/backup.TestTwoPhases",
 	},
 	"STO-08": {
 		"snapshot.TestAxis",

@@ -119,11 +119,16 @@ func (s *Service) checkPoint(c Collection, name string, in *RestorePointInput) e
 	if in.Want == "" {
 		in.Want = holdfast.ApplicationConsistent
 	}
-	if !slices.Contains([]holdfast.Consistency{holdfast.ApplicationConsistent, holdfast.FileSystemConsistent, holdfast.CrashConsistent}, in.Want) {
+	i := slices.IndexFunc(modes, func(m holdfast.Consistency) bool { return strings.EqualFold(string(m), string(in.Want)) })
+	if i < 0 {
 		return holdfast.Errorf(holdfast.Invalid, "properties.consistencyMode", "properties.consistencyMode is %q; it is ApplicationConsistent, FileSystemConsistent or CrashConsistent.", in.Want)
 	}
+	in.Want = modes[i]
 	return support.PointVersion(in.Version, in.Want)
 }
+
+// modes are Azure's words for how consistent a point is to be.
+var modes = []holdfast.Consistency{holdfast.ApplicationConsistent, holdfast.FileSystemConsistent, holdfast.CrashConsistent}
 
 // capturePoint starts a new point of the collection's VM.
 func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint, in RestorePointInput) (RestorePoint, Job, error) {
