@@ -364,6 +364,10 @@ type RestoreArgs struct {
 	NICs []NICFact `json:"nics,omitempty"`
 	// Isolated makes a VM without network, devices and folders of the host (CreateVM).
 	Isolated bool `json:"isolated,omitempty"`
+	// BootFirst (CreateVM with Start) boots the VM at once, on disks that are filled
+	// while it runs, at most FillRate bytes a second (0 is no limit).
+	BootFirst bool  `json:"bootFirst,omitempty"`
+	FillRate  int64 `json:"fillRate,omitempty"`
 	// CreateVM and ReplaceDisks: boot it when it is defined.
 	Start bool `json:"start,omitempty"`
 }

@@ -70,12 +70,19 @@ Where neither a pool nor a directory is named, the only pool of the site is used
 
 func (a *app) restoreVM() *cobra.Command {
 	var r client.Restore
+	var fill int64
 	c := &cobra.Command{
 		Use: "vm VM --point POINT --name NEW", Short: "Restore a VM as a new one",
 		DisableFlagsInUseLine: true,
 		Long: `Restore a whole VM under a new name, with new disks, a new UUID and new MAC
 addresses. The VM that was backed up is not touched. --network attaches the new VM
-to a libvirt network; without it, to the network that it had.`,
+to a libvirt network; without it, to the network that it had.
+
+With --instant the VM is started at once, whatever the size of its disks: it reads
+from the point what is not there yet, and writes into its own disks, which are filled
+meanwhile. It needs the server until they are; while the server or the vault is away,
+the VM waits and nothing that it wrote is lost. The job ends when its disks stand
+alone.`,
 		Example: `  holdfast restore vm web --point latest --name web-restored --start
   holdfast restore vm web --point oldest --name web-lab --network isolated --pool default`,
 		Args:              cobra.ExactArgs(1),
@@ -85,12 +92,20 @@ to a libvirt network; without it, to the network that it had.`,
 	c.Flags().StringVar(&r.NewVM, "name", "", "`NAME` of the new VM (required)")
 	c.Flags().StringVar(&r.Network, "network", "", "libvirt `NETWORK` of the new VM (default: as it was)")
 	c.Flags().BoolVar(&r.Start, "start", false, "start the new VM")
+	c.Flags().BoolVar(&r.Instant, "instant", false, "start it at once, and fill its disks while it runs")
+	c.Flags().Int64Var(&fill, "fill-rate", 0, "fill at most so many `MiB` a second (0: no limit)")
 	must(c.MarkFlagRequired("name"))
 	fixed(c, "name")
 	flag(c, "network", a.networkNames())
 	c.RunE = a.verb(func(s *session, args []string) error {
 		if r.NewVM == "" || strings.ContainsAny(r.NewVM, "/\\") {
 			return usagef("--name is %q; it is the name of the new VM, without slashes.", r.NewVM)
+		}
+		if r.FillRate = fill << 20; fill < 0 || fill > 0 && !r.Instant {
+			return usagef("--fill-rate is of --instant, and 0 or more.")
+		}
+		if r.Instant {
+			r.Start = true
 		}
 		return s.restore(args[0], f, r)
 	})

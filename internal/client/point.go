@@ -102,9 +102,11 @@ type Restore struct {
 	Check    []string      // of a verification: a program with its arguments
 	Patience time.Duration // of a verification: 0 is the server's choice
 
-	NewVM   string // name of the VM to make; "" restores disks only
-	Network string // libvirt network of the new VM; "" keeps the point's
-	Start   bool   // start the new VM
+	NewVM    string // name of the VM to make; "" restores disks only
+	Network  string // libvirt network of the new VM; "" keeps the point's
+	Start    bool   // start the new VM
+	Instant  bool   // boot it at once, and fill its disks while it runs
+	FillRate int64  // at most so many bytes a second; 0 is no limit
 }
 
 // Restore starts a restore of an item.
@@ -126,6 +128,9 @@ func (r Restore) extension() map[string]any {
 	m := nonEmpty(map[string]any{"directory": r.Directory, "format": r.Format, "namePrefix": r.Prefix})
 	if r.NewVM != "" || r.Replace && r.Start {
 		m["start"] = r.Start
+	}
+	if r.Instant {
+		m["instant"], m["fillRate"] = true, r.FillRate
 	}
 	if r.Within > 0 {
 		m["snapshotWithin"] = r.Within.String()

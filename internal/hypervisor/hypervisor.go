@@ -134,6 +134,13 @@ type Host interface {
 	DetachDisk(ctx context.Context, uuid, target string) error
 	// ResizeDisk grows the disk of a running domain.
 	ResizeDisk(ctx context.Context, uuid, target string, size int64) error
+	// Pull begins to copy into the image of a running domain's disk what it takes
+	// from its backing image, at most so many bytes a second (0 is no limit). At the
+	// end the image stands alone, in both definitions. ErrBusy, ErrNotRunning.
+	Pull(ctx context.Context, uuid, target string, rate int64) error
+	// Pulling says how far a Pull is, in units of its own; running is false when none
+	// goes on: it ended, well or not, as the disk's BackingSocket or Backing tells.
+	Pulling(ctx context.Context, uuid, target string) (done, total int64, running bool, err error)
 	// Networks lists all networks, active or not, by name.
 	Networks(ctx context.Context) ([]Network, error)
 
@@ -262,6 +269,9 @@ type Disk struct {
 	Encrypted bool
 	// Backing is the path of the image's backing file; "" without.
 	Backing string
+	// BackingSocket is the UNIX socket of the NBD server whose export the image is
+	// based on; "" without.
+	BackingSocket string
 }
 
 // NIC is one network interface of a domain.

@@ -102,8 +102,20 @@ func (s *Service) purge(ctx context.Context, tx *catalog.Tx, v Vault, i Item, no
 	return err
 }
 
+// notRestored refuses while a restore of an item runs: a VM may run on its point.
+func notRestored(tx *catalog.Tx, i Item) error {
+	running, err := job.List(tx, job.Filter{Subject: i.ID, Operation: "Restore", Running: true, Limit: 1})
+	if err != nil || len(running) == 0 {
+		return err
+	}
+	return holdfast.Errorf(holdfast.Conflict, i.VM, "A restore of %q is running: %s.", i.VM, running[0].ID).WithHint("Wait for it to end, then try again.")
+}
+
 // deleteNow starts the job that deletes an item's points.
 func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item) (Job, error) {
+	if err := notRestored(tx, i); err != nil {
+		return Job{}, err
+	}
 	if s.Delete == nil {
 		return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "This server cannot delete points from a repository.").
 			WithHint("Turn the vault's soft delete on; then the item is only marked.")

@@ -35,6 +35,10 @@ type RestoreRequest struct {
 	Format     string // raw or qcow2; "" is qcow2
 	NamePrefix string // "" is made from the VM's name and the point
 	Start      *bool  // boot the new VM; nil does. One whose disks are replaced: nil is as it was
+	// Instant boots the new VM at once and fills its disks while it runs, at most
+	// FillRate bytes a second (0 is no limit).
+	Instant  bool
+	FillRate int64
 	// SnapshotWithin is how old a point may be that spares the backup before disks
 	// are replaced; 0 spares none.
 	SnapshotWithin time.Duration
@@ -178,6 +182,9 @@ func checkForm(args *holdfast.RestoreArgs, r restoring) error {
 
 // checkTarget checks what is to be made: disks only, or a VM whose name is free.
 func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, spec *job.Spec, r restoring, in RestoreRequest) error {
+	if in.Instant && args.Mode != holdfast.CreateVM {
+		return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.instant", "Only a new VM (AlternateLocation) is restored instantly.")
+	}
 	switch args.Mode {
 	case holdfast.RestoreDisks:
 		if in.TargetVM != "" {
@@ -194,6 +201,14 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 	target, err := parseAs("properties.targetVirtualMachineId", in.TargetVM, TypeVM)
 	if err != nil {
 		return err
+	}
+	if args.BootFirst = in.Instant; in.Instant {
+		if args.FillRate = in.FillRate; in.Start != nil && !*in.Start {
+			return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.instant", "An instant restore boots the VM; properties.holdfast.start is false.")
+		}
+		if args.Format != "qcow2" || in.FillRate < 0 {
+			return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.instant", "An instant restore writes qcow2 images, at a fillRate of 0 or more; properties.holdfast.format is %q.", args.Format)
+		}
 	}
 	if err := support.NewVM(r.point.Result.Kept); err != nil {
 		return err

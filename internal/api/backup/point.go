@@ -125,6 +125,8 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 				Format     string `json:"format"`
 				NamePrefix string `json:"namePrefix"`
 				Start      *bool  `json:"start"`
+				Instant    bool   `json:"instant"`
+				FillRate   int64  `json:"fillRate"` // bytes per second
 				// Go durations, such as 24h (time.ParseDuration).
 				SnapshotWithin string   `json:"snapshotWithin"`
 				Patience       string   `json:"patience"`
@@ -148,7 +150,7 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 		Mode: string(deref(p.RecoveryType)), Region: deref(p.Region), Source: deref(p.SourceResourceID),
 		TargetVM: deref(p.TargetVirtualMachineID), TargetRG: deref(p.TargetResourceGroupID),
 		Network: deref(p.VirtualNetworkID), Subnet: deref(p.SubnetID), Pool: deref(p.StorageAccountID), LUNs: ints(p.RestoreDiskLunList),
-		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start, SnapshotWithin: within,
+		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start, Instant: h.Instant, FillRate: h.FillRate, SnapshotWithin: within,
 		Check: h.Check, Patience: patience,
 	}, nil
 }

@@ -259,6 +259,9 @@ func diskFacts(x *libvirtxml.DomainDisk) hypervisor.Disk {
 	d.Kind, d.Path, d.Pool = source(x.Source)
 	if b := x.BackingStore; b != nil && b.Source != nil {
 		_, d.Backing, _ = source(b.Source)
+		if n := b.Source.Network; n != nil && n.Protocol == "nbd" && len(n.Hosts) == 1 {
+			d.BackingSocket = n.Hosts[0].Socket
+		}
 	}
 	return d
 }

@@ -23,6 +23,8 @@ type newDomain struct {
 	Disks     map[string]string  // disk target (vda) -> path of the restored disk
 	Formats   map[string]string  // disk target -> raw or qcow2
 	NVRAM     string             // path of the restored UEFI variables; "" when there are none
+	Base      string             // socket on which the disks' base images are served; "" when they stand alone
+	Whole     map[string]bool    // targets of disks that stand alone even so
 	VCPUs     int                // 0 as they were
 	Memory    int64              // bytes; 0 as it was
 	// Own says that the tags and kept members are these instead of the point's, and
@@ -200,6 +202,9 @@ func placeDevices(dom *etree.Element, n newDomain) (notes []string, err error) {
 			continue
 		}
 		placeDisk(d, path, n.Formats[target])
+		if n.Base != "" && !n.Whole[target] {
+			placeBase(d, n.Base, target)
+		}
 		placed++
 	}
 	if placed != len(n.Disks) {

@@ -139,7 +139,11 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 		return r.replace(ctx, m)
 	}
 	if r.args.Mode == holdfast.CreateVM {
-		if done, err := r.alreadyMade(ctx); done != nil || err != nil {
+		done, err := r.alreadyMade(ctx)
+		if done != nil && r.args.BootFirst {
+			return holdfast.RestoreResult{VM: done}, r.goOn(ctx, m, done)
+		}
+		if done != nil || err != nil {
 			return holdfast.RestoreResult{VM: done}, err
 		}
 	}
@@ -153,7 +157,18 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 	if err != nil {
 		return res, err
 	}
-	return r.filling(ctx, r.names(disks), func(ctx context.Context, res *holdfast.RestoreResult) error { return r.bringBack(ctx, disks, res) })
+	if r.args.BootFirst {
+		stop, err := r.serve(ctx)
+		if err != nil {
+			return res, err
+		}
+		defer stop()
+	}
+	res, err = r.filling(ctx, r.names(disks), func(ctx context.Context, res *holdfast.RestoreResult) error { return r.bringBack(ctx, disks, res) })
+	if err == nil && r.args.BootFirst {
+		err = r.fill(ctx, res.VM)
+	}
+	return res, err
 }
 
 // filling makes files of these names, by fill. When it fails none of them stays.
@@ -178,9 +193,15 @@ func (r *run) filling(ctx context.Context, names []string, fill func(context.Con
 
 // bringBack writes disks of the point, and makes the VM of them.
 func (r *run) bringBack(ctx context.Context, disks []mover.ManifestDisk, res *holdfast.RestoreResult) (err error) {
-	if r.args.Attach != nil {
+	switch {
+	case r.args.Attach != nil:
 		res.Disks = r.attached()
-	} else if res.Disks, err = r.disks(ctx, disks); err != nil {
+	case r.args.BootFirst:
+		res.Disks, err = r.overlays(ctx, disks)
+	default:
+		res.Disks, err = r.disks(ctx, disks)
+	}
+	if err != nil {
 		return err
 	}
 	if err := r.describe(ctx, res); err != nil {

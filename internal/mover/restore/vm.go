@@ -43,6 +43,9 @@ func (r *run) alreadyMade(ctx context.Context) (*holdfast.VMRef, error) {
 	if err != nil {
 		return nil, err
 	}
+	if vm != nil && r.args.BootFirst {
+		return vm, nil // goOn starts it, once its disks are served
+	}
 	if vm != nil {
 		// It is there, and its user may have it already: that it does not start
 		// does not take it back.
@@ -70,7 +73,7 @@ func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdf
 		if err := r.empty(ctx, f); err != nil {
 			return nil, fmt.Errorf("disk %s: %w", f.Target, err)
 		}
-		n.Disks[f.Target], n.Formats[f.Target] = r.staging.final(r.name(f.Target)), r.args.Format
+		n.Disks[f.Target], n.Formats[f.Target], n.Whole[f.Target] = r.staging.final(r.name(f.Target)), r.args.Format, true
 	}
 	if name := r.nvramName(); name != "" {
 		if err := r.writeNVRAM(name); err != nil {
@@ -104,7 +107,10 @@ func (r *run) newDomain(name string, disks []holdfast.DiskResult) newDomain {
 	a := r.args
 	n := newDomain{
 		Name: name, RestoreID: a.RestoreID, PointID: r.point.ID, Network: a.Network, NICs: a.NICs, Isolated: a.Isolated,
-		Disks: map[string]string{}, Formats: map[string]string{},
+		Disks: map[string]string{}, Formats: map[string]string{}, Whole: map[string]bool{},
+	}
+	if a.BootFirst {
+		n.Base = r.socket()
 	}
 	if a.Attach != nil {
 		n.Own, n.Tags, n.Kept, n.VCPUs, n.Memory, n.Networks = true, a.Tags, a.Kept, a.VCPUs, a.Memory, a.Networks
