@@ -56,6 +56,18 @@ func TestKilledServer(t *testing.T) {
 	s.server = serve(t, s.data)
 	t.Logf("the backup that was killed: %s", s.ended("Backup"))
 	s.unharmed()
+	before := len(s.points())
+
+	// Killed between the phases: the point is there, and the copy goes on.
+	point := s.killInTransfer()
+	s.server = serve(t, s.data)
+	if state := s.ended("Backup"); !strings.HasPrefix(state, "Completed") {
+		t.Errorf("a backup that was killed while it transferred ended as %s", state)
+	}
+	if got := s.points(); len(got) != before+1 || got[0] != point || s.tiers(point) != "InstantRP HardenedRP" {
+		t.Errorf("points %v, the newest in %q; want %s once, in both tiers", got, s.tiers(point), point)
+	}
+	s.unharmed()
 
 	// Without its vault the job fails, and leaves the guest alone all the same.
 	s.killInBackup()
@@ -67,6 +79,10 @@ func TestKilledServer(t *testing.T) {
 	if state := s.ended("Backup"); state != "Failed" {
 		t.Errorf("a backup whose vault is gone ended as %s", state)
 	}
+	waits := s.points()[0]
+	if tiers := s.tiers(waits); tiers != "InstantRP" {
+		t.Errorf("the point of a backup whose vault is gone is in %q", tiers)
+	}
 	s.unharmed()
 	_ = os.Remove(vaults) // the server may have made the empty directory
 	if err := os.Rename(vaults+".away", vaults); err != nil {
@@ -74,7 +90,10 @@ func TestKilledServer(t *testing.T) {
 	}
 
 	want := s.fill("second")
-	point := s.backup()
+	point = s.backup()
+	if tiers := s.tiers(waits); tiers != "InstantRP HardenedRP" {
+		t.Errorf("after the next backup the point that waited is in %q", tiers)
+	}
 	if how := s.jobProperties("Backup")["Disk vdb"]; !strings.HasPrefix(how, "incremental") {
 		t.Errorf("the backup after the kill read the data disk in full: %q", how)
 	}
@@ -99,6 +118,36 @@ func TestKilledServer(t *testing.T) {
 	if got := strings.TrimSpace(s.sums(s.boot(name))); got != strings.TrimSpace(want) {
 		t.Errorf("came back with\n%s\nwant\n%s", got, want)
 	}
+}
+
+// tiers are the tiers of a point.
+func (s *story) tiers(point string) string {
+	s.t.Helper()
+	type shown struct {
+		Properties struct {
+			RecoveryPointTierDetails []struct{ Type string }
+		} `json:"properties"`
+	}
+	var all []string
+	for _, tier := range query[shown](s.server, "point", "show", s.guest.Name, point).Properties.RecoveryPointTierDetails {
+		all = append(all, tier.Type)
+	}
+	return strings.Join(all, " ")
+}
+
+// killInTransfer kills the server when the point of a backup is listed and not yet
+// in the vault, and names the point.
+func (s *story) killInTransfer() (point string) {
+	s.guest.Sh("head -c 100000000 /dev/urandom > /data/big && sync")
+	old := s.points()[0]
+	s.run("backup", s.guest.Name, "--no-wait")
+	until(s.t, "a point whose snapshot is complete", 5*time.Millisecond, func() bool {
+		point = s.points()[0]
+		return point != old
+	})
+	s.kill()
+	s.t.Log("killed in the transfer")
+	return point
 }
 
 // killInBackup kills the server when libvirt has its backup job, and waits until

@@ -164,6 +164,9 @@ func TestMachineDiesAndComesBack(t *testing.T) {
 	second := s.fill("second")
 	p2 := s.backup()
 	s.unharmed()
+	if tiers := s.tiers(p2); tiers != "InstantRP HardenedRP" {
+		t.Errorf("the point is in %q", tiers)
+	}
 	bag := s.jobProperties("Backup")
 	t.Logf("second backup: %v", bag)
 	if !strings.HasPrefix(bag["Disk vdb"], "incremental") {
@@ -192,7 +195,15 @@ func TestMachineDiesAndComesBack(t *testing.T) {
 		if got := strings.TrimSpace(s.sums(agent)); got != strings.TrimSpace(want.sums) {
 			t.Errorf("point %s came back with\n%s\nwant\n%s", want.point, got, want.sums)
 		}
+		if from := s.jobProperties("Restore")["Read from"]; from != []string{"snapshot (instant tier)", "vault"}[i] {
+			t.Errorf("restore %d read from %q", i, from)
+		}
 		s.forget(name)
+		if i == 0 { // the instant tier is lost: the vault has it all
+			if err := os.RemoveAll(filepath.Join(s.data, "operational")); err != nil {
+				t.Fatal(err)
+			}
+		}
 	}
 
 	s.run("restore", "disks", s.guest.Name, "--point", p1, "--directory", s.dir, "--format", "raw", "--lun", "0", "--name-prefix", "only")

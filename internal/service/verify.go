@@ -57,9 +57,13 @@ func (s *Service) startVerify(ctx context.Context, tx *catalog.Tx, r restoring, 
 	id := uuid.NewString()
 	spec := r.item.spec(ctx, "Verify")
 	spec.Exclusive = "verify:" + r.site.ID
+	var instant holdfast.RepositoryRef
+	if r.point.Waiting { // else the vault's copy is proved, which lasts
+		instant = r.point.Instant
+	}
 	return job.Enqueue(s.Jobs, tx, kindVerify, spec, holdfast.VerifyArgs{
 		Restore: holdfast.RestoreArgs{
-			Site: r.site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: id,
+			Site: r.site.Ref(), Repository: r.vault.Repository, Instant: instant, PointID: r.point.Result.PointID, RestoreID: id,
 			Mode: holdfast.CreateVM, Directory: filepath.Join(r.site.ScratchDir, "verify-"+id), Format: "qcow2", NamePrefix: "verify",
 			VMName: "holdfast-verify-" + id[:8], Isolated: true, Start: true,
 		},
@@ -133,7 +137,7 @@ func (s *Service) VerifyDue(ctx context.Context) error {
 // item in the same transaction, so that each point is looked at once.
 func (s *Service) verifyNewest(ctx context.Context, i Item) error {
 	points, err := s.Points(ctx, i.ID, PointFilter{Limit: 1})
-	if err != nil || len(points) == 0 {
+	if err != nil || len(points) == 0 || points[0].Waiting { // for its copy
 		return err
 	}
 	r, err := s.restoreOf(ctx, i.ID, points[0].Name)
