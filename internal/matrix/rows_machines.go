@@ -97,7 +97,7 @@ var storage = []Row{
 		Must:   "The pool says the class, which is kept on restore.",
 	},
 	{
-		ID: "STO-04", Subject: "managed disks", Verdict: Supported, In: []string{"mover/backup"}, Open: "issue 7",
+		ID: "STO-04", Subject: "managed disks", Verdict: Supported, In: []string{"mover/capture", "mover/backup"},
 		Stance: "Supported.",
 		Must:   "Supported.",
 	},
