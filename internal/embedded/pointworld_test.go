@@ -77,10 +77,11 @@ func (s *pointStore) Run(ctx context.Context, a holdfast.RestorePointArgs, p hol
 func (*pointStore) Undo(context.Context, holdfast.RestorePointArgs) (bool, error) { return false, nil }
 func (*pointStore) Forget(context.Context, holdfast.RestorePointArgs) error       { return nil }
 
-// deletedPoints is said when a deletion has ended.
+// deletedPoints is said when a deletion has ended, well or not.
 const deletedPoints = "deleted points"
 
 func (s *pointStore) remove(_ context.Context, a holdfast.DeletePointsArgs, _ holdfast.Progress) (r holdfast.DeletePointsResult, err error) {
+	defer func() { s.begun <- deletedPoints }()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.fail != nil {
@@ -89,7 +90,6 @@ func (s *pointStore) remove(_ context.Context, a holdfast.DeletePointsArgs, _ ho
 	for _, id := range a.PointIDs {
 		delete(s.points, pointKey(a.Repository, id))
 	}
-	s.begun <- deletedPoints
 	return r, nil
 }
 

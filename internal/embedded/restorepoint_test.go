@@ -6,7 +6,9 @@ import (
 	"net/url"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/runtime"
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -425,4 +427,41 @@ func TestRestorePointBesideABackup(t *testing.T) {
 	p.point(t, "lab", "rpc", "beside", armcompute.RestorePointProperties{ConsistencyMode: to.Ptr(armcompute.ConsistencyModeTypesCrashConsistent)})
 	close(p.world.transferring)
 	p.job(t, running)
+}
+
+// TestBytesFollowTheirGroup: what could not be deleted with its group is deleted by
+// a later clean-up.
+func TestBytesFollowTheirGroup(t *testing.T) {
+	t.Parallel()
+	var later atomic.Int64
+	ticks := make(chan time.Time)
+	p := servePoints(t, func(c *embedded.Config, w *world) {
+		c.Ticks, c.Clock = ticks, func() time.Time { return time.Now().Add(time.Duration(later.Load())) }
+	})
+	p.site(t, "site1", "qemu:///system", "lab")
+	p.send(t, "PUT", "/subscriptions/"+p.sub+"/resourceGroups/other?api-version=2021-04-01", `{"location":"site1"}`)
+	p.collection(t, "other", "rpc", "site1", p.vmID("web"))
+	p.point(t, "other", "rpc", "one", armcompute.RestorePointProperties{})
+	p.world.fail = holdfast.Errorf(holdfast.Unreachable, "store", "The store is away.")
+	gone, err := p.groups.BeginDelete(t.Context(), "other", nil)
+	done(t, gone, err)
+	for <-p.world.begun != deletedPoints {
+	}
+	if len(p.store.points) != 1 {
+		t.Fatal("the deletion did not fail")
+	}
+	p.store.mu.Lock()
+	p.world.fail = nil
+	p.store.mu.Unlock()
+	for tried := false; !tried; { // until the failed job has left what it was to do
+		select {
+		case ticks <- time.Now():
+			later.Add(int64(time.Hour))
+		case what := <-p.world.begun:
+			tried = what == deletedPoints
+		}
+	}
+	if len(p.store.points) != 0 {
+		t.Error("the bytes are still there")
+	}
 }

@@ -32,7 +32,7 @@ func (s *Service) CleanUp(ctx context.Context) error {
 			err = errors.Join(err, fmt.Errorf("clean-up of vault %s: %w", v.Name, cleanErr))
 		}
 	}
-	return err
+	return errors.Join(err, s.cleanLeftovers(ctx))
 }
 
 func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {

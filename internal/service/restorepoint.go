@@ -394,7 +394,7 @@ func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, poin
 
 // restorePointGone forgets what a job has deleted: a point, or a collection with
 // its points. One whose group went with it is forgotten already.
-func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, _ holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
+func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
 	j, err := job.Get(tx, jobID)
 	if err != nil {
 		return err
@@ -411,6 +411,9 @@ func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, _ holdfast.Dele
 		}
 		_, err = tx.Delete(j.Subject)
 		return err
+	}
+	if len(points) == 0 {
+		return leave(tx, jobID, a)
 	}
 	for _, p := range points {
 		p.State, p.Failure = PointFailed, job.FailureOf(runErr)
