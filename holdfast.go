@@ -269,6 +269,7 @@ func (a BackupArgs) RestorePoint() RestorePointArgs {
 type DiskResult struct {
 	LUN         int    `json:"lun"`
 	Target      string `json:"target"`
+	Pool        string `json:"pool,omitempty"`   // backup: the pool that it was in; "" is unmanaged
 	Size        int64  `json:"size"`             // bytes, virtual
 	Incremental bool   `json:"incremental"`      // false: the disk was read in full
 	Reason      string `json:"reason,omitempty"` // why it was read in full

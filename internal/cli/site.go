@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/dustin/go-humanize"
@@ -63,6 +64,7 @@ is made if it is not there.`,
 	c.Flags().StringVar(&collect, "collect-rate", "", "free storage at `BYTES` a second at most (default 100MiB)")
 	c.Flags().IntVar(&p.MaxBackups, "max-backups", 0, "begin at most this many scheduled backups at once (default 4)")
 	c.Flags().StringToStringVar(&p.PoolClasses, "pool-class", nil, "class of a storage pool's disks, as `POOL=CLASS`, such as default=Premium_LRS; may be repeated")
+	c.Flags().StringSliceVar(&p.EncryptedPools, "encrypted-pool", nil, "a storage `POOL` that encrypts what it holds: nothing is restored to it; may be repeated")
 	fixed(c, "uri", "qemu:///system", "qemu:///session")
 	return c
 }
@@ -120,6 +122,9 @@ func (s *session) showSite(site client.Site) error {
 		text := fmt.Sprintf("%s, %s, %s free", pool.Type, pool.Path, size(pool.Available))
 		if class := p.PoolClasses[pool.Name]; class != "" {
 			text += ", " + class
+		}
+		if slices.Contains(p.EncryptedPools, pool.Name) {
+			text += ", encrypted"
 		}
 		facts = append(facts, fact{"pool " + pool.Name, text})
 	}

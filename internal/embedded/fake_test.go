@@ -44,6 +44,7 @@ type world struct {
 	findings     []holdfast.Finding
 	asked        chan struct{} // if set, Stored says there that it was asked
 	volumes      []holdfast.VolumeFact
+	pools        []holdfast.PoolFact // beside default
 	machines     []holdfast.MachineArgs
 }
 
@@ -67,7 +68,7 @@ func (w *world) Discover(_ context.Context, site holdfast.SiteRef) (holdfast.Dis
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return holdfast.DiscoverResult{Host: "host1", Libvirt: "9.0.0", QEMU: "7.2.0", Networks: []string{"default", "lab"},
-		Pools: []holdfast.PoolFact{{Name: "default", Path: "/pool", Type: "dir", Available: 1 << 40}}, VMs: slices.Clone(w.vms)}, w.reach(site)
+		Pools: append([]holdfast.PoolFact{{Name: "default", Path: "/pool", Type: "dir", Available: 1 << 40}}, w.pools...), VMs: slices.Clone(w.vms)}, w.reach(site)
 }
 
 func (w *world) VM(_ context.Context, site holdfast.SiteRef, name string) (holdfast.VMFact, error) {
@@ -152,7 +153,7 @@ func (w *world) Backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Pr
 		return holdfast.BackupResult{}, err
 	}
 	res := holdfast.BackupResult{Kept: vm.Kept, PointID: a.PointID, Time: time.Now().UTC(), Consistency: holdfast.FileSystemConsistent, Reason: "The guest agent froze the file systems.",
-		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Size: 2 << 30}, {LUN: 0, Target: "vdb", Size: 1 << 30}}, Copied: a.Waiting}
+		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Pool: vm.Disks[0].Pool, Size: 2 << 30}, {LUN: 0, Target: "vdb", Pool: vm.Disks[1].Pool, Size: 1 << 30}}, Copied: a.Waiting}
 	p.Cancellable(false)
 	if err := p.Reached(res); err != nil {
 		return holdfast.BackupResult{}, err

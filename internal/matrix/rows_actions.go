@@ -27,7 +27,7 @@ var actions = []Row{
 		Must:   "The point of a shut-off domain says CrashConsistent; when more was asked for, the job warns.",
 	},
 	{
-		ID: "ACT-02", Subject: "disks moved to managed", Verdict: Supported, Open: "issue 8",
+		ID: "ACT-02", Subject: "disks moved to managed", Verdict: Supported, In: []string{"mover/capture", "service"},
 		Stance: "Backup goes on after a VM's disks become managed disks.",
 		Must:   "Moving a disk file into a registered pool keeps protection, policy and history, and the next backup works.",
 	},

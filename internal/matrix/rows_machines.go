@@ -44,7 +44,7 @@ var compute = []Row{
 		Must:   "Creating is refused for such a VM, restoring disks is offered.",
 	},
 	{
-		ID: "CMP-09", Subject: "VM pinned to a zone", Verdict: Conditional, Open: "issue 8",
+		ID: "CMP-09", Subject: "VM pinned to a zone", Verdict: Conditional, In: []string{"service"},
 		Stance: "Restored to the same zone; fails while the zone is out.",
 		Must:   "A zone is a host group: the restore goes there, and fails clearly when its hosts are down.",
 	},
@@ -92,7 +92,7 @@ var storage = []Row{
 		Must:   "Larger is refused; a sparse disk of 32 TB costs what its data costs.",
 	},
 	{
-		ID: "STO-03", Subject: "disk classes", Verdict: Supported, Open: "issue 8",
+		ID: "STO-03", Subject: "disk classes", Verdict: Supported, In: []string{"service"},
 		Stance: "Standard HDD, standard SSD and premium SSD.",
 		Must:   "The pool says the class, which is kept on restore.",
 	},

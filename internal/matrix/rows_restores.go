@@ -118,7 +118,7 @@ var management = []Row{
 		Must:   "Creating a VM under a name that exists is refused, and the error points to replacing disks.",
 	},
 	{
-		ID: "MGT-03", Subject: "staging with SSE", Verdict: NotSupported, Lift: true, Open: "issue 8",
+		ID: "MGT-03", Subject: "staging with SSE", Verdict: NotSupported, Lift: true, In: []string{"service"},
 		Stance: "No restore to a storage account with service-side encryption.",
 		Must:   "A staging place marked so is refused.",
 	},

@@ -6,6 +6,9 @@ var tests = map[string][]string{
 	"ACT-01": {
 		"e2e.TestMachineThatIsOff",
 	},
+	"ACT-02": {
+		"e2e.TestVerifiedRestore",
+	},
 	"ACT-03": {
 		"service.TestLockKeepsPoints",
 	},
@@ -68,6 +71,9 @@ var tests = map[string][]string{
 	},
 	"CMP-08": {
 		"embedded.TestRowsRefuseANewVM",
+	},
+	"CMP-09": {
+		"embedded.TestZone",
 	},
 	"CMP-10": {
 		"e2e.TestGeneration2",
@@ -137,6 +143,9 @@ var tests = map[string][]string{
 	"MGT-02": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",
 	},
+	"MGT-03": {
+		"embedded.TestClassIsKept",
+	},
 	"MGT-04": {
 		"embedded.TestVMOfDisks",
 	},
@@ -149,6 +158,7 @@ var tests = map[string][]string{
 		"e2e.TestRestoredDisksAndTemplate",
 	},
 	"MGT-08": {
+		"e2e.TestInstantRestore",
 		"e2e.TestMachineDiesAndComesBack",
 	},
 	"MGT-09": {
@@ -340,6 +350,7 @@ var tests = map[string][]string{
 		"support.TestVersionsOfRestorePoints",
 	},
 	"RST-01": {
+		"e2e.TestInstantRestore",
 		"e2e.TestMachineDiesAndComesBack",
 	},
 	"RST-02": {
@@ -381,6 +392,9 @@ var tests = map[string][]string{
 	},
 	"STO-02": {
 		"embedded.TestRowsRefuse",
+	},
+	"STO-03": {
+		"embedded.TestClassIsKept",
 	},
 	"STO-04": {
 		"e2e.TestMachineDiesAndComesBack",

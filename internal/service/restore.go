@@ -29,6 +29,7 @@ type RestoreRequest struct {
 	Subnet   string // ARM id; its network is Network
 	Pool     string // ARM id of the storage account: the pool for the disks
 	LUNs     []int  // nil is all; empty is the OS disk only
+	Zones    []string
 
 	// Holdfast's own members.
 	Directory  string // absolute, instead of Pool
@@ -71,13 +72,14 @@ func (s *Service) Restore(ctx context.Context, item, point string, in RestoreReq
 	spec := r.item.spec(ctx, "Restore")
 	for _, check := range []func() error{
 		func() error { return r.checkPlace(in) },
+		func() error { return s.checkZones(r, in) },
 		func() error { return checkForm(&args, r) },
 		func() error { return s.checkTarget(ctx, &args, &spec, r, in) },
 		func() error { return s.checkParts(ctx, &args, r, in) },
 		func() error { return checkLUNs(&args, r, in) },
 	} {
 		if err := check(); err != nil {
-			return Job{}, err
+			return Job{}, r.zoneOut(err)
 		}
 	}
 	return s.startRestore(ctx, r, spec, args, in.SnapshotWithin)
@@ -225,43 +227,6 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 		args.NamePrefix = args.VMName
 	}
 	return s.nameFree(ctx, args.Site, "properties.targetVirtualMachineId", args.VMName)
-}
-
-// checkParts finds the pool and the network that the request names.
-func (s *Service) checkParts(ctx context.Context, args *holdfast.RestoreArgs, r restoring, in RestoreRequest) error {
-	have, err := s.Inventory.Discover(ctx, args.Site)
-	if err != nil {
-		return err
-	}
-	switch {
-	case args.Pool != "": // that of the disks that are replaced
-	case args.Directory == "" && in.Pool == "":
-		return holdfast.Errorf(holdfast.Invalid, "properties.storageAccountId", "The request does not say where the disks go.").
-			WithHint("Name a storage account (a pool of the site), or a directory in properties.holdfast.directory.")
-	case args.Directory == "":
-		pool, err := parseAs("properties.storageAccountId", in.Pool, TypePool)
-		if err != nil {
-			return err
-		}
-		i := slices.IndexFunc(have.Pools, func(p holdfast.PoolFact) bool { return sameName(p.Name, pool.Name()) })
-		if i < 0 {
-			return holdfast.Errorf(holdfast.NotFound, "properties.storageAccountId", "The site %q has no storage pool %q.", r.site.Name, pool.Name())
-		}
-		args.Pool = have.Pools[i].Name
-	}
-	if in.Network == "" {
-		return nil
-	}
-	network, err := parseAs("properties.virtualNetworkId", in.Network, TypeNetwork)
-	if err != nil {
-		return err
-	}
-	i := slices.IndexFunc(have.Networks, func(n string) bool { return sameName(n, network.Name()) })
-	if i < 0 {
-		return holdfast.Errorf(holdfast.NotFound, "properties.virtualNetworkId", "The site %q has no network %q.", r.site.Name, network.Name())
-	}
-	args.Network = have.Networks[i]
-	return nil
 }
 
 // checkLUNs checks which disks are to come back.

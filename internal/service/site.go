@@ -27,6 +27,8 @@ type Site struct {
 	MaxBackups int `json:"maxBackups,omitempty"`
 	// PoolClasses are the disk classes of its pools, by pool (Premium_LRS, …).
 	PoolClasses map[string]string `json:"poolClasses,omitempty"`
+	// EncryptedPools are those that encrypt what they hold (MGT-03).
+	EncryptedPools []string `json:"encryptedPools,omitempty"`
 }
 
 // Ref is what a mover needs to reach the site.

@@ -125,14 +125,17 @@ func decodeState(in *service.Protect, state sdk.ProtectionState) error {
 	return nil
 }
 
-func ints(list []*int32) []int {
+func ints(list []*int32) []int { return plain(list, func(n int32) int { return int(n) }) }
+
+// plain is a list without pointers; nil stays nil, and an element that is null is left out.
+func plain[W, T any](list []*W, f func(W) T) []T {
 	if list == nil {
 		return nil
 	}
-	out := make([]int, 0, len(list))
+	out := make([]T, 0, len(list))
 	for _, n := range list {
 		if n != nil {
-			out = append(out, int(*n))
+			out = append(out, f(*n))
 		}
 	}
 	return out

@@ -149,7 +149,7 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 	return service.RestoreRequest{
 		Mode: string(deref(p.RecoveryType)), Region: deref(p.Region), Source: deref(p.SourceResourceID),
 		TargetVM: deref(p.TargetVirtualMachineID), TargetRG: deref(p.TargetResourceGroupID),
-		Network: deref(p.VirtualNetworkID), Subnet: deref(p.SubnetID), Pool: deref(p.StorageAccountID), LUNs: ints(p.RestoreDiskLunList),
+		Network: deref(p.VirtualNetworkID), Subnet: deref(p.SubnetID), Pool: deref(p.StorageAccountID), LUNs: ints(p.RestoreDiskLunList), Zones: plain(p.Zones, func(z string) string { return z }),
 		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start, Instant: h.Instant, FillRate: h.FillRate, SnapshotWithin: within,
 		Check: h.Check, Patience: patience,
 	}, nil

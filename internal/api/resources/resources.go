@@ -125,7 +125,8 @@ type SiteProperties struct {
 	CollectRate int64 `json:"collectRate,omitempty"` // of freeing storage, bytes per second; 0 is 100 MiB
 	MaxBackups  int   `json:"maxBackups,omitempty"`  // scheduled backups at once; 0 is 4
 
-	PoolClasses map[string]string `json:"poolClasses,omitempty"` // disk class of each pool
+	PoolClasses    map[string]string `json:"poolClasses,omitempty"`    // disk class of each pool
+	EncryptedPools []string          `json:"encryptedPools,omitempty"` // pools that encrypt what they hold
 
 	// Read only, and live: what the host says now.
 	ProvisioningState string              `json:"provisioningState,omitempty"`
@@ -140,7 +141,7 @@ type SiteProperties struct {
 
 // Site is a site on the wire, without what only its host knows.
 func Site(s service.Site) (Resource, *SiteProperties) {
-	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, MaxBackups: s.MaxBackups, CollectRate: s.CollectRate, PoolClasses: s.PoolClasses, ProvisioningState: "Succeeded"}
+	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, MaxBackups: s.MaxBackups, CollectRate: s.CollectRate, PoolClasses: s.PoolClasses, EncryptedPools: s.EncryptedPools, ProvisioningState: "Succeeded"}
 	return Resource{ID: s.ID, Name: s.Name, Type: service.TypeSite, Location: service.Location(s.Name), ETag: s.ETag, Properties: p}, p
 }
 
@@ -165,5 +166,5 @@ func DecodeSite(body []byte) (service.Site, error) {
 		Properties SiteProperties `json:"properties"`
 	}](body)
 	p := in.Properties
-	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir, ScratchLimit: p.ScratchLimit, ReadRate: p.ReadRate, MaxBackups: p.MaxBackups, CollectRate: p.CollectRate, PoolClasses: p.PoolClasses}, err
+	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir, ScratchLimit: p.ScratchLimit, ReadRate: p.ReadRate, MaxBackups: p.MaxBackups, CollectRate: p.CollectRate, PoolClasses: p.PoolClasses, EncryptedPools: p.EncryptedPools}, err
 }

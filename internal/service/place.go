@@ -1,0 +1,121 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"holdfast"
+)
+
+// checkParts finds the pool and the network that the request names.
+func (s *Service) checkParts(ctx context.Context, args *holdfast.RestoreArgs, r restoring, in RestoreRequest) error {
+	have, err := s.Inventory.Discover(ctx, args.Site)
+	if err != nil {
+		return err
+	}
+	if args.Pool == "" && args.Directory == "" { // else it is that of the disks that are replaced
+		if args.Pool, err = s.stagingPool(have.Pools, r, in); err != nil {
+			return err
+		}
+	}
+	if in.Network == "" {
+		return nil
+	}
+	network, err := parseAs("properties.virtualNetworkId", in.Network, TypeNetwork)
+	if err != nil {
+		return err
+	}
+	i := slices.IndexFunc(have.Networks, func(n string) bool { return sameName(n, network.Name()) })
+	if i < 0 {
+		return holdfast.Errorf(holdfast.NotFound, "properties.virtualNetworkId", "The site %q has no network %q.", r.site.Name, network.Name())
+	}
+	args.Network = have.Networks[i]
+	return nil
+}
+
+// stagingPool is the pool for restored disks: the one that is named, unless it is
+// one that encrypts what it holds (MGT-03), or else one of the class that the
+// disks had (STO-03).
+func (s *Service) stagingPool(pools []holdfast.PoolFact, r restoring, in RestoreRequest) (string, error) {
+	const member = "properties.storageAccountId"
+	if in.Pool == "" {
+		if name := r.poolOfClass(pools); name != "" {
+			return name, nil
+		}
+		return "", holdfast.Errorf(holdfast.Invalid, member, "The request does not say where the disks go, and no pool of the site is of the class that they had.").
+			WithHint("Name a storage account (a pool of the site), or a directory in properties.holdfast.directory.")
+	}
+	named, err := parseAs(member, in.Pool, TypePool)
+	if err != nil {
+		return "", err
+	}
+	i := slices.IndexFunc(pools, func(p holdfast.PoolFact) bool { return sameName(p.Name, named.Name()) })
+	if i < 0 {
+		return "", holdfast.Errorf(holdfast.NotFound, member, "The site %q has no storage pool %q.", r.site.Name, named.Name())
+	}
+	if slices.Contains(r.site.EncryptedPools, pools[i].Name) && !s.Limits.lifts("MGT-03") {
+		return "", holdfast.Errorf(holdfast.Unsupported, member, "The storage account %s encrypts what it holds; nothing is restored to such a one (MGT-03).", pools[i].Name).
+			WithHint("Name another storage account. " + lifted)
+	}
+	return pools[i].Name, nil
+}
+
+// poolOfClass is the pool that the point's first managed disk was in, or the first
+// of the same class; "" when there is none. The OS disk is the first.
+func (r restoring) poolOfClass(pools []holdfast.PoolFact) string {
+	i := slices.IndexFunc(r.point.Result.Disks, func(d holdfast.DiskResult) bool { return d.Pool != "" })
+	if i < 0 {
+		return ""
+	}
+	was := r.point.Result.Disks[i].Pool
+	if slices.ContainsFunc(pools, func(p holdfast.PoolFact) bool { return p.Name == was }) {
+		return was
+	}
+	class := r.site.PoolClasses[was]
+	i = slices.IndexFunc(pools, func(p holdfast.PoolFact) bool { return class != "" && r.site.PoolClasses[p.Name] == class })
+	if i < 0 {
+		return ""
+	}
+	return pools[i].Name
+}
+
+// zones are those that the VM of the point was pinned to; none: it was not.
+func (r restoring) zones() (names []string) {
+	list, _ := r.point.Result.Kept["zones"].([]any)
+	for _, z := range list {
+		names = append(names, fmt.Sprint(z))
+	}
+	return names
+}
+
+// checkZones refuses a zone that the VM of the point was not in (CMP-09, MGT-01).
+// A zone is a group of hosts; a site has the host that its VMs are on.
+func (s *Service) checkZones(r restoring, in RestoreRequest) error {
+	had := r.zones()
+	if len(in.Zones) == 0 || slices.Equal(in.Zones, had) || s.Limits.lifts("MGT-01") {
+		return nil
+	}
+	return holdfast.Errorf(holdfast.Unsupported, "zones", "The VM of the point is pinned to %s; it is not restored to zone %s (CMP-09).", zoneWords(had), strings.Join(in.Zones, ", ")).
+		WithHint("Leave out zones: the restore goes where the VM was.")
+}
+
+// zoneOut says of a host that does not answer which zone is out by that.
+func (r restoring) zoneOut(err error) error {
+	had := r.zones()
+	var e *holdfast.Error
+	if len(had) == 0 || !errors.As(err, &e) || e.Kind != holdfast.Unreachable {
+		return err
+	}
+	return holdfast.Errorf(holdfast.Unreachable, e.Target, "The VM is pinned to %s, which is out: %s", zoneWords(had), e.Message).
+		WithHint("Restore it when the host is back.").WithCause(err)
+}
+
+func zoneWords(zones []string) string {
+	if len(zones) == 0 {
+		return "no zone"
+	}
+	return "zone " + strings.Join(zones, ", ")
+}
