@@ -96,6 +96,13 @@ func (a *app) siteNames() completer {
 	})
 }
 
+func (a *app) groupNames() completer {
+	return a.ask(func(ctx context.Context, s *session, _ []string) ([]string, error) {
+		all, err := s.client.Groups(ctx)
+		return words(all, err, func(one client.Group) string { return word(one.Name, one.Location) })
+	})
+}
+
 func (a *app) vmNames() completer {
 	return a.ask(func(ctx context.Context, s *session, _ []string) ([]string, error) {
 		all, err := s.client.VMs(ctx, "")

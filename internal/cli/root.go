@@ -74,7 +74,7 @@ func Root(extra ...*cobra.Command) *cobra.Command {
 	root.SetHelpCommandGroupID(groupTools)
 	root.SetCompletionCommandGroupID(groupTools)
 	a.mount(root, groupMachines, a.vm(), a.protect(), a.backup(), a.point(), a.restorePoint(), a.restore())
-	a.mount(root, groupVaults, a.site(), a.vault(), a.policy(), a.job(), a.alert(), a.principal(), a.audit())
+	a.mount(root, groupVaults, a.site(), a.group(), a.vault(), a.policy(), a.deployment(), a.job(), a.alert(), a.principal(), a.audit())
 	for _, c := range append(extra, matrixCommand(), versionCommand()) {
 		c.GroupID = groupTools
 		root.AddCommand(c)

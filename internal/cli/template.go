@@ -56,17 +56,11 @@ edited template is deployed instead of the job's.`,
   holdfast restore deploy 5f0c2c9e-8a3d-4a43-9a5b-3a4a2f0d4c11 --name web-2 \
       --set 'virtualMachineSize=4 vCPU, 8 GiB' --set 'virtualNetworks=["lab"]'`,
 	}, func(s *session, j client.Job) error {
-		parameters := map[string]json.RawMessage{}
-		for _, p := range append(set, "virtualMachineName="+name) {
-			key, text, ok := strings.Cut(p, "=")
-			if !ok || key == "" {
-				return usagef("--set is %q; it is NAME=VALUE.", p)
-			}
-			parameters[key] = json.RawMessage(text)
-			if !json.Valid(parameters[key]) || key == "virtualMachineName" {
-				parameters[key], _ = json.Marshal(text) // a string has a form in JSON
-			}
+		parameters, err := parametersOf(set)
+		if err != nil {
+			return err
 		}
+		parameters["virtualMachineName"], _ = json.Marshal(name) // a string has a form in JSON
 		ctx := s.cmd.Context()
 		template, err := s.client.RestoredTemplate(ctx, j)
 		if file != "" && err == nil {
@@ -95,6 +89,22 @@ edited template is deployed instead of the job's.`,
 	must(c.MarkFlagFilename("file", "json"))
 	fixed(c, "name")
 	return c
+}
+
+// parametersOf reads NAME=VALUE, where a value is JSON or else a text.
+func parametersOf(set []string) (map[string]json.RawMessage, error) {
+	parameters := map[string]json.RawMessage{}
+	for _, p := range set {
+		key, text, ok := strings.Cut(p, "=")
+		if !ok || key == "" {
+			return nil, usagef("--set is %q; it is NAME=VALUE.", p)
+		}
+		parameters[key] = json.RawMessage(text)
+		if !json.Valid(parameters[key]) {
+			parameters[key], _ = json.Marshal(text) // a string has a form in JSON
+		}
+	}
+	return parameters, nil
 }
 
 // groupOf is the resource group of the VM whose point a template is of: the point's

@@ -12,7 +12,7 @@ func (a *app) vault() *cobra.Command {
 	return noun("vault", "Make and see vaults",
 		`A vault holds policies, protected VMs and their recovery points. Its body is an
 encrypted repository in a directory or an object store.`,
-		a.vaultCreate(), a.vaultList(), a.vaultShow(), a.vaultImmutability(), a.vaultDelete())
+		a.vaultCreate(), a.vaultList(), a.vaultShow(), a.vaultImmutability(), a.vaultMove(), a.vaultDelete())
 }
 
 func (a *app) vaultCreate() *cobra.Command {
@@ -110,6 +110,36 @@ func (a *app) vaultShow() *cobra.Command {
 func (s *session) showVault(v client.Vault) error {
 	return s.show(v.Raw, []fact{{"name", v.Name}, {"id", v.ID}, {"site", v.Site}, {"state", v.State},
 		{"repository", v.RepositoryURL}, {"repository id", v.RepositoryID}, {"key", v.KeyURL}, {"unusable", v.Unusable}})
+}
+
+func (a *app) vaultMove() *cobra.Command {
+	var group string
+	c := &cobra.Command{
+		Use: "move NAME --to GROUP", Short: "Move a vault to another resource group",
+		Long: `Move a vault with all that is in it to another resource group. You need the same
+rights at both places; rights that were given on the vault itself end.`,
+		Example:           "  holdfast vault move safe --to prod",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.vaultNames()),
+		RunE: a.verb(func(s *session, args []string) error {
+			ctx := s.cmd.Context()
+			v, err := s.theVault(ctx, args[0])
+			if err != nil {
+				return err
+			}
+			if err := s.client.MoveVault(ctx, v.Ref(), group); err != nil {
+				return err
+			}
+			if v, err = s.client.Vault(ctx, client.VaultRef{Group: group, Name: v.Name}); err != nil {
+				return err
+			}
+			return s.showVault(v)
+		}),
+	}
+	c.Flags().StringVar(&group, "to", "", "resource `GROUP` to move it to (required)")
+	must(c.MarkFlagRequired("to"))
+	flag(c, "to", a.groupNames())
+	return c
 }
 
 func (a *app) vaultDelete() *cobra.Command {

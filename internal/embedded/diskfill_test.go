@@ -1,6 +1,7 @@
 package embedded_test
 
 import (
+	"slices"
 	"testing"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
@@ -49,6 +50,19 @@ func TestDisksWithContent(t *testing.T) {
 	if a := last(); a.Mode != holdfast.RestoreDisks || len(a.LUNs) != 1 || a.LUNs[0] != -1 || a.FileName != "back" || a.PointID == "" || a.Pool != "default" {
 		t.Errorf("restore: %+v", a)
 	}
+	// Sent again when what they were made of is gone, as Terraform does.
+	w.mu.Lock()
+	w.volumes = slices.DeleteFunc(w.volumes, func(v holdfast.VolumeFact) bool { return v.Name == "gold" })
+	w.mu.Unlock()
+	before := len(w.restores)
+	make("copy", armcompute.CreationData{CreateOption: to.Ptr(armcompute.DiskCreateOptionCopy), SourceResourceID: to.Ptr(group + "gold")}, to.Ptr[int32](3))
+	make("import", armcompute.CreationData{CreateOption: to.Ptr(armcompute.DiskCreateOptionImport), SourceURI: to.Ptr("file:///pool/gold")}, nil)
+	if len(w.restores) != before {
+		t.Errorf("disks that are there were made again: %+v", w.restores[before:])
+	}
+	w.mu.Lock()
+	w.volumes = append(w.volumes, holdfast.VolumeFact{Name: "gold", Pool: "default", Path: "/pool/gold", Format: "qcow2", Size: 2 << 30})
+	w.mu.Unlock()
 	disk := func(creation, more string) string {
 		return `{"location":"site1","properties":{"creationData":{` + creation + `}` + more + `}}`
 	}

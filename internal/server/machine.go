@@ -166,11 +166,20 @@ func (s *Server) putDisk(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	if in.Source, err = s.Service.Origin(r.Context(), r.sub(), in); err != nil {
+	switch _, err := s.Service.Disk(r.Context(), r.sub(), r.group(), r.name()); {
+	case err == nil:
+		// What it was made of may be gone: it is not asked for again, and not taken
+		// either, should the disk go meanwhile.
+		in.Create, in.Source, in.SourceAt = "", "", ""
+	case holdfast.KindOf(err) != holdfast.NotFound:
 		return answer{}, err
-	}
-	if err := r.mayUse(in); err != nil {
-		return answer{}, err
+	default:
+		if in.Source, err = s.Service.Origin(r.Context(), r.sub(), in); err != nil {
+			return answer{}, err
+		}
+		if err := r.mayUse(in); err != nil {
+			return answer{}, err
+		}
 	}
 	d, j, err := s.Service.PutDisk(r.Context(), r.sub(), r.group(), r.name(), in)
 	if err != nil || j == nil {
