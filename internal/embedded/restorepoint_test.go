@@ -15,6 +15,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
 
 	"holdfast"
+	"holdfast/internal/catalog/catalogtest"
 	"holdfast/internal/embedded"
 	"holdfast/internal/matrix"
 	"holdfast/internal/service"
@@ -206,8 +207,16 @@ func TestRestorePointRefusals(t *testing.T) {
 func TestOneRestorePointAtATime(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "RPL-03")
+	for name, place := range map[string]func() string{"SQLite": func() string { return "" }, "PostgreSQL": func() string { return catalogtest.Postgres(t) }} {
+		t.Run(name, func(t *testing.T) { oneAtATime(t, place()) })
+	}
+}
+
+// oneAtATime is the race on one catalog.
+func oneAtATime(t *testing.T, catalog string) {
+	t.Helper()
 	p := servePoints(t, func(c *embedded.Config, w *world) {
-		c.Limits = service.ExtendedLimits
+		c.Limits, c.Catalog = service.ExtendedLimits, catalog
 		w.hold = make(chan struct{})
 	})
 	p.site(t, "site1", "qemu:///system", "lab")

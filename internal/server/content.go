@@ -45,9 +45,9 @@ func (s *Server) content(r *request) (answer, error) {
 	a, d, c, err := s.Service.OpenAccess(ctx, r.captures["access"], r.URL.Query().Get("sig"))
 	if err != nil {
 		end()
-		return s.noContent(r, err)
+		return s.notGiven(r, err)
 	}
-	b := blob{content: c, footer: nil, name: d.Name, made: d.Point.Result.Time, tag: fmt.Sprintf(`"%s.%s"`, d.Point.Result.PointID, d.Disk.Target), end: end, ctx: ctx}
+	b := blob{content: c, made: d.Point.Result.Time, tag: fmt.Sprintf(`"%s.%s"`, d.Point.Result.PointID, d.Disk.Target), end: end, ctx: ctx}
 	if a.VHD {
 		b.footer = compute.VHDFooter(c.Size(), b.made)
 	}
@@ -57,8 +57,8 @@ func (s *Server) content(r *request) (answer, error) {
 	return answer{status: http.StatusOK, stream: http.HandlerFunc(b.serve)}, nil
 }
 
-// noContent is a refusal in the words of the blob service.
-func (s *Server) noContent(r *request, err error) (answer, error) {
+// notGiven is a refusal in the words of the blob service.
+func (s *Server) notGiven(r *request, err error) (answer, error) {
 	var e *holdfast.Error
 	if !errors.As(err, &e) || e.Kind == holdfast.Internal {
 		return answer{}, err
@@ -93,7 +93,6 @@ func blobRefusal(code int, word, message string) answer {
 type blob struct {
 	content holdfast.Content
 	footer  []byte // of a VHD; nil for the plain disk
-	name    string
 	made    time.Time
 	tag     string // ETag, quoted
 	ctx     context.Context
@@ -196,9 +195,8 @@ func pageRange(h http.Header, size int64) (from, to int64, found bool) {
 		if err != nil || n < from {
 			return 0, 0, false
 		}
-		to = min(size, n+1)
-		if n >= size {
-			to = size
+		if n < size-1 {
+			to = n + 1
 		}
 	}
 	return from, to, true
