@@ -97,7 +97,7 @@ func (o *Opener) setAside(ref holdfast.RepositoryRef, why error) (note string, e
 	if err := os.Rename(u.Path, aside); err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("The operational repository at %s could not be used any more (%v). It was set aside as %s, and made anew.", ref.URL, why, aside), nil
+	return fmt.Sprintf("The operational repository at %s could not be used any more (%v). It was set aside as %s, which can be deleted when no restore point in it is missed, and made anew.", ref.URL, why, aside), nil
 }
 
 // Make opens the repository at a place with its key, and makes what isn't there.

@@ -54,7 +54,8 @@ type lab struct {
 	opener      *mover.Opener
 	maker       *capture.Maker
 	vault, site holdfast.RepositoryRef
-	n, back     int // points asked for, restores
+	n, back     int      // points asked for, restores
+	full        sync.Map // URLs of stores that take nothing more
 }
 
 func newLab(t *testing.T) *lab {
@@ -73,10 +74,15 @@ func newLab(t *testing.T) *lab {
 func (l *lab) serve() {
 	l.opener = &mover.Opener{KeyDir: filepath.Join(l.dir, "keys"), CacheDir: filepath.Join(l.dir, "cache"), Owner: repository.Owner{ID: l.dir, Instance: rand.Text()},
 		OpenStore: func(ctx context.Context, url string, create bool) (objstore.Store, error) {
+			how := open.Open
 			if create {
-				return open.Create(ctx, url)
+				how = open.Create
 			}
-			return open.Open(ctx, url)
+			store, err := how(ctx, url)
+			if err != nil {
+				return nil, err
+			}
+			return &limited{store, l, url}, nil
 		}}
 	l.T.(*testing.T).Cleanup(func() {
 		if err := l.opener.Close(); err != nil {
@@ -84,6 +90,20 @@ func (l *lab) serve() {
 		}
 	})
 	l.maker = &capture.Maker{Hosts: l.connect, Opener: l.opener, Clock: clock.System, Log: slog.New(slog.DiscardHandler)}
+}
+
+// limited is a store that is full when the lab says so.
+type limited struct {
+	objstore.Store
+	lab *lab
+	url string
+}
+
+func (s *limited) Put(ctx context.Context, name string, body objstore.Body, opt objstore.PutOptions) error {
+	if _, full := s.lab.full.Load(s.url); full && strings.HasPrefix(name, "packs/") {
+		return fmt.Errorf("put %s: %w", name, objstore.ErrFull)
+	}
+	return s.Store.Put(ctx, name, body, opt)
 }
 
 func (l *lab) connect(ctx context.Context, site holdfast.SiteRef) (hypervisor.Host, error) {

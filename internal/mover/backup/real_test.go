@@ -312,3 +312,33 @@ func TestTwoAtOnce(t *testing.T) {
 	}
 	l.restored("001", true, 1)
 }
+
+// TestFull: which of the two repositories is full is said; of the point there is
+// then nothing, or its first half, and when there is room again all goes on.
+func TestFull(t *testing.T) {
+	l := newLab(t)
+	l.write(1)
+	l.made(l.args())
+	for n, place := range []holdfast.RepositoryRef{l.site, l.vault} {
+		l.write(byte(2 + n))
+		l.full.Store(place.URL, true)
+		a := l.args()
+		_, err := l.backup(a, &told{})
+		var said *holdfast.Error
+		if !errors.As(err, &said) || said.Kind != holdfast.Full || strings.Contains(said.Message, "operational") != (place == l.site) {
+			t.Errorf("%s is full: %v", place.KeyID, err)
+		}
+		if has := slices.Contains(l.has(l.site), a.PointID); has == (place == l.site) || slices.Contains(l.has(l.vault), a.PointID) {
+			t.Errorf("%s is full: the operational repository has the point: %v; the vault has %v", place.KeyID, has, l.has(l.vault))
+		}
+		l.full.Delete(place.URL)
+	}
+	a := l.args()
+	a.Waiting = []string{"003"}
+	res, p := l.made(a)
+	if p.full() || !slices.Equal(res.Copied, a.Waiting) {
+		t.Errorf("when there is room: %v, %+v", p.properties, res)
+	}
+	l.wantIn(l.vault, "when there is room", "001", "003", "004")
+	l.restored("003", false, 1, 2, 3)
+}

@@ -22,22 +22,27 @@ const (
 // it may be there, else in the vault.
 func (r *run) openPoint(ctx context.Context, m Mover) error {
 	r.mover = m
+	var instant error
 	if r.args.Instant != (holdfast.RepositoryRef{}) && r.args.Instant != r.args.Repository {
-		err := r.openIn(ctx, r.args.Instant)
-		if err == nil {
+		instant = r.openIn(ctx, r.args.Instant)
+		if instant == nil {
 			r.vaultToo = true
 			r.progress.Property("Read from", tierInstant)
 			return nil
 		}
 		if ctx.Err() != nil {
-			return err
-		}
-		if !errors.Is(err, repository.ErrNoPoint) {
-			r.progress.Warn(fmt.Sprintf("The point could not be read from the instant tier, and is read from the vault: %v.", err))
+			return instant
 		}
 	}
-	if err := r.openIn(ctx, r.args.Repository); err != nil {
+	err := r.openIn(ctx, r.args.Repository)
+	if errors.Is(err, repository.ErrNoPoint) && instant != nil {
+		return instant // it should have been there
+	}
+	if err != nil {
 		return err
+	}
+	if instant != nil && !errors.Is(instant, repository.ErrNoPoint) {
+		r.progress.Warn(fmt.Sprintf("The point could not be read from the instant tier, and is read from the vault: %v.", instant))
 	}
 	r.progress.Property("Read from", tierVault)
 	return nil
