@@ -38,6 +38,7 @@ type world struct {
 	restores     []holdfast.RestoreArgs
 	backups      []holdfast.BackupArgs
 	fail         error            // of movers
+	cut          error            // of the second phase of backups
 	clock        clock.Clock      // nil is the machine's
 	ticks        <-chan time.Time // nil is each minute
 	metrics      string           // where they are read
@@ -161,7 +162,10 @@ func (w *world) Backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Pr
 	p.Task("Transfer data to vault")
 	p.Bytes(3<<30, 3<<30)
 	p.Property("Frozen for", "0.4 s")
-	return res, w.transfer(ctx)
+	if err := w.transfer(ctx); err != nil {
+		return res, err
+	}
+	return res, w.cut
 }
 
 // transfer waits where a test wants a backup to be in its second phase.
