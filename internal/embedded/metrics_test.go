@@ -33,7 +33,7 @@ func TestMetrics(t *testing.T) {
 	defer resp.Body.Close()
 	text := readAll(t, resp.Body)
 	for _, want := range []string{`holdfast_items{state="Protected",vault="lab/safe"} 1`, `holdfast_vault_points{vault="lab/safe"} 1`, `holdfast_jobs_total{operation="Backup",result="Completed"} 1`,
-		`holdfast_item_failing{resource_group="lab",vault="lab/safe",vm="web"} 0`, `holdfast_item_last_success_timestamp_seconds{resource_group="lab",vault="lab/safe",vm="web"} 1`, `holdfast_http_requests_total{code="202",method="POST",route="/subscriptions/{sub}/`, "process_resident_memory_bytes", "holdfast_alerts_undelivered 0"} {
+		`holdfast_item_failing{resource_group="lab",vault="lab/safe",vm="web"} 0`, `holdfast_item_last_success_timestamp_seconds{resource_group="lab",vault="lab/safe",vm="web"} 1`, `holdfast_http_requests_total{code="202",method="POST",route="/subscriptions/{sub}/`, "process_resident_memory_bytes", "holdfast_alerts_undelivered 0", `holdfast_limits_info{limits="azure"} 1`, "holdfast_item_points_limit 9999", `holdfast_site_backups{site="site1"} 0`, `holdfast_site_backups_limit{site="site1"} 4`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the metrics lack %s:\n%s", want, text)
 		}

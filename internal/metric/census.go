@@ -29,7 +29,11 @@ var (
 	waiting  = desc("holdfast_alerts_undelivered", "Deliveries of alerts that have not been taken yet.")
 	free     = desc("holdfast_storage_free_bytes", "Room left where scratch files or a vault are.", "kind", "name")
 	capacity = desc("holdfast_storage_size_bytes", "Size of the file system where scratch files or a vault are.", "kind", "name")
-	all      = []*prometheus.Desc{items, omitted, success, age, failing, points, used, running, waiting, free, capacity}
+	limits   = desc("holdfast_limits_info", "1 for the limits that hold: azure or extended.", "limits")
+	most     = desc("holdfast_item_points_limit", "How many recovery points an item may have.")
+	busy     = desc("holdfast_site_backups", "Backups that a site runs now.", "site")
+	room     = desc("holdfast_site_backups_limit", "How many scheduled backups a site begins before others wait.", "site")
+	all      = []*prometheus.Desc{items, omitted, success, age, failing, points, used, running, waiting, free, capacity, limits, most, busy, room}
 )
 
 // Describe names the series.
@@ -59,6 +63,12 @@ func (c *census) Collect(out chan<- prometheus.Metric) {
 		send(running, float64(n), operation)
 	}
 	send(waiting, float64(now.Undelivered))
+	send(limits, 1, string(now.Limits))
+	send(most, float64(now.MaxPoints))
+	for _, s := range now.Sites {
+		send(busy, float64(s.Running), s.Site)
+		send(room, float64(s.Max), s.Site)
+	}
 	for _, p := range c.Places() {
 		if p.Size >= 0 { // else it is an object store
 			send(free, float64(p.Free), p.Kind, p.Label)

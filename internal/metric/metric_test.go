@@ -30,7 +30,7 @@ func sample(stats service.Stats, failed error) *Metrics {
 
 // exercised uses every metric once.
 func exercised() *Metrics {
-	m := sample(service.Stats{Points: map[string]int{"lab/safe": 7}, Running: map[string]int{"Backup": 1}, Undelivered: 2, Items: []service.ItemStats{
+	m := sample(service.Stats{Points: map[string]int{"lab/safe": 7}, Running: map[string]int{"Backup": 1}, Undelivered: 2, Limits: "extended", MaxPoints: 9999, Sites: []service.SiteStats{{Site: "here", Running: 1, Max: 4}}, Items: []service.ItemStats{
 		{Vault: "lab/safe", Group: "lab", VM: "web", State: "Protected", LastPoint: now.Add(-time.Hour)}, {Vault: "lab/safe", Group: "lab", VM: "new", State: "IRPending", Failing: true}}}, nil)
 	m.Request(http.MethodGet, "/openapi.json", 200, time.Second)
 	m.Transaction("read", time.Millisecond)
@@ -76,7 +76,8 @@ func TestScrape(t *testing.T) {
 		`holdfast_item_failing{resource_group="lab",vault="lab/safe",vm="new"} 1`, `holdfast_vault_points{vault="lab/safe"} 7`, `holdfast_vault_bytes{vault="lab/safe"} 60`,
 		`holdfast_storage_free_bytes{kind="scratch",name="here"} 5`, `holdfast_storage_size_bytes{kind="vault",name="lab/safe"} 100`, `holdfast_scheduled_backups_due_total 1`,
 		`holdfast_scheduled_backups_started_total 1`, `holdfast_scheduled_backups_missed_total 1`, `holdfast_http_requests_total{code="200",method="GET",route="/openapi.json"} 1`,
-		`holdfast_catalog_transaction_duration_seconds_count{kind="read"} 1`, `holdfast_jobs_running{operation="Backup"} 1`, `holdfast_alerts_undelivered 2`, `process_resident_memory_bytes`} {
+		`holdfast_catalog_transaction_duration_seconds_count{kind="read"} 1`, `holdfast_jobs_running{operation="Backup"} 1`, `holdfast_alerts_undelivered 2`, `holdfast_limits_info{limits="extended"} 1`, `holdfast_item_points_limit 9999`,
+		`holdfast_site_backups{site="here"} 1`, `holdfast_site_backups_limit{site="here"} 4`, `process_resident_memory_bytes`} {
 		if !strings.Contains(string(body), want) {
 			t.Errorf("the metrics lack %s", want)
 		}

@@ -23,6 +23,15 @@ type Stats struct {
 	Points      map[string]int // recovery points, by vault
 	Running     map[string]int // jobs, by operation
 	Undelivered int            // deliveries of alerts
+	Limits      Limits
+	MaxPoints   int // of one item
+	Sites       []SiteStats
+}
+
+// SiteStats is one site: how many backups it runs, and may run by schedule.
+type SiteStats struct {
+	Site         string
+	Running, Max int
 }
 
 // ItemStats is one item.
@@ -70,7 +79,26 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		for _, j := range running {
 			out.Running[j.Operation]++
 		}
+		if out.Sites, err = siteStats(tx, items); err != nil {
+			return out, err
+		}
+		out.Limits, out.MaxPoints = s.Limits, s.maxPoints
+		if out.Limits == "" {
+			out.Limits = AzureLimits
+		}
 		out.Undelivered, err = notify.Waiting(tx)
 		return out, err
 	})
+}
+
+func siteStats(tx *catalog.Tx, items []Item) (all []SiteStats, err error) {
+	rooms, err := roomsOf(tx, items)
+	if err != nil {
+		return nil, err
+	}
+	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	for _, site := range sites {
+		all = append(all, SiteStats{site.Name, site.backups() - rooms.free[Location(site.Name)], site.backups()})
+	}
+	return all, err
 }
