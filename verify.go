@@ -2,7 +2,7 @@ package holdfast
 
 import "time"
 
-// VerifyArgs asks whether a VM comes up from a point: it is restored, booted
+// VerifyArgs asks whether a VM comes up from a point: it is booted straight from it,
 // without any network, looked at and taken away.
 type VerifyArgs struct {
 	// Restore makes the VM, alone: CreateVM, Isolated, in a Directory of its own,

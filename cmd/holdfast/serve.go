@@ -145,7 +145,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
 		Delete:      deletion.Mover{Repositories: opener.Repository},
 
-		Verify: verify.Mover{Hosts: connect, Restore: restore.Mover{Hosts: connect, Repositories: opener.Repository}.Run, Clock: clock.System},
+		Verify: verify.Mover{Hosts: connect, Boot: restore.Mover{Hosts: connect, Repositories: opener.Repository}.Boot, Clock: clock.System},
 
 		RestorePoint: restorepoint.Mover{Capture: maker, Repositories: opener.Repository},
 		Contents:     content.Mover{Repositories: opener.Repository},

@@ -17,10 +17,11 @@ func (a *app) restoreVerify() *cobra.Command {
 	c := &cobra.Command{
 		Use: "verify VM [--point POINT] [-- CHECK [ARG...]]", Short: "See whether a VM comes up from a point",
 		DisableFlagsInUseLine: true,
-		Long: `Restore a point as a VM without any network, boot it, wait for its guest agent, run
-a check (a program that has to end with 0) in it, and take it away again. The point then says what was seen
-("holdfast point show"), and an alert tells of one that is not proved. A site does one
-at a time. The disks lie in the site's scratch directory meanwhile.
+		Long: `Boot a VM without any network straight from a point, wait for its guest agent, run a
+check (a program that has to end with 0) in it, and take it away again. The point then
+says what was seen ("holdfast point show"), and an alert tells of one that is not
+proved. A site does one at a time. What the VM writes lies in the site's scratch
+directory meanwhile.
 
 A policy whose properties have "holdfast": {"verifyPoints": true} has this done with
 the newest point after each backup.

@@ -57,13 +57,27 @@ type run struct {
 	staging  staging
 	// replaced are the paths of the raw disks that a VM has, by target.
 	replaced map[string]string
+	// use, if set, has the VM that runs from the point instead of its filling.
+	use func(context.Context, holdfast.VMRef) error
 }
 
 // Run restores what a asks for.
 func (m Mover) Run(ctx context.Context, a holdfast.RestoreArgs, progress holdfast.Progress) (holdfast.RestoreResult, error) {
-	progress.Task(taskDisks)
-	progress.Cancellable(true)
-	r := &run{args: a, progress: progress}
+	return m.run(ctx, &run{args: a, progress: progress})
+}
+
+// Boot makes the VM that a asks for, lets it run straight from the point, and
+// gives it to use. It is not filled: its disks are there until use returns. What
+// was made stays, and is taken away by whoever asked.
+func (m Mover) Boot(ctx context.Context, a holdfast.RestoreArgs, progress holdfast.Progress, use func(context.Context, holdfast.VMRef) error) error {
+	a.BootFirst = true
+	_, err := m.run(ctx, &run{args: a, progress: progress, use: use})
+	return err
+}
+
+func (m Mover) run(ctx context.Context, r *run) (holdfast.RestoreResult, error) {
+	r.progress.Task(taskDisks)
+	r.progress.Cancellable(true)
 	err := r.openPlace(ctx, m)
 	if r.host != nil {
 		defer r.host.Close()
@@ -72,7 +86,7 @@ func (m Mover) Run(ctx context.Context, a holdfast.RestoreArgs, progress holdfas
 	if err == nil {
 		res, err = r.restore(ctx, m)
 	}
-	return res, mover.Explain(err, "point "+a.PointID)
+	return res, mover.Explain(err, "point "+r.args.PointID)
 }
 
 // Undo removes the files that an earlier run had made, unless it had made a VM
@@ -165,7 +179,11 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 		defer stop()
 	}
 	res, err = r.filling(ctx, r.names(disks), func(ctx context.Context, res *holdfast.RestoreResult) error { return r.bringBack(ctx, disks, res) })
-	if err == nil && r.args.BootFirst {
+	switch {
+	case err != nil:
+	case r.use != nil:
+		err = r.use(ctx, *res.VM)
+	case r.args.BootFirst:
 		err = r.fill(ctx, res.VM)
 	}
 	return res, err

@@ -1,5 +1,5 @@
-// Package verify proves that a VM comes up from a point: it lets it be restored
-// as a VM of its own without any network, boots it, waits for its guest agent,
+// Package verify proves that a VM comes up from a point: it boots it as
+// a VM of its own, without any network and straight from the point, waits for its guest agent,
 // runs a check in it, takes a picture of its console, and takes it away again.
 //
 // It promises that nothing of it stays, whatever dies when: the VM is known by
@@ -24,7 +24,7 @@ import (
 	"holdfast/internal/mover"
 )
 
-// The sub-task that follows those of the restore.
+// taskBoot follows the sub-tasks of the restore.
 const taskBoot = "Boot in isolation"
 
 const (
@@ -38,14 +38,15 @@ const (
 	maxOutput = 4 << 10
 )
 
-// Restore makes the VM: mover/restore's Run.
-type Restore func(context.Context, holdfast.RestoreArgs, holdfast.Progress) (holdfast.RestoreResult, error)
+// Boot makes the VM, which runs straight from the point while use has it:
+// mover/restore's Boot.
+type Boot func(ctx context.Context, a holdfast.RestoreArgs, p holdfast.Progress, use func(context.Context, holdfast.VMRef) error) error
 
 // Mover verifies points.
 type Mover struct {
-	Hosts   mover.Hosts
-	Restore Restore
-	Clock   clock.Clock
+	Hosts mover.Hosts
+	Boot  Boot
+	Clock clock.Clock
 }
 
 // Undo takes away what an earlier run had made; its work is not done by that.
@@ -79,17 +80,15 @@ func (m Mover) Run(ctx context.Context, a holdfast.VerifyArgs, p holdfast.Progre
 			p.Warn(fmt.Sprintf("What was made to look at the point could not all be taken away: %v.", left))
 		}
 	}()
-	made, err := m.Restore(ctx, a.Restore, cancellable{p})
-	if err != nil {
-		return r, err
+	err = m.Boot(ctx, a.Restore, cancellable{p}, func(ctx context.Context, vm holdfast.VMRef) error {
+		p.Task(taskBoot)
+		r, err = m.look(ctx, host, vm.UUID, a)
+		return mover.Explain(err, "VM "+vm.Name)
+	})
+	if err == nil {
+		tell(p, r)
 	}
-	p.Task(taskBoot)
-	r, err = m.look(ctx, host, made.VM.UUID, a)
-	if err != nil {
-		return r, mover.Explain(err, "VM "+made.VM.Name)
-	}
-	tell(p, r)
-	return r, nil
+	return r, err
 }
 
 // cancellable is the progress of a restore that may be cancelled to its end:
