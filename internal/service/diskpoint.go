@@ -175,7 +175,8 @@ func (s *Service) EndAccess(ctx context.Context, disk string) error {
 	return err
 }
 
-// forgetAccesses drops the accesses to a disk that a condition picks.
+// forgetAccesses drops the accesses to a disk, or with "" to any, that a
+// condition picks.
 func forgetAccesses(tx *catalog.Tx, disk string, pick func(Access) bool) error {
 	rows, err := tx.List(catalog.Query{Type: typeAccess, Parent: disk})
 	if err != nil {

@@ -119,12 +119,16 @@ func leave(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs) error {
 	return err
 }
 
-// cleanLeftovers tries again to delete what was left.
+// cleanLeftovers tries again to delete what was left, and forgets accesses whose
+// time is over.
 func (s *Service) cleanLeftovers(ctx context.Context) error {
 	if s.Delete == nil {
 		return nil
 	}
 	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+		if err := forgetAccesses(tx, "", func(a Access) bool { return !a.Expires.After(tx.Now()) }); err != nil {
+			return nil, err
+		}
 		rows, err := tx.List(catalog.Query{Type: typeLeftover})
 		if err != nil {
 			return nil, err
