@@ -8,46 +8,40 @@ import (
 	"holdfast"
 )
 
-// TestTransferFails: when the vault cannot be reached the point is there all the
-// same, in the instant tier; the job is tried again with that point, and a restore
-// is told where it may read.
-func TestTransferFails(t *testing.T) {
+// TestInstant asks for a VM that boots at once; what cannot be is refused, and while
+// it runs on the point its item is not deleted.
+func TestInstant(t *testing.T) {
 	t.Parallel()
 	w := newWorld()
 	s := dial(t, serve(t, w, t.TempDir()))
 	lab(t, s)
+	s.send(t, "PUT", s.vaultPath()+"/backupconfig/vaultconfig?api-version=2025-02-01", `{"properties":{"softDeleteFeatureState":"Disabled"}}`)
 	s.protect(t)
-	w.cut = holdfast.Errorf(holdfast.Unreachable, "/vaults/safe", "The vault's storage does not answer.")
-	failed := s.job(t, s.backupNow(t))
-	if *failed.Status != "Failed" || len(failed.ExtendedInfo.TasksList) != 2 || *failed.ExtendedInfo.TasksList[0].Status != "Completed" || *failed.ExtendedInfo.TasksList[1].Status != "Failed" {
-		t.Errorf("job: %+v, tasks %+v", failed, failed.ExtendedInfo.TasksList)
+	s.job(t, s.backupNow(t))
+	path := "~I/recoveryPoints/" + *s.points(t)[0].Name + "/restore"
+	body := func(kind, own string) string {
+		return `{"properties":{"objectType":"IaasVMRestoreRequest","storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default","recoveryType":"` + kind + `",` +
+			`"targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/new","holdfast":{"instant":true` + own + `}}}`
 	}
-	if tiers := s.tiers(t); tiers != "InstantRP" {
-		t.Fatalf("tiers %q", tiers)
-	}
-	point := *s.points(t)[0].Name
-	w.cut = nil
-	code, out, header := s.send(t, http.MethodPost, s.vaultPath()+"/backupJobs/"+*failed.ActivityID+"/retry?api-version=2025-02-01", "")
+	s.refuses(t, []refused{
+		{"disks only", "POST", path, strings.Replace(body("RestoreDisks", ""), `"targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/new",`, "", 1), 400, "InvalidParameter", "AlternateLocation"},
+		{"not to be started", "POST", path, body("AlternateLocation", `,"start":false`), 400, "InvalidParameter", "boots the VM"},
+		{"raw", "POST", path, body("AlternateLocation", `,"format":"raw"`), 400, "InvalidParameter", "qcow2"},
+		{"backwards", "POST", path, body("AlternateLocation", `,"fillRate":-1`), 400, "InvalidParameter", "fillRate"},
+	})
+	w.mu.Lock()
+	w.hold = make(chan struct{})
+	hold := w.hold
+	w.mu.Unlock()
+	place := strings.NewReplacer("~I", strings.ReplaceAll(s.itemPath(), ";", "%3B"), "~G", "/subscriptions/"+s.sub+"/resourceGroups/lab")
+	code, out, h := s.send(t, "POST", place.Replace(path)+"?api-version=2025-02-01", place.Replace(body("AlternateLocation", `,"fillRate":1048576`)))
 	if code != http.StatusAccepted {
-		t.Fatalf("retry: %d %v", code, out)
+		t.Fatalf("%d %v", code, out)
 	}
-	if j := s.job(t, &http.Response{Header: header}); *j.Status != "Completed" {
-		t.Errorf("retried: %+v", j)
-	}
-	if points := s.points(t); len(points) != 1 || *points[0].Name != point || s.tiers(t) != "InstantRP HardenedRP" {
-		t.Errorf("after the retry: %d points, %q", len(points), s.tiers(t))
-	}
-	restore := s.vaultPath() + "/backupFabrics/Azure/protectionContainers/" + container + "/protectedItems/" + item + "/recoveryPoints/" + point + "/restore?api-version=2025-02-01"
-	if code, out, _ := s.send(t, http.MethodPost, restore, `{"properties":{"objectType":"IaasVMRestoreRequest","recoveryType":"RestoreDisks","holdfast":{"directory":"/restored"}}}`); code != http.StatusAccepted {
-		t.Fatalf("restore: %d %v", code, out)
-	}
-	for what := range w.begun {
-		if strings.HasPrefix(what, "restore") {
-			break
-		}
-	}
-	a := w.restores[0]
-	if !strings.HasSuffix(a.Instant.URL, "/operational/"+strings.ToLower(site)) || a.Instant == a.Repository || a.PointID != point {
-		t.Errorf("restore: %+v", a)
+	s.refuses(t, []refused{{"its deletion", "DELETE", "~I", "", 409, "Conflict", "restore"}})
+	close(hold)
+	s.job(t, &http.Response{Header: h})
+	if a := w.restores[len(w.restores)-1]; !a.BootFirst || a.FillRate != 1<<20 || !a.Start || a.Format != "qcow2" || a.Mode != holdfast.CreateVM {
+		t.Errorf("%+v", a)
 	}
 }
