@@ -49,7 +49,7 @@ func (r *run) serve(ctx context.Context) (stop func(), err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	var exports []nbd.Export
 	for _, d := range r.manifest.Disks {
-		source, err := r.repo.OpenDisk(ctx, r.point, d.Fact.Target)
+		source, err := r.openDisk(ctx, d.Fact.Target)
 		if err != nil {
 			cancel()
 			return nil, err
