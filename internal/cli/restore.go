@@ -71,6 +71,7 @@ Where neither a pool nor a directory is named, the only pool of the site is used
 func (a *app) restoreVM() *cobra.Command {
 	var r client.Restore
 	var fill int64
+	var full bool
 	c := &cobra.Command{
 		Use: "vm VM --point POINT --name NEW", Short: "Restore a VM as a new one",
 		DisableFlagsInUseLine: true,
@@ -78,11 +79,11 @@ func (a *app) restoreVM() *cobra.Command {
 addresses. The VM that was backed up is not touched. --network attaches the new VM
 to a libvirt network; without it, to the network that it had.
 
-With --instant the VM is started at once, whatever the size of its disks: it reads
-from the point what is not there yet, and writes into its own disks, which are filled
+With --start the VM is started at once, whatever the size of its disks: it reads from
+the point what is not there yet, and writes into its own disks, which are filled
 meanwhile. It needs the server until they are; while the server or the vault is away,
 the VM waits and nothing that it wrote is lost. The job ends when its disks stand
-alone.`,
+alone. With --wait-full, and with raw disks, they are filled before it is started.`,
 		Example: `  holdfast restore vm web --point latest --name web-restored --start
   holdfast restore vm web --point oldest --name web-lab --network isolated --pool default`,
 		Args:              cobra.ExactArgs(1),
@@ -92,7 +93,7 @@ alone.`,
 	c.Flags().StringVar(&r.NewVM, "name", "", "`NAME` of the new VM (required)")
 	c.Flags().StringVar(&r.Network, "network", "", "libvirt `NETWORK` of the new VM (default: as it was)")
 	c.Flags().BoolVar(&r.Start, "start", false, "start the new VM")
-	c.Flags().BoolVar(&r.Instant, "instant", false, "start it at once, and fill its disks while it runs")
+	c.Flags().BoolVar(&full, "wait-full", false, "fill its disks before it is started")
 	c.Flags().Int64Var(&fill, "fill-rate", 0, "fill at most so many `MiB` a second (0: no limit)")
 	must(c.MarkFlagRequired("name"))
 	fixed(c, "name")
@@ -101,11 +102,9 @@ alone.`,
 		if r.NewVM == "" || strings.ContainsAny(r.NewVM, "/\\") {
 			return usagef("--name is %q; it is the name of the new VM, without slashes.", r.NewVM)
 		}
-		if r.FillRate = fill << 20; fill < 0 || fill > 0 && !r.Instant {
-			return usagef("--fill-rate is of --instant, and 0 or more.")
-		}
-		if r.Instant {
-			r.Start = true
+		r.Instant, r.FillRate = r.Start && !full && f.format == "qcow2", fill<<20
+		if fill < 0 || fill > 0 && !r.Instant {
+			return usagef("--fill-rate is 0 or more, and of a VM that is started at once.")
 		}
 		return s.restore(args[0], f, r)
 	})

@@ -113,6 +113,7 @@ func (r *run) fill(ctx context.Context, vm *holdfast.VMRef) error {
 	if err := writeFile(r.staging.path(booted), nil); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
+	waited := false
 	for wait := fillLook; ; {
 		d, err := r.host.Domain(ctx, vm.UUID)
 		if errors.Is(err, hypervisor.ErrNoDomain) {
@@ -134,8 +135,11 @@ func (r *run) fill(ctx context.Context, vm *holdfast.VMRef) error {
 			if cause := context.Cause(ctx); cause != nil {
 				return cause
 			}
-			wait = fillPause
+			wait, waited = fillPause, true
 			r.progress.Property("Waiting", err.Error())
+		} else if waited {
+			waited = false
+			r.progress.Property("Waiting", "over")
 		}
 		if err := pause(ctx, wait); err != nil {
 			return err

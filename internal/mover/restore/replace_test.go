@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -67,7 +68,12 @@ func diskXML(path, format, target, more string) string {
 // knows of vdd, which it does not hold. The VM has vdd, too.
 func newBed(t *testing.T, format string) *bed {
 	t.Helper()
-	b := &bed{t: t, pool: t.TempDir(), state: hypervisor.Running, died: make(chan struct{})}
+	return newBedAt(t, format, t.TempDir())
+}
+
+func newBedAt(t *testing.T, format, pool string) *bed {
+	t.Helper()
+	b := &bed{t: t, pool: pool, state: hypervisor.Running, died: make(chan struct{})}
 	disks := []string{}
 	for i, target := range []string{"vda", "vdb", "vdd"} {
 		path := filepath.Join(b.pool, "own-"+target)
@@ -408,5 +414,44 @@ func TestReplaceSome(t *testing.T) {
 	}
 	if !maps.Equal(got, map[string]string{"vda": "back-vda.qcow2", "vdb": "own-vdb", "vdd": "own-vdd"}) {
 		t.Errorf("the VM has %v", got)
+	}
+}
+
+// TestReplaceWritesWhatDiffers: on a file system that clones files, a raw disk costs
+// the bytes that differ, and the disk that it was cloned from stays as it was.
+func TestReplaceWritesWhatDiffers(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	img := filepath.Join(dir, "xfs")
+	for _, args := range [][]string{{"truncate", "-s", "512M", img}, {"mkfs.xfs", "-q", "-m", "reflink=1", img}, {"mount", "-o", "loop", img, dir}} {
+		if out, err := exec.Command(args[0], args[1:]...).CombinedOutput(); err != nil {
+			t.Skipf("no XFS can be mounted here: %v: %v: %s", args, err, out)
+		}
+	}
+	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() })
+	for name, c := range map[string]struct{ change, cost int64 }{"the same": {0, 0}, "changed": {1, diskSize / 2}} { // its data is one frame
+		pool := filepath.Join(dir, name)
+		if err := os.Mkdir(pool, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		b, own := newBedAt(t, "raw", pool), content(11)
+		own[100<<10] ^= byte(c.change)
+		path := filepath.Join(pool, "own-vda")
+		if err := os.WriteFile(path, own, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		res, err := b.mover().Run(t.Context(), b.args, news{b, new([]string)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := res.Disks[0].Read; got != c.cost {
+			t.Errorf("%s: vda cost %d bytes, want %d", name, got, c.cost)
+		}
+		if got := readImage(t, filepath.Join(pool, "back-vda.raw"), "raw"); !slices.Equal(got, content(11)) {
+			t.Errorf("%s: vda is not that of the point", name)
+		}
+		if got := readImage(t, path, "raw"); !slices.Equal(got, own) {
+			t.Errorf("%s: the disk that was replaced was written to", name)
+		}
 	}
 }
