@@ -24,6 +24,7 @@ func must(t *testing.T, err error) {
 // TestTwoPhases: a backup is a point in the operational repository, of use from
 // then on, and a copy of it in the vault; the next is read by what has changed.
 func TestTwoPhases(t *testing.T) {
+	t.Parallel()
 	matrix.Covers(t, "ACT-05", "STO-04")
 	l := newLab(t)
 	l.write(1)
@@ -82,6 +83,7 @@ func (l *lab) restoredNow(t *testing.T, id string, moments ...byte) {
 // TestRestorePointsAndBackupsAreOneChain: whoever asks for a point, it is read by
 // what has changed since the one before, and there is one checkpoint.
 func TestRestorePointsAndBackupsAreOneChain(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(1)
 	l.made(l.args())
@@ -132,6 +134,7 @@ func TestRestorePointsAndBackupsAreOneChain(t *testing.T) {
 // TestTransferGoesOn: when the vault is away the point is there, is copied without
 // another snapshot when the backup is tried again, and else by the next one.
 func TestTransferGoesOn(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	vault, away := filepath.Join(l.dir, "vault"), filepath.Join(l.dir, "away")
 	l.write(1)
@@ -182,6 +185,7 @@ func TestTransferGoesOn(t *testing.T) {
 // TestOperationalRepositoryIsLost: the next backup reads in full and says why; the
 // vault keeps what it has, and gets only what it hasn't; then all is as before.
 func TestOperationalRepositoryIsLost(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(1)
 	l.made(l.args())
@@ -211,6 +215,7 @@ func TestOperationalRepositoryIsLost(t *testing.T) {
 // TestRestoreFallsBack: what the operational repository has no more, or cannot
 // read, is read from the vault.
 func TestRestoreFallsBack(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(1)
 	l.made(l.args())
@@ -261,6 +266,7 @@ func TestRestoreFallsBack(t *testing.T) {
 // TestVaultFromBefore: a vault whose points were made before there was an
 // operational repository goes on; the first backup reads in full and says so.
 func TestVaultFromBefore(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(1)
 	a := l.args()
@@ -297,6 +303,7 @@ func TestVaultFromBefore(t *testing.T) {
 // TestTwoAtOnce: a backup and a restore point of one machine, asked for at the
 // same time, go one after the other.
 func TestTwoAtOnce(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(1)
 	a, b := l.args(), l.args().RestorePoint()
@@ -316,6 +323,7 @@ func TestTwoAtOnce(t *testing.T) {
 // TestFull: which of the two repositories is full is said; of the point there is
 // then nothing, or its first half, and when there is room again all goes on.
 func TestFull(t *testing.T) {
+	t.Parallel()
 	l := newLab(t)
 	l.write(1)
 	l.made(l.args())
