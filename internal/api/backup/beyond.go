@@ -39,18 +39,23 @@ func beyond(body []byte) error {
 			return onlyDisks(extended + ".diskExclusionProperties." + member)
 		}
 	}
-	for _, member := range slices.Sorted(maps.Keys(r.Properties.Holdfast)) {
-		target := "properties.holdfast." + member
-		switch lower := strings.ToLower(member); {
-		case strings.Contains(lower, "group"):
-			return holdfast.Errorf(holdfast.Unsupported, target, "%s asks for a point of several VMs at one moment, which there is not: each VM is backed up at its own (CMP-07).", target).
-				WithHint("Stop or quiesce the application on all of its VMs while their backups take the snapshots, or keep what belongs together in one VM.")
-		case strings.Contains(lower, "exclu"):
-			return onlyDisks(target)
-		}
-		return holdfast.Errorf(holdfast.Invalid, target, "%s is not known: a protected item has no such member.", target)
+	if ours := slices.Sorted(maps.Keys(r.Properties.Holdfast)); len(ours) > 0 {
+		return noMember(ours[0])
 	}
 	return nil
+}
+
+// noMember refuses a member of Holdfast's own: a protected item has none.
+func noMember(member string) error {
+	target := "properties.holdfast." + member
+	switch lower := strings.ToLower(member); {
+	case strings.Contains(lower, "group"):
+		return holdfast.Errorf(holdfast.Unsupported, target, "%s asks for a point of several VMs at one moment, which there is not: each VM is backed up at its own (CMP-07).", target).
+			WithHint("Stop or quiesce the application on all of its VMs while their backups take the snapshots, or keep what belongs together in one VM.")
+	case strings.Contains(lower, "exclu"):
+		return onlyDisks(target)
+	}
+	return holdfast.Errorf(holdfast.Invalid, target, "%s is not known: a protected item has no such member.", target)
 }
 
 // onlyDisks refuses to leave anything but disks out.
