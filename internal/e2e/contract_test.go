@@ -17,6 +17,7 @@ import (
 // TestContract sends every operation of the clients' contract with Azure's SDK
 // to the built binary, with a real machine behind it.
 func TestContract(t *testing.T) {
+	t.Parallel()
 	g := guestlab.New(t, guestlab.Options{Name: "contract"})
 	s := serve(t, t.TempDir())
 	env, client := s.client()

@@ -17,6 +17,7 @@ import (
 // both back: the variables and the state byte for byte, and a machine that boots
 // with them.
 func TestGeneration2(t *testing.T) {
+	t.Parallel()
 	for _, need := range []string{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/bin/swtpm"} {
 		if _, err := os.Stat(need); err != nil {
 			t.Skipf("no UEFI or TPM on this machine: %v", err)
@@ -68,6 +69,7 @@ func TestGeneration2(t *testing.T) {
 // TestTemporaryDisk: a disk that is marked temporary is in no point, and comes
 // back empty.
 func TestTemporaryDisk(t *testing.T) {
+	t.Parallel()
 	matrix.Covers(t, "STO-13")
 	full := filepath.Join(guestlab.Dir(t), "temporary.qcow2")
 	for _, args := range [][]string{{"qemu-img", "create", "-q", "-f", "qcow2", full, "8M"}, {"qemu-io", "-f", "qcow2", "-c", "write -P 7 0 1M", full}} {

@@ -161,6 +161,7 @@ func (l *pointLab) download(group, point, target string) (file, id string) {
 // TestRestorePoints makes points of a running machine, reads one's data disk with
 // a client of Azure's blobs, and makes a disk of it.
 func TestRestorePoints(t *testing.T) {
+	t.Parallel()
 	matrix.Covers(t, "RPT-01", "RPT-18", "RPT-26", "RPO-03", "RPL-05")
 	if _, err := exec.LookPath("debugfs"); err != nil {
 		t.Skipf("no way to read a file system without mounting it: %v", err)
@@ -243,6 +244,7 @@ func (l *pointLab) copied(disk string) {
 // TestRestorePointOfGeneration2 brings a UEFI machine with a TPM back from a
 // restore point: the variables and the state byte for byte, and it boots.
 func TestRestorePointOfGeneration2(t *testing.T) {
+	t.Parallel()
 	for _, need := range []string{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/bin/swtpm"} {
 		if _, err := os.Stat(need); err != nil {
 			t.Skipf("no UEFI or TPM on this machine: %v", err)
@@ -291,6 +293,7 @@ func TestRestorePointOfGeneration2(t *testing.T) {
 // the guest goes on, the next server makes the point, and the one after it is
 // incremental.
 func TestKilledInARestorePoint(t *testing.T) {
+	t.Parallel()
 	g := guestlab.New(t, guestlab.Options{Name: "pointkill", Disks: []guestlab.Disk{{Size: dataSize}}})
 	g.Sh("mkfs.ext4 -q /dev/vdb && mkdir -p /data && mount /dev/vdb /data")
 	l := labOf(t, g)

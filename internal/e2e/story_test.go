@@ -26,9 +26,11 @@ type story struct {
 	dir   string // where restores go; QEMU reaches it
 }
 
-// begin makes a server, boots a guest, registers the site and protects the VM.
+// begin makes a server, boots a guest, registers the site and protects the VM. The
+// test runs beside others from here on: each has a server and a guest of its own.
 func begin(t *testing.T) *story {
 	t.Helper()
+	t.Parallel()
 	g := guestlab.New(t, guestlab.Options{Name: "e2e", Disks: []guestlab.Disk{{Size: dataSize}}})
 	g.Sh("mkfs.ext4 -q /dev/vdb && mkdir -p /data && mount /dev/vdb /data")
 	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
