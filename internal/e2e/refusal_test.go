@@ -1,6 +1,7 @@
 package e2e
 
 import (
+	"bytes"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -110,26 +111,26 @@ func TestDamageAndKeys(t *testing.T) {
 	}
 	point := s.points()[0]
 
-	pack, whole := s.largestPack()
-	for what, hurt := range map[string][]byte{
-		"bit flip":  append(append(append([]byte{}, whole[:len(whole)/2]...), whole[len(whole)/2]^1), whole[len(whole)/2+1:]...),
-		"truncated": whole[:len(whole)/2],
+	packs := []*pack{s.largestPack("operational/*"), s.largestPack("vaults/*")}
+	for what, hurt := range map[string]func(whole []byte) []byte{
+		"bit flip":  func(b []byte) []byte { b = bytes.Clone(b); b[len(b)/2] ^= 1; return b },
+		"truncated": func(b []byte) []byte { return b[:len(b)/2] },
 	} {
-		if err := os.WriteFile(pack, hurt, 0o600); err != nil {
-			t.Fatal(err)
+		for _, p := range packs { // in one tier alone, the other has it
+			p.write(t, hurt(p.whole))
 		}
 		s.refuses([]string{"damaged"}, "restore", "disks", g.Name, "--point", point, "--directory", s.dir, "--name-prefix", "hurt")
 		if left, _ := filepath.Glob(filepath.Join(s.dir, "hurt*")); len(left) > 0 {
 			t.Errorf("%s: a failed restore left %v", what, left)
 		}
 	}
-	if err := os.WriteFile(pack, whole, 0o600); err != nil {
-		t.Fatal(err)
+	for _, p := range packs {
+		p.write(t, p.whole)
 	}
 	s.run("restore", "disks", g.Name, "--point", point, "--directory", s.dir, "--name-prefix", "good")
 
 	s.stop()
-	keys, _ := filepath.Glob(filepath.Join(s.data, "keys", "*.key"))
+	keys, _ := filepath.Glob(filepath.Join(s.data, "keys", "[!o]*.key")) // not operational-home.key
 	if len(keys) != 1 {
 		t.Fatalf("keys = %v", keys)
 	}
@@ -156,28 +157,43 @@ func TestDamageAndKeys(t *testing.T) {
 	s.run("backup", g.Name)
 }
 
-// largestPack is the biggest object of the vault, which holds data.
-func (s *story) largestPack() (path string, content []byte) {
+// pack is an object of a repository in a directory, and what it held.
+type pack struct {
+	path  string
+	whole []byte
+}
+
+func (p *pack) write(t *testing.T, b []byte) {
+	t.Helper()
+	if err := os.WriteFile(p.path, b, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// largestPack is the biggest pack of the repositories there, which holds data.
+func (s *story) largestPack(place string) *pack {
 	s.t.Helper()
-	packs, _ := filepath.Glob(filepath.Join(s.data, "vaults", "*", "packs", "*", "*"))
-	for _, p := range packs {
-		b, err := os.ReadFile(p)
+	p := &pack{}
+	paths, _ := filepath.Glob(filepath.Join(s.data, place, "packs", "*", "*"))
+	for _, path := range paths {
+		b, err := os.ReadFile(path)
 		if err != nil {
 			s.t.Fatal(err)
 		}
-		if len(b) > len(content) {
-			path, content = p, b
+		if len(b) > len(p.whole) {
+			p = &pack{path, b}
 		}
 	}
-	if path == "" {
-		s.t.Fatal("the vault has no pack")
+	if p.path == "" {
+		s.t.Fatalf("there is no pack in %s", place)
 	}
-	return path, content
+	return p
 }
 
 // TestVaultFull backs up more of a machine that QEMU runs than its vault has room
 // for: it fails and says so, takes nothing of the room for good, leaves QEMU as it
-// was, and goes well once there is enough.
+// was, and goes well once there is enough. The point is there meanwhile, in the
+// instant tier.
 func TestVaultFull(t *testing.T) {
 	dir := guestlab.Dir(t)
 	noise := filepath.Join(dir, "noise.qcow2")
@@ -203,8 +219,8 @@ func TestVaultFull(t *testing.T) {
 	s.run("protect", "start", g.Name)
 
 	s.refuses([]string{"full"}, "backup", g.Name)
-	if got := s.points(); len(got) != 0 {
-		t.Errorf("a failed backup left points: %v", got)
+	if got := s.run("point", "list", g.Name); strings.Count(got, "snapshot") != 1 || strings.Contains(got, "vault") {
+		t.Errorf("after a transfer that failed the points are\n%s", got)
 	}
 	var used syscall.Statfs_t
 	if err := syscall.Statfs(small, &used); err != nil {
@@ -221,4 +237,7 @@ func TestVaultFull(t *testing.T) {
 	}
 	mount("remount,size=256m")
 	s.backup()
+	if got := s.run("point", "list", g.Name); strings.Count(got, "snapshot+vault") != 2 {
+		t.Errorf("with room for them the points are\n%s", got)
+	}
 }

@@ -126,7 +126,6 @@ func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
 		{"some disks of a VM", "POST", point, restore(toVM + `,"restoreDiskLunList":[0]`), 400, "InvalidParameter", "chosen with RestoreDisks"},
 		{"unknown LUN", "POST", point, restore(`"recoveryType":"RestoreDisks","restoreDiskLunList":[7]`), 400, "InvalidParameter", "LUN 7"},
 		{"unknown pool", "POST", point, strings.Replace(restore(`"recoveryType":"RestoreDisks"`), "Accounts/default", "Accounts/none", 1), 404, "ResourceNotFound", `pool "none"`},
-		{"no place", "POST", point, `{"properties":{"objectType":"IaasVMRestoreRequest","recoveryType":"RestoreDisks"}}`, 400, "InvalidParameter", "where the disks go"},
 		{"relative directory", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"directory":"a/b"}`), 400, "InvalidParameter", "absolute"},
 		{"climbing directory", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"directory":"/a/../b"}`), 400, "InvalidParameter", "absolute"},
 		{"unknown format", "POST", point, restore(`"recoveryType":"RestoreDisks","holdfast":{"format":"vmdk"}`), 400, "InvalidParameter", "raw or qcow2"},

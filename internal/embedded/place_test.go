@@ -57,6 +57,12 @@ func TestClassIsKept(t *testing.T) {
 	if _, says, a := s.placed(t, w, disks+`,"holdfast":{"namePrefix":"c"}`); a.Pool != "default" {
 		t.Errorf("another of the class: %q, %s", a.Pool, says)
 	}
+	if code, out, _ := s.send(t, http.MethodPut, at, `{"properties":{"uri":"qemu:///system","resourceGroup":"lab"}}`); code != http.StatusOK {
+		t.Fatalf("%d %v", code, out)
+	}
+	if code, says, a := s.placed(t, w, disks+`,"holdfast":{"namePrefix":"d"}`); code != http.StatusBadRequest || !strings.Contains(says, "where the disks go") {
+		t.Errorf("no place: %d %q, %s", code, a.Pool, says)
+	}
 }
 
 // TestZone: a VM that is pinned to a zone comes back in it, which is where its

@@ -34,10 +34,10 @@ func TestVerify(t *testing.T) {
 	}))
 	lab(t, s)
 	s.protect(t)
-	code, out, _ := s.send(t, "GET", s.vaultPath()+"/backupPolicies/DefaultPolicy?api-version=2025-02-01", "")
+	_, out, _ := s.send(t, "GET", s.vaultPath()+"/backupPolicies/DefaultPolicy?api-version=2025-02-01", "")
 	policy := string(holdfast.Marshal(out))
 	policy = strings.Replace(policy, `"backupManagementType"`, `"holdfast":{"verifyPoints":true},"backupManagementType"`, 1)
-	if code, out, _ = s.send(t, "PUT", s.vaultPath()+"/backupPolicies/DefaultPolicy?api-version=2025-02-01", policy); code != http.StatusOK {
+	if code, out, _ := s.send(t, "PUT", s.vaultPath()+"/backupPolicies/DefaultPolicy?api-version=2025-02-01", policy); code != http.StatusOK {
 		t.Fatalf("policy: %d %v", code, out)
 	}
 	s.job(t, s.backupNow(t))
