@@ -11,10 +11,10 @@ import (
 )
 
 // until looks again and again, without resting longer than pause, until seen
-// says yes. It fails the test after a minute.
+// says yes. It fails the test after three minutes.
 func until(t *testing.T, what string, pause time.Duration, seen func() bool) {
 	t.Helper()
-	deadline := time.NewTimer(time.Minute)
+	deadline := time.NewTimer(3 * time.Minute)
 	defer deadline.Stop()
 	tick := time.NewTicker(pause)
 	defer tick.Stop()
@@ -22,7 +22,7 @@ func until(t *testing.T, what string, pause time.Duration, seen func() bool) {
 		select {
 		case <-tick.C:
 		case <-deadline.C:
-			t.Fatalf("not seen within a minute: %s", what)
+			t.Fatalf("not seen within three minutes: %s", what)
 		}
 	}
 }
