@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"holdfast/internal/guestlab"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/matrix"
 )
@@ -44,8 +45,14 @@ func TestInstantRestore(t *testing.T) {
 	s.kill()
 	t.Log("killed while the disks are filled")
 	s.server = serve(t, s.data)
-	s.boot(name) // it goes on
-	in(t, agent, "echo more >>/root/proof && sync && cat /usr/bin/* >/dev/null")
+	// It may wait for what it reads until the server serves it again; to libvirt it
+	// is not running meanwhile.
+	until(t, "it goes on", time.Second, func() bool {
+		g := guestlab.Guest{Agent: agent, T: t, Name: name}
+		_, err := g.Try("echo more >/root/more && sync && cat /usr/bin/* >/dev/null")
+		return err == nil
+	})
+	in(t, agent, "cat /root/more >>/root/proof && sync")
 	s.filled(name)
 	s.standsAlone(name, want, "written\nmore")
 
