@@ -31,7 +31,7 @@ func TestInstantBootTime(t *testing.T) {
 			point := s.backup()
 			local := s.localBoot()
 			began := time.Now()
-			s.run("restore", "vm", g.Name, "--point", point, "--name", g.Name+"-now", "--directory", s.dir, "--start", "--no-wait")
+			s.run("restore", "vm", g.Name, "--point", point, "--name", g.Name+"-now", "--directory", s.dir, "--instant", "--no-wait")
 			t.Cleanup(func() { s.forget(g.Name + "-now") })
 			s.started(g.Name + "-now")
 			up := time.Since(began)

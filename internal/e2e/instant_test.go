@@ -30,7 +30,7 @@ func TestInstantRestore(t *testing.T) {
 	name := s.guest.Name + "-now"
 	t.Cleanup(func() { s.forget(name) })
 	began := time.Now()
-	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--start", "--fill-rate", "4", "--no-wait")
+	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--instant", "--fill-rate", "4", "--no-wait")
 	s.started(name)
 	t.Logf("started %s after the command", time.Since(began).Round(time.Millisecond))
 	agent := s.boot(name)
@@ -59,7 +59,7 @@ func TestInstantRestore(t *testing.T) {
 	second := s.guest.Name + "-off"
 	t.Cleanup(func() { s.forget(second) })
 	s.server = serve(t, s.data)
-	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", second, "--directory", s.dir, "--start", "--fill-rate", "4", "--no-wait")
+	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", second, "--directory", s.dir, "--instant", "--fill-rate", "4", "--no-wait")
 	s.started(second)
 	in(t, s.boot(second), "echo off >/root/proof && sync")
 	d, err := s.guest.Host.DomainNamed(t.Context(), second)

@@ -100,7 +100,7 @@ func TestKilledServer(t *testing.T) {
 
 	name := s.guest.Name + "-back"
 	t.Cleanup(func() { s.forget(name) })
-	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--start", "--wait-full", "--no-wait")
+	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--start", "--no-wait")
 	until(t, "a restore writes", 5*time.Millisecond, func() bool {
 		records, _ := filepath.Glob(filepath.Join(s.dir, ".holdfast-restore-*"))
 		return len(records) > 0
