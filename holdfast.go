@@ -246,8 +246,9 @@ type BackupArgs struct {
 	PointID string `json:"pointId"`
 	// Want is the best consistency asked for; less is met with a warning.
 	Want Consistency `json:"want"`
-	// ExcludeLUNs are disks left out.
-	ExcludeLUNs []int `json:"excludeLuns,omitempty"`
+	// ExcludeLUNs are disks left out; Notes say of those why that nobody asked for.
+	ExcludeLUNs []int    `json:"excludeLuns,omitempty"`
+	Notes       []string `json:"notes,omitempty"`
 	// Operational is the repository of the site: the point is made there first,
 	// and copied to Repository.
 	Operational RepositoryRef `json:"operational"`

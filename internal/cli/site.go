@@ -64,6 +64,7 @@ is made if it is not there.`,
 	c.Flags().StringVar(&collect, "collect-rate", "", "free storage at `BYTES` a second at most (default 100MiB)")
 	c.Flags().IntVar(&p.MaxBackups, "max-backups", 0, "begin at most this many scheduled backups at once (default 4)")
 	c.Flags().StringToStringVar(&p.PoolClasses, "pool-class", nil, "class of a storage pool's disks, as `POOL=CLASS`, such as default=Premium_LRS; may be repeated")
+	c.Flags().BoolVar(&p.WriteAccelerator, "write-accelerator", false, "back up write accelerated disks, which are left out else")
 	c.Flags().StringSliceVar(&p.EncryptedPools, "encrypted-pool", nil, "a storage `POOL` that encrypts what it holds: nothing is restored to it; may be repeated")
 	fixed(c, "uri", "qemu:///system", "qemu:///session")
 	return c

@@ -27,8 +27,9 @@ type SiteProperties struct {
 	CollectRate   int64  `json:"collectRate,omitempty"`  // of freeing storage, bytes per second; 0 is the server's choice
 	MaxBackups    int    `json:"maxBackups,omitempty"`   // scheduled backups at once; 0 is the server's choice
 
-	PoolClasses    map[string]string `json:"poolClasses,omitempty"`    // disk class of each pool, such as Premium_LRS
-	EncryptedPools []string          `json:"encryptedPools,omitempty"` // pools that encrypt what they hold
+	PoolClasses      map[string]string `json:"poolClasses,omitempty"`      // disk class of each pool, such as Premium_LRS
+	WriteAccelerator bool              `json:"writeAccelerator,omitempty"` // write accelerated disks are backed up
+	EncryptedPools   []string          `json:"encryptedPools,omitempty"`   // pools that encrypt what they hold
 
 	Host           string              `json:"host,omitempty"`
 	LibvirtVersion string              `json:"libvirtVersion,omitempty"`

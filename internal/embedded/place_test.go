@@ -90,3 +90,30 @@ func TestZone(t *testing.T) {
 		t.Errorf("while the zone is out: %d %s", code, says)
 	}
 }
+
+// TestWriteAccelerator: a write accelerated data disk is backed up where the site
+// is said to do so; elsewhere it is left out, and the job says so.
+func TestWriteAccelerator(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "STO-06")
+	w := newWorld()
+	accelerated := map[string]any{"writeAcceleratorEnabled": true}
+	w.vms[0].Kept = map[string]any{"disks": map[string]any{"vda": accelerated, "vdb": accelerated}}
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	at := "/subscriptions/" + s.sub + "/providers/Holdfast.Site/sites/" + site + "?api-version=2026-11-01"
+	for _, listed := range []bool{false, true} {
+		if code, out, _ := s.send(t, http.MethodPut, at, fmt.Sprintf(`{"properties":{"uri":"qemu:///system","resourceGroup":"lab","writeAccelerator":%v}}`, listed)); code != http.StatusOK {
+			t.Fatalf("%d %v", code, out)
+		}
+		s.job(t, s.backupNow(t))
+		w.mu.Lock()
+		a := w.backups[len(w.backups)-1]
+		w.mu.Unlock()
+		left, says := len(a.ExcludeLUNs) == 1 && a.ExcludeLUNs[0] == 0, strings.Join(a.Notes, "\n")
+		if left == listed || strings.Contains(says, "Disk vdb (LUN 0)") == listed || strings.Contains(says, "vda") {
+			t.Errorf("listed %v: left out %v, %q", listed, a.ExcludeLUNs, says)
+		}
+	}
+}

@@ -107,7 +107,7 @@ var storage = []Row{
 		Must:   "LUKS under libvirt secrets and dm-crypt in the guest: ciphertext and wrapped key are in the point; the whole VM boots, files are refused.",
 	},
 	{
-		ID: "STO-06", Subject: "write accelerator", Verdict: Conditional, Open: "issue 7",
+		ID: "STO-06", Subject: "write accelerator", Verdict: Conditional, In: []string{"support", "service", "mover/backup"},
 		Stance: "In listed regions only; elsewhere such disks are left out.",
 		Must:   "A configured list says where; elsewhere the disk is left out and the job says so.",
 	},

@@ -400,6 +400,9 @@ var tests = map[string][]string{
 		"e2e.TestMachineDiesAndComesBack",
 		"mover/backup.TestTwoPhases",
 	},
+	"STO-06": {
+		"embedded.TestWriteAccelerator",
+	},
 	"STO-08": {
 		"snapshot.TestAxis",
 	},

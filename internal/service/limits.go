@@ -59,7 +59,7 @@ func (s *Service) supported(tx *catalog.Tx, vm VM, exclude *Exclusion, guest hol
 	if err != nil {
 		return err
 	}
-	return support.Refused(support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Exclude: exclude.Excluded(vm.Disks), Guest: guest, Locked: locked}, s.Limits.lifts)
+	return support.Refused(support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Accelerator: vm.site.WriteAccelerator, Exclude: exclude.Excluded(vm.Disks), Guest: guest, Locked: locked}, s.Limits.lifts)
 }
 
 // onDemandPerDay is how many backups of an item may be asked for in a day of UTC,

@@ -141,7 +141,7 @@ func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint
 		return p, Job{}, holdfast.Errorf(holdfast.Conflict, vm.Name, "The VM %q is another machine now (UUID %s); the collection %q is of that with UUID %s.", vm.Name, vm.UUID, c.Name, c.UUID).
 			WithHint("Make a collection for the new machine.")
 	}
-	facts := support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses}
+	facts := support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Accelerator: vm.site.WriteAccelerator}
 	if facts.Exclude, p.Exclude, err = excludedDisks(vm, in.Exclude); err != nil {
 		return p, Job{}, err
 	}

@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 	"holdfast/internal/policy"
+	"holdfast/internal/support"
 )
 
 // RunDue starts a backup of every item whose policy says that one is due. An
@@ -226,11 +227,13 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	if err != nil {
 		return Job{}, err
 	}
+	excluded := i.Exclusion.Excluded(vm.Disks)
+	left, notes := support.LeftOut(support.VM{VMFact: vm.VMFact, Accelerator: vm.site.WriteAccelerator, Exclude: excluded})
 	spec := i.spec(ctx, "Backup")
 	spec.Exclusive = backupOf(i)
 	return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
 		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Operational: at, Waiting: waiting, Series: i.Series, PointID: newPointID(tx.Now()),
-		Want: wanted(tx, i), ExcludeLUNs: i.Exclusion.Excluded(vm.Disks), Expires: expires,
+		Want: wanted(tx, i), ExcludeLUNs: append(excluded, left...), Notes: notes, Expires: expires,
 		ReadRate: vm.site.ReadRate,
 	})
 }

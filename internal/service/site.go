@@ -27,6 +27,8 @@ type Site struct {
 	MaxBackups int `json:"maxBackups,omitempty"`
 	// PoolClasses are the disk classes of its pools, by pool (Premium_LRS, …).
 	PoolClasses map[string]string `json:"poolClasses,omitempty"`
+	// WriteAccelerator says that write accelerated disks are backed up (STO-06).
+	WriteAccelerator bool `json:"writeAccelerator,omitempty"`
 	// EncryptedPools are those that encrypt what they hold (MGT-03).
 	EncryptedPools []string `json:"encryptedPools,omitempty"`
 }

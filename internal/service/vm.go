@@ -123,7 +123,7 @@ func (s *Service) facts(ctx context.Context, site Site, name string) (support.VM
 	if err != nil {
 		return support.VM{}, err
 	}
-	vm := support.VM{VMFact: f, Classes: site.PoolClasses}
+	vm := support.VM{VMFact: f, Classes: site.PoolClasses, Accelerator: site.WriteAccelerator}
 	if vm.Guest, err = s.Inventory.Guest(ctx, site.Ref(), name); err != nil {
 		return vm, err
 	}

@@ -77,7 +77,10 @@ func (vm VM) disk(k holdfast.DiskFact) []holdfast.Finding {
 	case class == "UltraSSD_LRS" || class == "PremiumV2_LRS":
 		row, what = "STO-12", "its class is "+class
 	case vm.keptOf(k, "writeAcceleratorEnabled") == true:
-		return one(holdfast.Lessens, "STO-06", subject, "it is write accelerated, which is supported in listed regions only; here it is backed up like any other", "")
+		if !vm.accelerated(k) {
+			return one(holdfast.Good, "STO-06", subject, "it is write accelerated and backed up like any other", "")
+		}
+		return one(holdfast.Lessens, "STO-06", subject, leftAccelerated, "if it is to be backed up: holdfast site register SITE --write-accelerator")
 	case class == "":
 		return one(holdfast.Unknown, "STO-03", subject, "nothing says which class its storage has", "say it of its pool: holdfast site register SITE --pool-class POOL=Premium_LRS")
 	default:
@@ -87,6 +90,26 @@ func (vm VM) disk(k holdfast.DiskFact) []holdfast.Finding {
 		return one(holdfast.Lessens, row, subject, what+" and left out of the backup", "")
 	}
 	return one(holdfast.Blocks, row, subject, what+", which cannot be backed up", leave)
+}
+
+// leftAccelerated is what is said of a disk that STO-06 leaves out.
+const leftAccelerated = "it is write accelerated, and its site is not one that backs such disks up: it is left out"
+
+// accelerated says that a disk is left out for its write accelerator. The OS disk
+// never is: without it nothing comes back.
+func (vm VM) accelerated(k holdfast.DiskFact) bool {
+	return !vm.Accelerator && k.LUN >= 0 && vm.keptOf(k, "writeAcceleratorEnabled") == true
+}
+
+// LeftOut are the LUNs that a backup leaves out by itself, with what the job says
+// of each (STO-06).
+func LeftOut(vm VM) (luns []int, notes []string) {
+	for _, k := range vm.Disks {
+		if vm.accelerated(k) && !vm.leftOut(k) {
+			luns, notes = append(luns, k.LUN), append(notes, fmt.Sprintf("Disk %s (LUN %d): %s (STO-06).", k.Target, k.LUN, leftAccelerated))
+		}
+	}
+	return luns, notes
 }
 
 // Class is the class of a disk: its own, or that of its pool; "" when nothing says.

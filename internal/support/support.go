@@ -24,6 +24,9 @@ type VM struct {
 	Classes map[string]string
 	// Exclude are the LUNs that are left out of backups.
 	Exclude []int
+	// Accelerator says that the site is one of those that back up write accelerated
+	// disks (STO-06).
+	Accelerator bool
 	// Locked says that a lock holds the VM or what it is in.
 	Locked bool
 }

@@ -81,6 +81,7 @@ func TestRows(t *testing.T) {
 		{"STO-03", "disk vdb", "Good: its class is Standard_LRS", func(vm *VM) { disk(vm, "managedDisk", map[string]any{"storageAccountType": "Standard_LRS"}) }},
 		{"STO-03", "disk vdb", "Unknown: nothing says which class", func(vm *VM) { vm.Classes = nil }},
 		{"STO-06", "disk vdb", "Lessens: it is write accelerated", func(vm *VM) { disk(vm, "writeAcceleratorEnabled", true) }},
+		{"STO-06", "disk vdb", "Good: it is write accelerated", func(vm *VM) { disk(vm, "writeAcceleratorEnabled", true); vm.Accelerator = true }},
 		{"STO-06", "disk vdb", "nothing", func(vm *VM) { disk(vm, "writeAcceleratorEnabled", false) }},
 		{"STO-10", "vm", "Unknown: whether it has cluster shared volumes", func(vm *VM) { vm.Guest = windowsGuest("Windows Server 2019 Standard", "17763") }},
 		{"STO-11", "disk vdb", "Blocks: it is shared", func(vm *VM) { vm.Disks[1].Shared = true }},

@@ -125,8 +125,9 @@ type SiteProperties struct {
 	CollectRate int64 `json:"collectRate,omitempty"` // of freeing storage, bytes per second; 0 is 100 MiB
 	MaxBackups  int   `json:"maxBackups,omitempty"`  // scheduled backups at once; 0 is 4
 
-	PoolClasses    map[string]string `json:"poolClasses,omitempty"`    // disk class of each pool
-	EncryptedPools []string          `json:"encryptedPools,omitempty"` // pools that encrypt what they hold
+	PoolClasses      map[string]string `json:"poolClasses,omitempty"`      // disk class of each pool
+	WriteAccelerator bool              `json:"writeAccelerator,omitempty"` // write accelerated disks are backed up
+	EncryptedPools   []string          `json:"encryptedPools,omitempty"`   // pools that encrypt what they hold
 
 	// Read only, and live: what the host says now.
 	ProvisioningState string              `json:"provisioningState,omitempty"`
@@ -141,7 +142,7 @@ type SiteProperties struct {
 
 // Site is a site on the wire, without what only its host knows.
 func Site(s service.Site) (Resource, *SiteProperties) {
-	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, MaxBackups: s.MaxBackups, CollectRate: s.CollectRate, PoolClasses: s.PoolClasses, EncryptedPools: s.EncryptedPools, ProvisioningState: "Succeeded"}
+	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, MaxBackups: s.MaxBackups, CollectRate: s.CollectRate, PoolClasses: s.PoolClasses, EncryptedPools: s.EncryptedPools, WriteAccelerator: s.WriteAccelerator, ProvisioningState: "Succeeded"}
 	return Resource{ID: s.ID, Name: s.Name, Type: service.TypeSite, Location: service.Location(s.Name), ETag: s.ETag, Properties: p}, p
 }
 
@@ -166,5 +167,5 @@ func DecodeSite(body []byte) (service.Site, error) {
 		Properties SiteProperties `json:"properties"`
 	}](body)
 	p := in.Properties
-	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir, ScratchLimit: p.ScratchLimit, ReadRate: p.ReadRate, MaxBackups: p.MaxBackups, CollectRate: p.CollectRate, PoolClasses: p.PoolClasses, EncryptedPools: p.EncryptedPools}, err
+	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir, ScratchLimit: p.ScratchLimit, ReadRate: p.ReadRate, MaxBackups: p.MaxBackups, CollectRate: p.CollectRate, PoolClasses: p.PoolClasses, EncryptedPools: p.EncryptedPools, WriteAccelerator: p.WriteAccelerator}, err
 }

@@ -66,6 +66,9 @@ func (m Mover) Run(ctx context.Context, a holdfast.BackupArgs, progress holdfast
 		return holdfast.BackupResult{}, holdfast.Errorf(holdfast.Conflict, a.VM.Name, "The backup was begun by an older Holdfast, which had no operational repository.").
 			WithHint("Start it again.")
 	}
+	for _, note := range a.Notes {
+		progress.Warn(note)
+	}
 	if man, ok := m.inVault(ctx, a); ok {
 		progress.Task(capture.Task)
 		progress.Task(taskTransfer)
