@@ -130,7 +130,7 @@ func TestDamageAndKeys(t *testing.T) {
 	s.run("restore", "disks", g.Name, "--point", point, "--directory", s.dir, "--name-prefix", "good")
 
 	s.stop()
-	keys, _ := filepath.Glob(filepath.Join(s.data, "keys", "[!o]*.key")) // not operational-home.key
+	keys, _ := filepath.Glob(filepath.Join(s.data, "keys", "[^o]*.key")) // not operational-home.key
 	if len(keys) != 1 {
 		t.Fatalf("keys = %v", keys)
 	}

@@ -79,10 +79,17 @@ func TestRolesByOperationAndScope(t *testing.T) {
 		t.Fatalf("lock: %d %v", code, out)
 	}
 	tried := 0
-	for _, role := range roles {
+	every := 1
+	if testing.Short() { // the race detector watches a few of them, and all run without it
+		every = 16
+	}
+	for i, role := range roles {
 		for scopeName, scope := range scopes {
 			bearer := s.member(t, role.ID, scope)
-			for _, op := range server.Operations() {
+			for n, op := range server.Operations() {
+				if (i+n)%every != 0 {
+					continue
+				}
 				if op.Action == "public" || op.Action == "signed in" {
 					continue
 				}
@@ -97,7 +104,7 @@ func TestRolesByOperationAndScope(t *testing.T) {
 			}
 		}
 	}
-	if tried < 1000 {
+	if tried < 1000/every {
 		t.Errorf("only %d combinations were tried", tried)
 	}
 }
