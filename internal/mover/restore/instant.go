@@ -170,8 +170,8 @@ func (r *run) based(d hypervisor.Domain) (left []hypervisor.Disk) {
 }
 
 // pull sees that the first of these disks is being filled, and says how far all
-// are. They are filled one after the other: with two streams at a limited rate QEMU
-// 7.2.22 crashed once, seconds after the boot. A VM that stopped because it could
+// are. They are filled one after the other: with two streams QEMU 7.2.22 crashed
+// twice, seconds after the boot. A VM that stopped because it could
 // not read goes on.
 func (r *run) pull(ctx context.Context, d hypervisor.Domain, left []hypervisor.Disk) error {
 	if !d.State.Active() {
