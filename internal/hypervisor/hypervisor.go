@@ -145,8 +145,8 @@ type Host interface {
 	Networks(ctx context.Context) ([]Network, error)
 
 	// Screenshot is what a running domain's first screen shows, as QEMU encodes
-	// it, with its MIME type. ErrInvalid for a domain without screen.
-	Screenshot(ctx context.Context, uuid string) (image []byte, mime string, err error)
+	// it: PNG, or PPM before QEMU 7.1. ErrInvalid for a domain without screen.
+	Screenshot(ctx context.Context, uuid string) ([]byte, error)
 
 	// Agent sends one guest agent command (JSON) and returns the "return"
 	// member. It fails with ErrNoAgent after the timeout, rounded up to seconds.

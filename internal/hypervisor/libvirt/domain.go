@@ -218,18 +218,20 @@ func (h *Host) SetMetadata(ctx context.Context, id, space, prefix, element strin
 // maxScreen bounds a screenshot, bytes: 4K in the three bytes a pixel of a PPM.
 const maxScreen = 3840*2160*3 + 1<<10
 
-// Screenshot takes a picture of the first screen (virDomainScreenshot).
-func (h *Host) Screenshot(ctx context.Context, id string) (image []byte, mime string, err error) {
+// Screenshot takes a picture of the first screen (virDomainScreenshot). go-libvirt
+// looks for the MIME type, which came before the picture, behind it, and fails; an
+// error of libvirt itself comes without a picture.
+func (h *Host) Screenshot(ctx context.Context, id string) (image []byte, err error) {
 	err = onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
 		w := &limited{left: maxScreen}
-		m, err := l.DomainScreenshot(d, w, 0, 0)
-		if err == nil && len(m) > 0 {
-			mime = m[0]
-		}
+		_, err := l.DomainScreenshot(d, w, 0, 0)
 		image = w.Bytes()
-		return err
+		if refused := new(rpc.Error); errors.As(err, refused) || w.left < 0 || len(image) == 0 {
+			return err
+		}
+		return nil
 	})
-	return image, mime, err
+	return image, err
 }
 
 // limited takes no more than so many bytes.

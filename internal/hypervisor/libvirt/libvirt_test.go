@@ -44,11 +44,11 @@ func TestGuest(t *testing.T) {
 }
 
 func screen(t *testing.T, g *guestlab.Guest) {
-	image, mime, err := g.Host.Screenshot(t.Context(), g.UUID)
-	if err != nil || !strings.HasPrefix(mime, "image/") || len(image) < 1000 {
-		t.Errorf("screenshot: %d bytes of %q, %v", len(image), mime, err)
+	image, err := g.Host.Screenshot(t.Context(), g.UUID)
+	if err != nil || !strings.HasPrefix(string(image), "\x89PNG") && !strings.HasPrefix(string(image), "P6") {
+		t.Errorf("screenshot: %d bytes, %v", len(image), err)
 	}
-	if _, _, err := g.Host.Screenshot(t.Context(), "6a3f4d3e-0000-4000-8000-000000000000"); !errors.Is(err, hypervisor.ErrNoDomain) {
+	if _, err := g.Host.Screenshot(t.Context(), "6a3f4d3e-0000-4000-8000-000000000000"); !errors.Is(err, hypervisor.ErrNoDomain) {
 		t.Errorf("of no domain: %v", err)
 	}
 }

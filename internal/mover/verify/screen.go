@@ -17,14 +17,14 @@ const maxPicture = 512 << 10
 
 // screen is the console as a PNG; none when the VM shows none, or too much.
 func screen(ctx context.Context, host hypervisor.Host, uuid string) ([]byte, error) {
-	raw, mime, err := host.Screenshot(ctx, uuid)
+	raw, err := host.Screenshot(ctx, uuid)
 	if err != nil {
 		if ctx.Err() != nil {
 			return nil, context.Cause(ctx)
 		}
 		return nil, nil // a server's VM often has no screen
 	}
-	if mime != "image/png" {
+	if !bytes.HasPrefix(raw, []byte("\x89PNG")) {
 		picture, err := readPPM(raw)
 		if err != nil {
 			return nil, nil
