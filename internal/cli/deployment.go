@@ -4,7 +4,6 @@ import (
 	"encoding/json"
 	"io"
 	"maps"
-	"os"
 	"slices"
 	"strings"
 
@@ -77,18 +76,9 @@ func (a *app) deploymentCreate() *cobra.Command {
 
 // readTemplate reads a template from a file or from standard input.
 func readTemplate(stdin io.Reader, file string) (json.RawMessage, error) {
-	in := stdin
-	if file != "-" {
-		opened, err := os.Open(file)
-		if err != nil {
-			return nil, usagef("--file: %v", err)
-		}
-		defer opened.Close()
-		in = opened
-	}
-	b, err := io.ReadAll(io.LimitReader(in, templateLimit))
+	b, err := readFile(stdin, file, templateLimit)
 	if err != nil {
-		return nil, usagef("--file: %v", err)
+		return nil, err
 	}
 	if !json.Valid(b) {
 		return nil, usagef("--file %s is not JSON; a template with comments is deployed by az deployment group create.", file)

@@ -173,23 +173,31 @@ func (s *session) mayReplace(v client.Vault, name string, replace bool) error {
 // policyLimit is the largest policy file that is read, bytes.
 const policyLimit = 1 << 20
 
-// read is the policy of a file, or without one that of the flags.
-func (f *policyForm) read(stdin io.Reader, file string) (json.RawMessage, error) {
-	if file == "" {
-		return f.properties()
-	}
-	in := stdin
+// readFile reads the file of --file, "-" for standard input, up to a limit in bytes.
+func readFile(stdin io.Reader, file string, limit int64) ([]byte, error) {
 	if file != "-" {
 		opened, err := os.Open(file)
 		if err != nil {
 			return nil, usagef("--file: %v", err)
 		}
 		defer opened.Close()
-		in = opened
+		stdin = opened
 	}
-	b, err := io.ReadAll(io.LimitReader(in, policyLimit))
+	b, err := io.ReadAll(io.LimitReader(stdin, limit))
 	if err != nil {
 		return nil, usagef("--file: %v", err)
+	}
+	return b, nil
+}
+
+// read is the policy of a file, or without one that of the flags.
+func (f *policyForm) read(stdin io.Reader, file string) (json.RawMessage, error) {
+	if file == "" {
+		return f.properties()
+	}
+	b, err := readFile(stdin, file, policyLimit)
+	if err != nil {
+		return nil, err
 	}
 	p, err := client.ParsePolicy(b)
 	if err != nil {
