@@ -1,11 +1,11 @@
-// Package verify proves that a VM comes up from a point: it boots it as
-// a VM of its own, without any network and straight from the point, waits for its guest agent,
+// Package verify proves that a VM comes up from a point: it boots it as a VM of its
+// own, without any network and straight from the point, waits for its guest agent,
 // runs a check in it, takes a picture of its console, and takes it away again.
 //
-// It promises that nothing of it stays, whatever dies when: the VM is known by
-// its mark and all its files lie in one directory; and that the guest
-// reaches nothing but its own disks. A point that is not proved is a result, not
-// an error: only what keeps from looking is an error.
+// It promises that nothing of it stays, whatever dies when: the VM is known by its
+// mark, and all its files lie in one directory; and that the guest reaches nothing
+// but its own disks. A point that is not proved is a result, not an error: only what
+// keeps from looking is an error, and so is a point that could not be read.
 //
 // It does not promise that what the guest serves is right: that is for the check.
 package verify
@@ -15,6 +15,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"strings"
 	"time"
 
 	"holdfast"
@@ -80,7 +81,7 @@ func (m Mover) Run(ctx context.Context, a holdfast.VerifyArgs, p holdfast.Progre
 			p.Warn(fmt.Sprintf("What was made to look at the point could not all be taken away: %v.", left))
 		}
 	}()
-	err = m.Boot(ctx, a.Restore, cancellable{p}, func(ctx context.Context, vm holdfast.VMRef) error {
+	err = m.Boot(ctx, a.Restore, cancellable{p}, func(ctx context.Context, vm holdfast.VMRef) (err error) {
 		p.Task(taskBoot)
 		r, err = m.look(ctx, host, vm.UUID, a)
 		return mover.Explain(err, "VM "+vm.Name)
@@ -116,7 +117,8 @@ func (m Mover) look(ctx context.Context, host hypervisor.Host, uuid string, a ho
 	return r, err
 }
 
-// wait asks the agent until it answers; failure says that it didn't.
+// wait asks the agent until it answers; failure says that it didn't. A VM that
+// stopped because it could not read or write its disks says nothing of the point.
 func wait(ctx context.Context, host hypervisor.Host, agent guest.Agent, uuid string, patience time.Duration) (failure string, err error) {
 	over := time.After(patience)
 	for {
@@ -126,6 +128,10 @@ func wait(ctx context.Context, host hypervisor.Host, agent guest.Agent, uuid str
 		d, err := host.Domain(ctx, uuid)
 		if err != nil {
 			return "", err
+		}
+		if d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError {
+			return "", holdfast.Errorf(holdfast.Unreachable, d.Name, "The VM stopped, as its disks could not be read from the point or written to.").
+				WithHint("Check that the point's repository answers and that the scratch directory has room, and verify again.")
 		}
 		if d.State != hypervisor.Running {
 			return fmt.Sprintf("The VM did not stay up: it is %s.", d.State), nil
@@ -160,7 +166,7 @@ func check(ctx context.Context, agent guest.Agent, a holdfast.VerifyArgs) (outpu
 	return output, "", nil
 }
 
-func cut(b []byte) string { return string(b[:min(len(b), maxOutput)]) }
+func cut(b []byte) string { return strings.ToValidUTF8(string(b[:min(len(b), maxOutput)]), "") }
 
 // tidy takes the VM and its files away; what isn't there is no error, and a VM
 // of that name that this work has not made stays as it is.
