@@ -1,14 +1,20 @@
 package scale
 
 import (
+	"bytes"
 	"context"
+	"errors"
+	"fmt"
+	"os"
 	"path/filepath"
 	"time"
 
 	"holdfast/bench/engine"
 	"holdfast/bench/measure"
 	"holdfast/internal/disk"
+	"holdfast/internal/disk/image"
 	"holdfast/internal/repository"
+	"holdfast/internal/repository/chunk"
 )
 
 const (
@@ -17,7 +23,8 @@ const (
 )
 
 // sparse compares a disk of 32 TiB with the same data on a disk that has
-// nothing else, and takes a point of it in which nothing changed.
+// nothing else, takes a point of it in which nothing changed, and lists and
+// restores it.
 func sparse(ctx context.Context, o Options, got func(Figure)) error {
 	data := o.Data
 	if data == 0 {
@@ -52,6 +59,109 @@ func sparse(ctx context.Context, o Options, got func(Figure)) error {
 	}
 	got(Figure{Name: "sparse_32TiB_unchanged_stored", Value: float64(stored - wide.stored), Unit: "bytes", Bound: 64 << 10})
 	got(Figure{Name: "sparse_32TiB_unchanged_new_content", Value: float64(stats.New + stats.Stored), Unit: "bytes"})
+	return sparseBack(ctx, o.Dir, dense.r, wide.r, src, got)
+}
+
+// sparseBack lists what the disk of 32 TiB holds and restores it, beside the
+// dense one.
+func sparseBack(ctx context.Context, dir string, dense, wide *repository.Repository, src *synthetic, got func(Figure)) error {
+	var list, restore [2]float64
+	for i, r := range []*repository.Repository{dense, wide} {
+		var err error
+		if list[i], err = listed(ctx, r); err != nil {
+			return err
+		}
+		path := filepath.Join(dir, "restored.qcow2")
+		if restore[i], err = restored(ctx, r, path); err != nil {
+			return err
+		}
+		if r == wide {
+			err = same(ctx, path, src)
+		}
+		if err := errors.Join(err, os.Remove(path)); err != nil {
+			return err
+		}
+	}
+	got(Figure{Name: "sparse_32TiB_listed", Value: list[1], Unit: "s", Bound: 2})
+	got(Figure{Name: "sparse_32TiB_listed_over_dense", Value: list[1] / list[0], Unit: "ratio"})
+	got(Figure{Name: "sparse_32TiB_restored", Value: restore[1], Unit: "s"})
+	got(Figure{Name: "sparse_32TiB_restored_over_dense", Value: restore[1] / restore[0], Unit: "ratio", Bound: 1.25})
+	return nil
+}
+
+// listed is how long it takes to find the point and go through the extents of
+// its disk, seconds.
+func listed(ctx context.Context, r *repository.Repository) (float64, error) {
+	start := time.Now()
+	p, err := r.Point(ctx, "first")
+	if err != nil {
+		return 0, err
+	}
+	d, err := r.OpenDisk(ctx, p, p.Disks[0].Name)
+	if err != nil {
+		return 0, err
+	}
+	for _, err := range d.Extents(ctx) {
+		if err != nil {
+			return 0, err
+		}
+	}
+	return time.Since(start).Seconds(), nil
+}
+
+// restored is how long a restore to a qcow2 image takes, seconds.
+func restored(ctx context.Context, r *repository.Repository, path string) (float64, error) {
+	start := time.Now()
+	p, err := r.Point(ctx, "first")
+	if err != nil {
+		return 0, err
+	}
+	t, err := image.CreateTarget(ctx, path, image.Qcow2, p.Disks[0].Size)
+	if err != nil {
+		return 0, err
+	}
+	defer t.Close()
+	if _, err := r.Restore(ctx, p, p.Disks[0].Name, t, repository.RestoreOptions{}); err != nil {
+		return 0, err
+	}
+	err = t.Commit()
+	return time.Since(start).Seconds(), err
+}
+
+// same fails unless the image has the source's data where it has it, and
+// nothing anywhere else.
+func same(ctx context.Context, path string, src *synthetic) error {
+	img, err := image.OpenSource(ctx, path, image.Qcow2)
+	if err != nil {
+		return err
+	}
+	defer img.Close()
+	if img.Size() != src.Size() {
+		return fmt.Errorf("the image has %d bytes, the disk %d", img.Size(), src.Size())
+	}
+	var data int64
+	have, want := make([]byte, chunk.Size), make([]byte, chunk.Size)
+	for e, err := range img.Extents(ctx) {
+		if err != nil {
+			return err
+		}
+		for off := e.Offset; e.Kind == disk.Data && off < e.End(); off += chunk.Size {
+			_, err := img.ReadAt(have, off)
+			if err == nil {
+				_, err = src.ReadAt(want, off)
+			}
+			if err != nil {
+				return err
+			}
+			if !bytes.Equal(have, want) {
+				return fmt.Errorf("what was restored differs at %d", off)
+			}
+			data += chunk.Size
+		}
+	}
+	if all := src.size / src.stride * src.run; data != all {
+		return fmt.Errorf("what was restored has %d bytes of data, the disk %d", data, all)
+	}
 	return nil
 }
 

@@ -87,7 +87,7 @@ var storage = []Row{
 		Must:   "The 33rd and the 17th are refused.",
 	},
 	{
-		ID: "STO-02", Subject: "size of disks", Verdict: Limit, In: []string{"support", "service"}, Open: "restore and listing of 32 TiB in the bench",
+		ID: "STO-02", Subject: "size of disks", Verdict: Limit, In: []string{"support", "service"},
 		Stance: "32 TB a disk, 256 TB a VM.",
 		Must:   "Larger is refused; a sparse disk of 32 TB costs what its data costs.",
 	},

@@ -391,6 +391,7 @@ var tests = map[string][]string{
 		"embedded.TestRowsRefuse",
 	},
 	"STO-02": {
+		"bench/scale.TestBenchesSmall",
 		"embedded.TestRowsRefuse",
 	},
 	"STO-03": {
