@@ -37,6 +37,13 @@ type RepositoryRef struct {
 	// KeyURL is the key in a key service, such as hashivault://KEY; "" is the one
 	// in the directory. The server keeps no copy of it.
 	KeyURL string `json:"keyUrl,omitempty"`
+	// Revocable says that the key at KeyURL is asked for whenever something is done
+	// with the repository, also when it is open: it is sealed for a disk encryption
+	// set, whose owner may take the key away at any time (matrix RPT-27).
+	Revocable bool `json:"revocable,omitempty"`
+	// Twice says that every object is encrypted once more, under the key KeyID of the
+	// server (matrix RPT-28).
+	Twice bool `json:"twice,omitempty"`
 }
 
 // VMRef names a VM on a site. UUID decides; Name is for messages.
@@ -105,6 +112,21 @@ type VMFact struct {
 	Kept map[string]any `json:"kept,omitempty"`
 }
 
+// KeptOfDisk are the kept members of one disk, by its Target.
+func (f VMFact) KeptOfDisk(target string) map[string]any {
+	disks, _ := f.Kept["disks"].(map[string]any)
+	of, _ := disks[target].(map[string]any)
+	return of
+}
+
+// EncryptionSet is the ARM id of the disk encryption set that a disk names; "" is none.
+func (f VMFact) EncryptionSet(target string) string {
+	disk, _ := f.KeptOfDisk(target)["managedDisk"].(map[string]any)
+	set, _ := disk["diskEncryptionSet"].(map[string]any)
+	id, _ := set["id"].(string)
+	return id
+}
+
 // GuestFact is what the guest agent said of the system in a VM. Members are
 // empty when they are not known, and Why says why.
 type GuestFact struct {
@@ -143,6 +165,8 @@ type VolumeFact struct {
 	VM        VMRef  `json:"vm,omitzero"`       // whose disk it is; zero is nobody's
 	Target    string `json:"target,omitempty"`  // as which disk
 	Running   bool   `json:"running,omitempty"` // that VM is running
+	// EncryptionSet is the ARM id of the disk encryption set that the VM's disk names.
+	EncryptionSet string `json:"encryptionSet,omitempty"`
 }
 
 // DefaultPool is the pool whose disks have their file's name.
@@ -255,6 +279,9 @@ type BackupArgs struct {
 	// Waiting are earlier points of the VM, oldest first, that are there and not
 	// in Repository yet: they are copied, too.
 	Waiting []string `json:"waiting,omitempty"`
+	// Elsewhere are such points in other operational repositories: the VM's disks
+	// named another disk encryption set then.
+	Elsewhere []PointRef `json:"elsewhere,omitempty"`
 	// Expires is when retention lets the point go; zero keeps it.
 	Expires time.Time `json:"expires,omitzero"`
 	// ReadRate limits reading from the guest's disks, bytes per second; 0 = no limit.
@@ -366,6 +393,9 @@ type RestoreArgs struct {
 	NICs []NICFact `json:"nics,omitempty"`
 	// Isolated makes a VM without network, devices and folders of the host (CreateVM).
 	Isolated bool `json:"isolated,omitempty"`
+	// LeaveSets: the disk encryption sets that the point's disks name are another
+	// site's, and the new VM names none (CreateVM).
+	LeaveSets bool `json:"leaveSets,omitempty"`
 	// BootFirst (CreateVM with Start) boots the VM at once, on disks that are filled
 	// while it runs, at most FillRate bytes a second (0 is no limit).
 	BootFirst bool  `json:"bootFirst,omitempty"`
@@ -429,6 +459,9 @@ type DeletePointsArgs struct {
 type DeletePointsResult struct {
 	Deleted int   `json:"deleted"`
 	Freed   int64 `json:"freed"` // bytes
+	// Withheld are those of Instant that are there still, and that nobody can read:
+	// their repository's key is not given.
+	Withheld []PointRef `json:"withheld,omitempty"`
 }
 
 // Progress is how a mover tells its job what it is doing. Every method may be

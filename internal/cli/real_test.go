@@ -168,6 +168,8 @@ func (h *hosts) Stored(context.Context, holdfast.RepositoryRef) (int64, error) {
 	return 0, nil
 }
 
+func (h *hosts) TryKey(context.Context, string) error { return nil }
+
 func (h *hosts) Usable(holdfast.RepositoryRef) error {
 	return nil
 }

@@ -2,85 +2,25 @@ package e2e
 
 import (
 	"bytes"
-	"crypto/aes"
-	"crypto/cipher"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"io/fs"
-	"net/http"
-	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 
 	"holdfast/internal/guestlab"
+	"holdfast/internal/keyring/keyringtest"
 	"holdfast/internal/matrix"
 )
 
 const passphrase = "a horse, a battery and a staple"
 
-// keyService is the transit engine of HashiCorp's Vault as its clients see it:
-// what it encrypts, nobody without its key reads.
-type keyService struct {
-	mu     sync.Mutex
-	key    [32]byte
-	away   bool
-	plains [][]byte // that it was asked to encrypt
-}
-
-func (k *keyService) set(f func()) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	f()
-}
-
-func (k *keyService) aead() cipher.AEAD {
-	block, err := aes.NewCipher(k.key[:])
-	if err == nil {
-		var aead cipher.AEAD
-		if aead, err = cipher.NewGCMWithRandomNonce(block); err == nil {
-			return aead
-		}
-	}
-	panic(err)
-}
-
-func (k *keyService) ServeHTTP(w http.ResponseWriter, r *http.Request) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	var in struct{ Plaintext, Ciphertext string }
-	if k.away || r.Header.Get("X-Vault-Token") != "token-of-the-server" || json.NewDecoder(r.Body).Decode(&in) != nil {
-		http.Error(w, `{"errors":["permission denied"]}`, http.StatusForbidden)
-		return
-	}
-	data := map[string]string{}
-	switch r.URL.Path {
-	case "/v1/transit/encrypt/backup":
-		plain, _ := base64.StdEncoding.DecodeString(in.Plaintext)
-		k.plains = append(k.plains, plain)
-		data["ciphertext"] = "vault:v1:" + base64.StdEncoding.EncodeToString(k.aead().Seal(nil, nil, plain, nil))
-	case "/v1/transit/decrypt/backup":
-		sealed, _ := base64.StdEncoding.DecodeString(strings.TrimPrefix(in.Ciphertext, "vault:v1:"))
-		plain, err := k.aead().Open(nil, nil, sealed, nil)
-		if err != nil {
-			http.Error(w, `{"errors":["cipher: message authentication failed"]}`, http.StatusBadRequest)
-			return
-		}
-		data["plaintext"] = base64.StdEncoding.EncodeToString(plain)
-	}
-	_ = json.NewEncoder(w).Encode(map[string]any{"data": data})
-}
-
-// secrets are what nothing that is stored may hold.
-func (k *keyService) secrets() (all [][]byte) {
-	k.mu.Lock()
-	defer k.mu.Unlock()
-	for _, s := range append(k.plains, k.key[:], []byte("token-of-the-server"), []byte(passphrase)) {
+// secretsOf are what nothing that is stored may hold.
+func secretsOf(k *keyringtest.Service) (all [][]byte) {
+	for _, s := range append(k.Plains(), k.Key[:], []byte(keyringtest.Token), []byte(passphrase)) {
 		all = append(all, s, []byte(hex.EncodeToString(s)), []byte(base64.StdEncoding.EncodeToString(s)))
 	}
 	return all
@@ -91,13 +31,7 @@ func (k *keyService) secrets() (all [][]byte) {
 // the machine's disk back from the store alone, and goes on with its history.
 func TestFreshServer(t *testing.T) {
 	matrix.Covers(t, "SEC-04")
-	k := &keyService{}
-	_, _ = rand.Read(k.key[:])
-	service := httptest.NewServer(k)
-	defer service.Close()
-	t.Setenv("VAULT_ADDR", service.URL)
-	t.Setenv("VAULT_TOKEN", "token-of-the-server")
-	t.Setenv("VAULT_MAX_RETRIES", "0")
+	k := keyringtest.New(t)
 	g := guestlab.New(t, guestlab.Options{Name: "fresh", Disks: []guestlab.Disk{{Size: 32 << 20}}, Off: true})
 	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
 	if out, err := exec.Command("sh", "-c", "head -c 30000000 /dev/urandom > "+s.dir+"/noise && qemu-img convert -O qcow2 "+s.dir+"/noise "+g.Disks[1]).CombinedOutput(); err != nil {
@@ -109,7 +43,7 @@ func TestFreshServer(t *testing.T) {
 	s.run(vault...)
 	s.run("protect", "start", g.Name)
 	point := s.backup()
-	holdsNone(t, k.secrets(), s.data, store)
+	holdsNone(t, secretsOf(k), s.data, store)
 	s.stop()
 
 	t.Setenv("HOLDFAST_NEW_PASSPHRASE", passphrase) // a second key, which a person keeps
@@ -120,7 +54,7 @@ func TestFreshServer(t *testing.T) {
 	if out := s.run("repository", "points", store); !strings.Contains(out, point) {
 		t.Errorf("by the passphrase: %s", out)
 	}
-	holdsNone(t, k.secrets(), s.data, store)
+	holdsNone(t, secretsOf(k), s.data, store)
 
 	disk := func(prefix string) []string {
 		return []string{"restore", "disks", g.Name, "--point", point, "--directory", s.dir, "--name-prefix", prefix}
@@ -128,7 +62,7 @@ func TestFreshServer(t *testing.T) {
 	if err := os.RemoveAll(filepath.Join(s.data, "operational")); err != nil { // the site's copy has a key of its own
 		t.Fatal(err)
 	}
-	k.set(func() { k.away = true })
+	k.Set(func() { k.Away = true })
 	s.server = serve(t, s.data)
 	s.refuses([]string{"key service does not give", "permission denied"}, disk("none")...)
 	s.stop()
@@ -136,11 +70,11 @@ func TestFreshServer(t *testing.T) {
 	s.server = serve(t, t.TempDir())
 	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
 	s.refuses([]string{"key service does not give"}, vault...)
-	right := k.key
-	k.set(func() { k.away, k.key = false, [32]byte{} })
+	right := k.Key
+	k.Set(func() { k.Away, k.Key = false, [32]byte{} })
 	s.refuses([]string{"key service does not give", "authentication failed"}, vault...)
 	s.refuses([]string{"itself the key"}, "vault", "create", "safe", "--repository", store, "--key-kms", "base64key://"+base64.URLEncoding.EncodeToString(right[:]))
-	k.set(func() { k.key = right })
+	k.Set(func() { k.Key = right })
 	s.run(vault...)
 	if got := s.points(); len(got) != 1 || got[0] != point {
 		t.Fatalf("the fresh server has the points %v, want %s", got, point)
@@ -158,7 +92,7 @@ func TestFreshServer(t *testing.T) {
 	if got := s.points(); len(got) != 2 || got[1] != point {
 		t.Errorf("after going on: %v", got)
 	}
-	holdsNone(t, k.secrets(), s.data, store)
+	holdsNone(t, secretsOf(k), s.data, store)
 }
 
 // holdsNone fails the test if a file below the directories holds a secret.

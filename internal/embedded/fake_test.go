@@ -109,6 +109,15 @@ func (w *world) Stored(context.Context, holdfast.RepositoryRef) (int64, error) {
 	return 12345, nil
 }
 
+func (w *world) TryKey(_ context.Context, url string) error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if strings.HasSuffix(url, "/none") {
+		return holdfast.Errorf(holdfast.WrongKey, url, "The key service has no such key.")
+	}
+	return nil
+}
+
 func (w *world) Usable(holdfast.RepositoryRef) error {
 	w.mu.Lock()
 	defer w.mu.Unlock()

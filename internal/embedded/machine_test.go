@@ -77,6 +77,7 @@ func (w *world) Disks(_ context.Context, site holdfast.SiteRef) ([]holdfast.Volu
 				all = append(all, holdfast.VolumeFact{Name: path.Base(k.Path), Pool: k.Pool, Path: k.Path, Format: k.Format, Size: k.Size})
 			}
 			all[i].VM, all[i].Target, all[i].Running = vm.VMRef, k.Target, vm.State == "running"
+			all[i].EncryptionSet = vm.EncryptionSet(k.Target)
 		}
 	}
 	return all, w.reach(site)

@@ -122,8 +122,14 @@ type points struct {
 // servePoints starts a server with two sites whose machines have managed disks.
 func servePoints(t *testing.T, change func(*embedded.Config, *world)) *points {
 	t.Helper()
+	return servePointsIn(t, t.TempDir(), change)
+}
+
+// servePointsIn is servePoints over a directory.
+func servePointsIn(t *testing.T, dir string, change func(*embedded.Config, *world)) *points {
+	t.Helper()
 	var store *pointStore
-	r := serveWith(t, t.TempDir(), func(c *embedded.Config) {
+	r := serveWith(t, dir, func(c *embedded.Config) {
 		store = withPoints(c)
 		if change != nil {
 			change(c, store.world)

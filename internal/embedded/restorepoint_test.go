@@ -285,10 +285,10 @@ func (p *points) firstDisk(t *testing.T, collection string) string {
 func TestCopyToAnotherSite(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "RPL-05")
-	p := servePoints(t, nil)
+	p := servePoints(t, func(_ *embedded.Config, w *world) { w.vms = w.vms[:1] })
 	p.site(t, "site1", "qemu:///system", "lab")
 	p.site(t, "site2", "qemu:///session", "far")
-	p.world.vms[0].Kept = map[string]any{"disks": map[string]any{"vdb": map[string]any{"managedDisk": map[string]any{"diskEncryptionSet": map[string]any{"id": "set"}}}}}
+	p.names(t, *p.set(t, "mine", "site1", armcompute.DiskEncryptionSetTypeEncryptionAtRestWithCustomerKey).ID)
 	c := p.collection(t, "lab", "rpc", "site1", p.vmID("web"))
 	one := p.point(t, "lab", "rpc", "one", armcompute.RestorePointProperties{})
 	p.collection(t, "far", "copies", "site2", *c.ID)

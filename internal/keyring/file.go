@@ -51,6 +51,15 @@ func File(path string) (Key, error) {
 	return fileKey{s}, nil
 }
 
+// LayerKey is a key for a second layer of encryption (objstore/encrypt), of a key file.
+func LayerKey(k Key) ([32]byte, error) {
+	f, ok := k.(fileKey)
+	if !ok {
+		return [32]byte{}, fmt.Errorf("a %s key has no layer", k.Kind())
+	}
+	return Derive(f.secret, "second layer"), nil
+}
+
 // Raw is the Key of 32 bytes that the caller keeps itself.
 func Raw(secret Secret) Key { return fileKey{secret} }
 

@@ -134,14 +134,14 @@ var restorePoints = []Row{
 		Must:   "Supported.",
 	},
 	{
-		ID: "RPT-27", Subject: "SSE with customer keys", Verdict: Supported, Open: "encryption",
+		ID: "RPT-27", Subject: "SSE with customer keys", Verdict: Supported, In: []string{"service", "mover"},
 		Stance: "Supported.",
-		Must:   "A disk encryption set names the key; revoking it makes the point unreadable.",
+		Must:   "The points of a VM whose disks name a disk encryption set are in a repository of their own, whose key is wrapped by the set's key in its key service. The service is asked at each use: a key that is taken away makes the points unreadable at once. A copy at another site is under that site's key.",
 	},
 	{
-		ID: "RPT-28", Subject: "double encryption at rest", Verdict: Supported, Open: "encryption",
+		ID: "RPT-28", Subject: "double encryption at rest", Verdict: Supported, In: []string{"service", "mover", "objstore/encrypt"},
 		Stance: "Supported.",
-		Must:   "Supported.",
+		Must:   "Two layers under two keys: the repository's AES-256-GCM, whose key the customer's wraps, and every object once more in AES-256-CTR under a key file of the server. Each key alone opens nothing.",
 	},
 	{
 		ID: "RPT-29", Subject: "encryption at the host", Verdict: Supported, Open: "encryption",

@@ -223,6 +223,7 @@ var tests = map[string][]string{
 	"RPL-05": {
 		"e2e.TestRestorePoints",
 		"embedded.TestCopyToAnotherSite",
+		"embedded.TestCustomersKeys",
 		"mover/restorepoint.TestCopy",
 	},
 	"RPO-01": {
@@ -329,6 +330,12 @@ var tests = map[string][]string{
 	"RPT-26": {
 		"e2e.TestRestorePoints",
 		"embedded.TestRestorePointStory",
+	},
+	"RPT-27": {
+		"embedded.TestCustomersKeys",
+	},
+	"RPT-28": {
+		"embedded.TestCustomersKeys",
 	},
 	"RPT-31": {
 		"embedded.TestRestorePointStory",

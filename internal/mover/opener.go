@@ -12,6 +12,7 @@ import (
 	"holdfast"
 	"holdfast/internal/keyring"
 	"holdfast/internal/objstore"
+	"holdfast/internal/objstore/encrypt"
 	"holdfast/internal/repository"
 )
 
@@ -36,7 +37,7 @@ type Opener struct {
 
 	mu   sync.Mutex
 	open map[holdfast.RepositoryRef]*repository.Repository
-	gone []*repository.Repository // that were open when their place was lost
+	gone []*repository.Repository // that were open when their place, or key, was lost
 }
 
 // Key gives the key of that name and makes a new random one if there is none;
@@ -55,22 +56,33 @@ func (o *Opener) Key(id string) (key keyring.Key, undo func(), err error) {
 
 // newKey is the key with which the repository of a ref is made.
 func (o *Opener) newKey(ref holdfast.RepositoryRef) (key keyring.Key, undo func(), err error) {
-	if ref.KeyURL == "" {
-		return o.Key(ref.KeyID)
+	undo = func() {}
+	if ref.KeyURL == "" || ref.Twice {
+		if key, undo, err = o.Key(ref.KeyID); err != nil || ref.KeyURL == "" {
+			return key, undo, err
+		}
 	}
 	key, err = serviceKey(ref.KeyURL)
-	return key, func() {}, err
+	return key, undo, err
 }
 
 func (o *Opener) existingKey(id string) (keyring.Key, error) { return keyring.File(o.keyPath(id)) }
 
 func (o *Opener) keyPath(id string) string { return filepath.Join(o.KeyDir, id+".key") }
 
-// Repository opens a vault's repository with its key, or gives the open one.
+// Repository opens a vault's repository with its key, or gives the open one. The key
+// of a customer has to be given still.
 func (o *Opener) Repository(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.repository(ctx, ref)
+	r, err := o.repository(ctx, ref)
+	o.mu.Unlock()
+	if err == nil {
+		err = o.stillGiven(ctx, ref, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // repository is Repository. o.mu is held.
@@ -82,13 +94,13 @@ func (o *Opener) repository(ctx context.Context, ref holdfast.RepositoryRef) (*r
 	if err != nil {
 		return nil, err
 	}
-	store, err := o.OpenStore(ctx, ref.URL, false)
+	store, err := o.store(ctx, ref, false)
 	if err != nil {
 		return nil, err
 	}
 	r, err := repository.Open(ctx, store, key, o.Options(ref))
 	if err != nil {
-		return nil, err
+		return nil, notTheKey(ref, err)
 	}
 	if o.open == nil {
 		o.open = map[holdfast.RepositoryRef]*repository.Repository{}
@@ -97,17 +109,40 @@ func (o *Opener) repository(ctx context.Context, ref holdfast.RepositoryRef) (*r
 	return r, nil
 }
 
+// store opens the place of a repository, with its second layer of encryption if it
+// has one.
+func (o *Opener) store(ctx context.Context, ref holdfast.RepositoryRef, create bool) (objstore.Store, error) {
+	store, err := o.OpenStore(ctx, ref.URL, create)
+	if err != nil || !ref.Twice {
+		return store, err
+	}
+	own, err := o.existingKey(ref.KeyID)
+	if err != nil {
+		return nil, o.missing(ref, err)
+	}
+	layer, err := keyring.LayerKey(own)
+	if err != nil {
+		return nil, err
+	}
+	return encrypt.New(store, layer)
+}
+
 // keyOf is the key of a repository that is there.
 func (o *Opener) keyOf(ref holdfast.RepositoryRef) (keyring.Key, error) {
 	if ref.KeyURL != "" {
 		return serviceKey(ref.KeyURL)
 	}
 	key, err := o.existingKey(ref.KeyID)
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil, holdfast.Errorf(holdfast.WrongKey, ref.KeyID, "The server has no key %q for the repository at %s.", ref.KeyID, ref.URL).
-			WithHint(fmt.Sprintf("Put the key file back at %s.", o.keyPath(ref.KeyID))).WithCause(err)
+	return key, o.missing(ref, err)
+}
+
+// missing explains that there is no key file.
+func (o *Opener) missing(ref holdfast.RepositoryRef, err error) error {
+	if !errors.Is(err, fs.ErrNotExist) {
+		return err
 	}
-	return key, err
+	return holdfast.Errorf(holdfast.WrongKey, ref.KeyID, "The server has no key %q for the repository at %s.", ref.KeyID, ref.URL).
+		WithHint(fmt.Sprintf("Put the key file back at %s.", o.keyPath(ref.KeyID))).WithCause(err)
 }
 
 // HasKey is nil when the key of a repository is there and can be read. It is

@@ -23,7 +23,23 @@ import (
 // one. The handle is shared; callers do not close it.
 func (o *Opener) Operational(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, note string, err error) {
 	o.mu.Lock()
-	defer o.mu.Unlock()
+	if ref.Revocable {
+		r, note, err = o.customers(ctx, ref)
+	} else {
+		r, note, err = o.sites(ctx, ref)
+	}
+	o.mu.Unlock()
+	if err == nil {
+		err = o.stillGiven(ctx, ref, r)
+	}
+	if err != nil {
+		return nil, note, err
+	}
+	return r, note, nil
+}
+
+// sites is Operational of a repository whose key is the server's. o.mu is held.
+func (o *Opener) sites(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, note string, err error) {
 	r, err = o.operational(ctx, ref)
 	if err == nil {
 		return r, "", nil
@@ -37,6 +53,20 @@ func (o *Opener) Operational(ctx context.Context, ref holdfast.RepositoryRef) (r
 	}
 	// What is there may be without its key, or a part of it.
 	if beyond(err) || known && holdfast.KindOf(err) == holdfast.Conflict {
+		if note, err = o.setAside(ref, err); err == nil {
+			r, err = o.make(ctx, ref)
+		}
+	}
+	return r, note, err
+}
+
+// customers is Operational of a repository whose key is a customer's. A key that is
+// not given is an error, and the repository stays as it is. o.mu is held.
+func (o *Opener) customers(ctx context.Context, ref holdfast.RepositoryRef) (r *repository.Repository, note string, err error) {
+	if r, err = o.operational(ctx, ref); Absent(err) {
+		r, err = o.make(ctx, ref)
+	}
+	if errors.Is(err, repository.ErrDamaged) || holdfast.KindOf(err) == holdfast.Conflict {
 		if note, err = o.setAside(ref, err); err == nil {
 			r, err = o.make(ctx, ref)
 		}
@@ -123,7 +153,7 @@ func (o *Opener) make(ctx context.Context, ref holdfast.RepositoryRef) (r *repos
 	if r, err = o.repository(ctx, ref); !Absent(err) {
 		return r, err
 	}
-	store, err := o.OpenStore(ctx, ref.URL, true)
+	store, err := o.store(ctx, ref, true)
 	if err != nil {
 		return nil, err
 	}

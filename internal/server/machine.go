@@ -103,6 +103,9 @@ func (s *Server) updateVM(r *request) (answer, error) {
 	if err := r.mayAttach(in.Disks); err != nil {
 		return answer{}, err
 	}
+	if err := r.mayName(in.EncryptionSets()); err != nil {
+		return answer{}, err
+	}
 	vm, j, err := s.Service.UpdateVM(r.Context(), r.sub(), r.group(), r.name(), in)
 	if err != nil {
 		return answer{}, err
@@ -144,6 +147,9 @@ func (s *Server) createVM(r *request) (answer, error) {
 	if err := r.mayAttach(in.Disks); err != nil {
 		return answer{}, err
 	}
+	if err := r.mayName(service.VMUpdate{Disks: in.Disks}.EncryptionSets()); err != nil {
+		return answer{}, err
+	}
 	j, err := s.Service.CreateVM(r.Context(), r.sub(), r.group(), r.name(), in)
 	if err != nil {
 		return answer{}, err
@@ -164,6 +170,9 @@ func (s *Server) disk(r *request) (answer, error) {
 func (s *Server) putDisk(r *request) (answer, error) {
 	in, err := decoded(r, compute.DecodeDisk)
 	if err != nil {
+		return answer{}, err
+	}
+	if err := r.mayName(setOf(in)); err != nil {
 		return answer{}, err
 	}
 	switch _, err := s.Service.Disk(r.Context(), r.sub(), r.group(), r.name()); {
@@ -215,8 +224,19 @@ func (s *Server) patchDisk(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	d, err := s.Service.GrowDisk(r.Context(), r.sub(), r.group(), r.name(), in.SizeGB)
+	if err := r.mayName(setOf(in)); err != nil {
+		return answer{}, err
+	}
+	d, err := s.Service.ChangeDisk(r.Context(), r.sub(), r.group(), r.name(), in)
 	return diskAnswer(d, err)
+}
+
+// setOf is the disk encryption set that a disk is to name, if there is one.
+func setOf(in service.DiskRequest) []string {
+	if in.EncryptionSet == nil || *in.EncryptionSet == "" {
+		return nil
+	}
+	return []string{*in.EncryptionSet}
 }
 
 func (s *Server) deleteDisk(r *request) (answer, error) {

@@ -107,6 +107,13 @@ func (s *Server) allResources(r *request) (answer, error) {
 	for _, c := range collections {
 		add(compute.Collection(c, nil))
 	}
+	sets, err := s.Service.EncryptionSets(r.Context(), r.sub(), group)
+	if err != nil {
+		return answer{}, err
+	}
+	for _, e := range sets {
+		add(compute.EncryptionSet(e))
+	}
 	vms, err := s.Service.VMs(r.Context(), r.sub(), group)
 	if err != nil && holdfast.KindOf(err) != holdfast.Unreachable {
 		return answer{}, err

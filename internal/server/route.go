@@ -136,7 +136,7 @@ func (r *request) checkVersion(route *route) error {
 
 // allRoutes is everything that Holdfast answers.
 func allRoutes() []route {
-	return slices.Concat(signInRoutes, resourceRoutes, deploymentRoutes, providerRoutes, computeRoutes, machineRoutes, restorePointRoutes, contentRoutes, operationRoutes, authorizationRoutes, vaultRoutes, guardRoutes, policyRoutes, itemRoutes, jobRoutes, tagRoutes, auditRoutes, documentRoutes, alertRoutes, metricRoutes)
+	return slices.Concat(signInRoutes, resourceRoutes, deploymentRoutes, providerRoutes, computeRoutes, machineRoutes, restorePointRoutes, encryptionSetRoutes, contentRoutes, operationRoutes, authorizationRoutes, vaultRoutes, guardRoutes, policyRoutes, itemRoutes, jobRoutes, tagRoutes, auditRoutes, documentRoutes, alertRoutes, metricRoutes)
 }
 
 func get(pattern, action string, h handler) route {

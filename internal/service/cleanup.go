@@ -211,7 +211,7 @@ func asMade(points []Point) []policy.Made {
 }
 
 // pruneDone forgets the points that are gone.
-func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
+func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs, r holdfast.DeletePointsResult, runErr error) error {
 	if runErr != nil {
 		return nil // the next clean-up tries again
 	}
@@ -223,13 +223,20 @@ func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePoint
 	if err != nil {
 		return err
 	}
+	// What is withheld is tried again by the next clean-up, as a point that is listed
+	// still or as what is left of one.
+	gone := slices.DeleteFunc(slices.Clone(a.Instant), func(p holdfast.PointRef) bool { return slices.Contains(r.Withheld, p) })
+	r.Withheld = slices.DeleteFunc(r.Withheld, func(p holdfast.PointRef) bool { return !slices.Contains(a.PointIDs, p.PointID) })
+	if err := leaveWithheld(tx, jobID, r); err != nil {
+		return err
+	}
 	for _, i := range items {
 		for _, name := range a.PointIDs {
 			if _, err := tx.Delete(strings.ToLower(PointID(i.ID, name))); err != nil {
 				return err
 			}
 		}
-		if err := forgetInstant(tx, i, a.Instant); err != nil {
+		if err := forgetInstant(tx, i, gone); err != nil {
 			return err
 		}
 	}

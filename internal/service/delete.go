@@ -142,7 +142,7 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 }
 
 // deleteDone forgets an item whose points are gone.
-func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
+func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePointsArgs, r holdfast.DeletePointsResult, runErr error) error {
 	if runErr != nil {
 		return nil // the item stays, stopped, with the points that are left
 	}
@@ -152,6 +152,9 @@ func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePoin
 	}
 	i, err := findItem(tx, j.Subject)
 	if err != nil {
+		return err
+	}
+	if err := leaveWithheld(tx, jobID, r); err != nil {
 		return err
 	}
 	if err := tx.DeleteUnder(i.ID); err != nil {

@@ -22,6 +22,9 @@ type Disk struct {
 	Location string
 	Group    string
 	Owner    string // ARM id of the machine that it is attached to; "" is none
+	// Encryption says what the disk encryption set that it names encrypts with; "" when
+	// it names none, or none that is there.
+	Encryption SetKind
 	holdfast.VolumeFact
 }
 
@@ -49,8 +52,12 @@ func (s *Service) Disks(ctx context.Context, sub, group string) (all []Disk, err
 func (s *Service) disksOf(ctx context.Context, site Site) ([]Disk, error) {
 	found, err := s.Machines.Disks(ctx, site.Ref())
 	all := make([]Disk, len(found))
+	kinds := map[string]SetKind{}
 	for i, v := range found {
 		all[i] = Disk{ID: DiskID(site, v.Pool, v.Path), Name: holdfast.DiskName(v.Pool, v.Path), Location: site.Name, Group: site.Group, VolumeFact: v}
+		if v.EncryptionSet != "" {
+			all[i].Encryption = s.kindOf(ctx, kinds, v.EncryptionSet)
+		}
 		if v.VM.Name != "" {
 			all[i].Owner = inGroup(site.Subscription, site.Group, TypeVM, v.VM.Name)
 		}
@@ -95,6 +102,9 @@ type DiskRequest struct {
 	LUN      int               // Restore: which disk of the point; -1 is the OS disk
 	Format   string            // qcow2 or raw; "" is qcow2
 	Tags     map[string]string // refused: libvirt's volumes keep none
+	// EncryptionSet is the ARM id of the disk encryption set that the disk is to name:
+	// "" for none, nil leaves it as it is.
+	EncryptionSet *string
 }
 
 // PutDisk makes a disk, or grows the one that is there. One with content is made
@@ -105,7 +115,7 @@ func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskR
 	}
 	d, err = s.Disk(ctx, sub, group, name)
 	if err == nil {
-		d, err = s.GrowDisk(ctx, sub, group, name, in.SizeGB)
+		d, err = s.ChangeDisk(ctx, sub, group, name, in)
 		return d, nil, err
 	}
 	if holdfast.KindOf(err) != holdfast.NotFound {
@@ -146,6 +156,9 @@ func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFac
 	if err := checkName("disk", v.Name); err != nil {
 		return v, err
 	}
+	if in.EncryptionSet != nil && *in.EncryptionSet != "" {
+		return v, unattached(name)
+	}
 	if least := empty(in.Create); in.SizeGB < least || in.SizeGB > maxDiskGB {
 		return v, holdfast.Errorf(holdfast.Invalid, "properties.diskSizeGB", "properties.diskSizeGB is %d; a disk has 1 to %d GiB.", in.SizeGB, maxDiskGB)
 	}
@@ -157,6 +170,45 @@ func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFac
 		return v, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.format", "properties.holdfast.format is %q; a disk is raw or qcow2.", v.Format)
 	}
 	return v, nil
+}
+
+// unattached is why a disk that no machine has names no disk encryption set.
+func unattached(name string) error {
+	return holdfast.Errorf(holdfast.Unsupported, "properties.encryption", "The disk %q is attached to no virtual machine: a disk encryption set says under which key the points of a machine are sealed, and is kept with the machine.", name).
+		WithHint("Attach the disk, then name the set: az disk update --disk-encryption-set.")
+}
+
+// ChangeDisk makes a disk larger and has it name another disk encryption set.
+func (s *Service) ChangeDisk(ctx context.Context, sub, group, name string, in DiskRequest) (Disk, error) {
+	d, err := s.GrowDisk(ctx, sub, group, name, in.SizeGB)
+	if err != nil || in.EncryptionSet == nil || strings.EqualFold(*in.EncryptionSet, d.EncryptionSet) {
+		return d, err
+	}
+	if d.Owner == "" {
+		return d, unattached(d.Name)
+	}
+	var set any // null removes
+	if *in.EncryptionSet != "" {
+		set = map[string]any{"id": *in.EncryptionSet}
+	}
+	kept := map[string]any{"managedDisk": map[string]any{"diskEncryptionSet": set}}
+	vm, site, err := s.machine(ctx, sub, group, d.VM.Name)
+	if err != nil {
+		return d, err
+	}
+	change := VMUpdate{KeptOfOSDisk: kept}
+	for _, k := range vm.Disks {
+		if k.Target == d.Target && k.LUN >= 0 {
+			change = VMUpdate{Disks: []WantedDisk{{ID: d.ID, Kept: kept}}}
+		}
+	}
+	if err := s.namesSets(ctx, vm, change); err != nil {
+		return d, err
+	}
+	if _, err := s.keep(ctx, site, vm, change); err != nil {
+		return d, err
+	}
+	return s.Disk(ctx, sub, group, name)
 }
 
 // GrowDisk makes a disk larger; 0 and its own size leave it as it is.

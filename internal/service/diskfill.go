@@ -170,7 +170,7 @@ func (s *Service) diskOfRestorePoint(ctx context.Context, site Site, d Disk, in 
 			return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point is in %s; its disks come back there.", from.Point.Location).
 				WithHint("Copy the restore point to a collection in " + site.Name + " first.")
 		}
-		args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.operational(site), PointID: from.Point.Result.PointID, RestoreID: uuid.NewString(),
+		args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.at(site, from.Point), PointID: from.Point.Result.PointID, RestoreID: uuid.NewString(),
 			Mode: holdfast.RestoreDisks, LUNs: []int{from.Disk.LUN}, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}
 		spec := job.Spec{Operation: "Restore", Scope: from.Point.Collection, Subject: from.Point.ID, Entity: from.Point.Result.VM.Name, Principal: caller(ctx), Exclusive: "restore:" + d.ID}
 		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)

@@ -225,7 +225,7 @@ func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, 
 			return d, err
 		}
 		site, err := siteAt(tx, idOf(d.ID).Subscription, "location", d.Point.Location)
-		ref = s.operational(site)
+		ref = s.at(site, d.Point)
 		return d, err
 	})
 	if err != nil {

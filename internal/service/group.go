@@ -82,6 +82,9 @@ func (s *Service) Groups(ctx context.Context, sub string) ([]Group, error) {
 // libvirt's. What restore points hold is deleted by jobs of their own. may says whether the caller may delete
 // a resource of the group. The job that it returns is already done.
 func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(action, id string) bool) (Job, error) {
+	if err := s.setsUnused(ctx, sub, name); err != nil {
+		return Job{}, err
+	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
 		g, err := findGroup(tx, sub, name)
 		if err != nil {
@@ -112,6 +115,9 @@ func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(ac
 			}
 		}
 		if err := s.deleteCollections(ctx, tx, g, may); err != nil {
+			return Job{}, err
+		}
+		if err := s.deleteSets(tx, g, may); err != nil {
 			return Job{}, err
 		}
 		if err := tx.DeleteUnder(g.ID); err != nil {

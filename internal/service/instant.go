@@ -83,16 +83,19 @@ func arrived(tx *catalog.Tx, i Item, r holdfast.BackupResult) error {
 }
 
 // waitingOf names the points of an item, oldest first, that are in an operational
-// repository and not yet in the vault.
-func waitingOf(tx *catalog.Tx, i Item, at holdfast.RepositoryRef) ([]string, error) {
+// repository and not yet in the vault; elsewhere are those in another one.
+func waitingOf(tx *catalog.Tx, i Item, at holdfast.RepositoryRef) (names []string, elsewhere []holdfast.PointRef, err error) {
 	points, err := pointsOf(tx, i.ID)
-	var names []string
 	for _, p := range points {
-		if p.Waiting && p.Instant == at {
+		switch {
+		case !p.Waiting:
+		case p.Instant == at:
 			names = append(names, p.Name)
+		default:
+			elsewhere = append(elsewhere, p.ref())
 		}
 	}
-	return names, err
+	return names, elsewhere, err
 }
 
 // transferAgain goes on with a backup whose point is there and waits for its copy.
@@ -107,7 +110,7 @@ func (s *Service) transferAgain(ctx context.Context, old Job, a holdfast.BackupA
 		if ok = err == nil && p.Waiting && i.DeleteAfter.IsZero(); !ok {
 			return old, notThere(err)
 		}
-		if a.Waiting, err = waitingOf(tx, i, a.Operational); err != nil {
+		if a.Waiting, a.Elsewhere, err = waitingOf(tx, i, a.Operational); err != nil {
 			return old, err
 		}
 		a.Waiting = slices.DeleteFunc(a.Waiting, func(name string) bool { return name == a.PointID })

@@ -45,10 +45,3 @@ func (s *Service) keep(ctx context.Context, site Site, vm VM, in VMUpdate) (map[
 	}
 	return next, s.Machines.SetKept(ctx, site.Ref(), vm.VMRef, next)
 }
-
-// KeptOfDisk are the kept members of one disk of a machine.
-func (vm VM) KeptOfDisk(target string) map[string]any {
-	disks, _ := vm.Kept[ofDisks].(map[string]any)
-	of, _ := disks[target].(map[string]any)
-	return of
-}

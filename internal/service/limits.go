@@ -59,6 +59,9 @@ func (s *Service) supported(tx *catalog.Tx, vm VM, exclude *Exclusion, guest hol
 	if err != nil {
 		return err
 	}
+	if _, _, err := s.operationalFor(tx, vm); err != nil {
+		return err
+	}
 	return support.Refused(support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Accelerator: vm.site.WriteAccelerator, Exclude: exclude.Excluded(vm.Disks), Guest: guest, Locked: locked}, s.Limits.lifts)
 }
 

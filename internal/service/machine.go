@@ -172,6 +172,9 @@ func (s *Service) UpdateVM(ctx context.Context, sub, group, name string, in VMUp
 	if err := checkTags(in.Tags); err != nil {
 		return vm, nil, err
 	}
+	if err := s.namesSets(ctx, vm, in); err != nil {
+		return vm, nil, err
+	}
 	attach, detach, err := s.diskChange(ctx, site, vm, in.Disks)
 	if err != nil {
 		return vm, nil, err

@@ -43,11 +43,23 @@ type RestorePoint struct {
 	// Source is the ARM id of the restore point that this one is a copy of.
 	Source         string `json:"source,omitempty"`
 	SourceLocation string `json:"sourceLocation,omitempty"`
-	JobID          string `json:"jobId"` // that makes it
+	// Set is the ARM id of the disk encryption set for which the point is sealed, and
+	// Repository where it is then; zero is the operational repository of its site.
+	Set        string                 `json:"set,omitempty"`
+	Repository holdfast.RepositoryRef `json:"repository,omitzero"`
+	JobID      string                 `json:"jobId"` // that makes it
 	// Result has, until the point is made, its PointID and what the VM was when it
 	// was asked for.
 	Result  holdfast.RestorePointResult `json:"result"`
 	Failure *Failure                    `json:"failure,omitempty"`
+}
+
+// at is the operational repository that has the point.
+func (s *Service) at(site Site, p RestorePoint) holdfast.RepositoryRef {
+	if p.Repository != (holdfast.RepositoryRef{}) {
+		return p.Repository
+	}
+	return s.operational(site)
 }
 
 // made says whether the point was ever there.
@@ -154,9 +166,25 @@ func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint
 		return p, Job{}, err
 	}
 	p.Result.VM = vm.VMFact
+	if p.Repository, p.Set, err = s.sealedAt(ctx, vm); err != nil {
+		return p, Job{}, err
+	}
 	args := holdfast.RestorePointArgs{Site: vm.site.Ref(), VM: vm.VMRef, Want: in.Want, ExcludeLUNs: facts.Exclude, ReadRate: vm.site.ReadRate}
 	out, j, err := s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error { return notSnapshot(tx, vm) })
 	return out, j, err
+}
+
+// sealedAt is where a new point of a machine is sealed for a disk encryption set, and
+// for which; zero for none.
+func (s *Service) sealedAt(ctx context.Context, vm VM) (ref holdfast.RepositoryRef, set string, err error) {
+	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) {
+		ref, set, err = s.operationalFor(tx, vm)
+		return nil, err
+	})
+	if set == "" {
+		ref = holdfast.RepositoryRef{}
+	}
+	return ref, set, err
 }
 
 // notSnapshot refuses while a backup takes its snapshot of a VM, which is a
@@ -236,7 +264,7 @@ func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, i
 	}
 	p.Source, p.SourceLocation, p.Want, p.Exclude = from.ID, from.Location, from.Want, from.Exclude
 	p.Result.PointID, p.Result.VM = from.Result.PointID, from.Result.VM
-	args := holdfast.RestorePointArgs{VM: from.Result.VM.VMRef, Source: &holdfast.PointRef{Repository: s.operational(there), PointID: from.Result.PointID}}
+	args := holdfast.RestorePointArgs{VM: from.Result.VM.VMRef, Source: &holdfast.PointRef{Repository: s.at(there, from), PointID: from.Result.PointID}}
 	return s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error {
 		now, err := findRestorePoint(tx, from.ID)
 		if err != nil {
@@ -254,7 +282,7 @@ func (s *Service) enqueuePoint(ctx context.Context, c Collection, p RestorePoint
 	if err != nil {
 		return p, Job{}, err
 	}
-	args.Site, args.Operational = site.Ref(), s.operational(site)
+	args.Site, args.Operational = site.Ref(), s.at(site, p)
 	var j Job
 	out, err := write(ctx, s, func(tx *catalog.Tx) (_ RestorePoint, err error) {
 		if err := check(tx); err != nil {

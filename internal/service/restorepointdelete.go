@@ -40,9 +40,8 @@ func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, poin
 	if err != nil {
 		return Job{}, err
 	}
-	args := holdfast.DeletePointsArgs{Repository: s.operational(site), Rate: site.collectRate()}
+	args := s.deletion(site, points...)
 	for _, p := range points {
-		args.PointIDs = append(args.PointIDs, p.Result.PointID)
 		p.State, p.Failure = PointDeleting, nil
 		if _, err := putRestorePoint(tx, p); err != nil {
 			return Job{}, err
@@ -51,9 +50,22 @@ func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, poin
 	return job.Enqueue(s.Jobs, tx, kindDeleteRestorePoint, spec, args)
 }
 
+// deletion is what is to be deleted of points of a site.
+func (s *Service) deletion(site Site, points ...RestorePoint) holdfast.DeletePointsArgs {
+	args := holdfast.DeletePointsArgs{Repository: s.operational(site), Rate: site.collectRate()}
+	for _, p := range points {
+		if p.Set == "" {
+			args.PointIDs = append(args.PointIDs, p.Result.PointID)
+		} else {
+			args.Instant = append(args.Instant, holdfast.PointRef{Repository: p.Repository, PointID: p.Result.PointID})
+		}
+	}
+	return args
+}
+
 // restorePointGone forgets what a job has deleted: a point, or a collection with
 // its points. One whose group went with it is forgotten already.
-func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs, _ holdfast.DeletePointsResult, runErr error) error {
+func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs, r holdfast.DeletePointsResult, runErr error) error {
 	j, err := job.Get(tx, jobID)
 	if err != nil {
 		return err
@@ -63,6 +75,9 @@ func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, a holdfast.Dele
 		return err
 	}
 	if runErr == nil {
+		if err := leaveWithheld(tx, jobID, r); err != nil {
+			return err
+		}
 		for _, p := range points {
 			if _, err := tx.Delete(p.ID); err != nil {
 				return err
@@ -105,7 +120,7 @@ func (s *Service) forgetFailed(tx *catalog.Tx, c Collection, p RestorePoint) err
 		return err
 	}
 	spec := job.Spec{Operation: "DeleteRestorePoint", Scope: c.ID, Subject: p.ID + "/left", Entity: p.Name}
-	_, err = job.Enqueue(s.Jobs, tx, kindDeleteRestorePoint, spec, holdfast.DeletePointsArgs{Repository: s.operational(site), PointIDs: []string{p.Result.PointID}, Rate: site.collectRate()})
+	_, err = job.Enqueue(s.Jobs, tx, kindDeleteRestorePoint, spec, s.deletion(site, p))
 	return err
 }
 
@@ -117,6 +132,15 @@ const typeLeftover = "Holdfast.Compute/leftovers"
 func leave(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs) error {
 	_, err := catalog.Write(tx, catalog.Resource{ID: "/leftovers/" + jobID, Type: typeLeftover, Parent: "/"}, a)
 	return err
+}
+
+// leaveWithheld keeps, for the next clean-up, what could not be deleted since its key
+// is not given. Nobody can read it meanwhile.
+func leaveWithheld(tx *catalog.Tx, jobID string, r holdfast.DeletePointsResult) error {
+	if len(r.Withheld) == 0 {
+		return nil
+	}
+	return leave(tx, jobID, holdfast.DeletePointsArgs{Instant: r.Withheld})
 }
 
 // cleanLeftovers tries again to delete what was left, and forgets accesses whose

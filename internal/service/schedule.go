@@ -222,8 +222,11 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	if err != nil {
 		return Job{}, err
 	}
-	at := s.operational(vm.site)
-	waiting, err := waitingOf(tx, i, at)
+	at, _, err := s.operationalFor(tx, vm)
+	if err != nil {
+		return Job{}, err
+	}
+	waiting, elsewhere, err := waitingOf(tx, i, at)
 	if err != nil {
 		return Job{}, err
 	}
@@ -232,7 +235,7 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	spec := i.spec(ctx, "Backup")
 	spec.Exclusive = backupOf(i)
 	return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
-		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Operational: at, Waiting: waiting, Series: i.Series, PointID: newPointID(tx.Now()),
+		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Operational: at, Waiting: waiting, Elsewhere: elsewhere, Series: i.Series, PointID: newPointID(tx.Now()),
 		Want: wanted(tx, i), ExcludeLUNs: append(excluded, left...), Notes: notes, Expires: expires,
 		ReadRate: vm.site.ReadRate,
 	})

@@ -99,6 +99,8 @@ func (y *year) Stored(context.Context, holdfast.RepositoryRef) (int64, error) {
 	return 0, nil
 }
 
+func (y *year) TryKey(context.Context, string) error { return nil }
+
 func (y *year) Usable(holdfast.RepositoryRef) error {
 	return nil
 }

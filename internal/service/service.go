@@ -50,6 +50,9 @@ type Provisioner interface {
 	// Stored is how much a repository keeps in its store by its own books, bytes.
 	// The store is not listed for it.
 	Stored(ctx context.Context, ref holdfast.RepositoryRef) (int64, error)
+	// TryKey says why a key of a key service cannot be used to seal and to open; nil is
+	// that it can.
+	TryKey(ctx context.Context, url string) error
 }
 
 // Deps is what the rules need.

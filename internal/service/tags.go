@@ -7,8 +7,8 @@ import (
 	"holdfast/internal/arm"
 )
 
-// Tags are the tags of a resource group, a vault, a machine or a restore point
-// collection, by its id.
+// Tags are the tags of a resource group, a vault, a machine, a restore point
+// collection or a disk encryption set, by its id.
 func (s *Service) Tags(ctx context.Context, id string) (map[string]string, error) {
 	of, err := taggable(id)
 	switch {
@@ -23,6 +23,9 @@ func (s *Service) Tags(ctx context.Context, id string) (map[string]string, error
 	case of.Is(TypeCollection):
 		c, err := s.Collection(ctx, of.String())
 		return c.Tags, err
+	case of.Is(TypeEncryptionSet):
+		e, err := s.EncryptionSet(ctx, of.String())
+		return e.Tags, err
 	}
 	vm, err := s.VM(ctx, of.Subscription, of.Group, of.Name())
 	return vm.Tags, err
@@ -42,6 +45,8 @@ func (s *Service) SetTags(ctx context.Context, id string, tags map[string]string
 		_, err = s.UpdateVault(ctx, of.Subscription, of.Group, of.Name(), VaultInput{Tags: tags})
 	case of.Is(TypeCollection):
 		_, err = s.TagCollection(ctx, of.String(), tags)
+	case of.Is(TypeEncryptionSet):
+		_, err = s.TagEncryptionSet(ctx, of.String(), tags)
 	default:
 		_, _, err = s.UpdateVM(ctx, of.Subscription, of.Group, of.Name(), VMUpdate{Tags: tags})
 	}
@@ -54,8 +59,8 @@ func taggable(id string) (arm.ID, error) {
 	if err != nil {
 		return of, holdfast.Errorf(holdfast.Invalid, "scope", "%q is not a resource id: %v.", id, err)
 	}
-	if !of.Is(TypeGroup) && !of.Is(TypeVault) && !of.Is(TypeVM) && !of.Is(TypeCollection) {
-		return of, holdfast.Errorf(holdfast.Unsupported, id, "A %s keeps no tags; resource groups, vaults, virtual machines and restore point collections do.", of.Type())
+	if !of.Is(TypeGroup) && !of.Is(TypeVault) && !of.Is(TypeVM) && !of.Is(TypeCollection) && !of.Is(TypeEncryptionSet) {
+		return of, holdfast.Errorf(holdfast.Unsupported, id, "A %s keeps no tags; resource groups, vaults, virtual machines, restore point collections and disk encryption sets do.", of.Type())
 	}
 	return of, nil
 }
@@ -92,6 +97,13 @@ func (s *Service) TagsUsed(ctx context.Context, sub string) (map[string]map[stri
 	}
 	for _, c := range collections {
 		add(c.Tags)
+	}
+	sets, err := s.EncryptionSets(ctx, sub, "")
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range sets {
+		add(e.Tags)
 	}
 	vms, err := s.VMs(ctx, sub, "")
 	if err != nil && holdfast.KindOf(err) != holdfast.Unreachable {

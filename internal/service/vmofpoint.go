@@ -41,7 +41,7 @@ func (s *Service) VMOfPoint(ctx context.Context, sub, group, name string, in Who
 	if err != nil {
 		return Job{}, err
 	}
-	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.operational(site), PointID: p.Result.PointID, RestoreID: uuid.NewString(), Mode: holdfast.CreateVM}
+	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.at(site, p), PointID: p.Result.PointID, RestoreID: uuid.NewString(), Mode: holdfast.CreateVM, LeaveSets: p.Source != ""}
 	spec := job.Spec{Operation: "Restore", Scope: p.Collection, Subject: inGroup(sub, group, TypeVM, name), Entity: name, Principal: caller(ctx)}
 	r := restoring{item: Item{VM: name}, point: Point{Name: p.Name}, site: site}
 	ask := RestoreRequest{Mode: string(holdfast.CreateVM), TargetVM: inGroup(sub, group, TypeVM, name), Pool: in.Pool, Network: in.Network, Start: in.Start}

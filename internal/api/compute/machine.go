@@ -5,6 +5,8 @@ import (
 	"encoding/json"
 	"strings"
 
+	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
+
 	"holdfast"
 	"holdfast/internal/api/resources"
 	"holdfast/internal/service"
@@ -149,6 +151,10 @@ func Disk(d service.Disk) resources.Resource {
 		"creationData": map[string]any{"createOption": "Attach"},
 		"holdfast":     map[string]any{"path": d.Path, "pool": d.Pool, "format": d.Format, "allocated": d.Allocated, "backing": d.Backing},
 	}
+	p["encryption"] = map[string]any{"type": sdk.EncryptionTypeEncryptionAtRestWithPlatformKey}
+	if d.EncryptionSet != "" {
+		p["encryption"] = map[string]any{"type": d.Encryption, "diskEncryptionSetId": d.EncryptionSet}
+	}
 	r := resources.Resource{ID: d.ID, Name: d.Name, Type: service.TypeDisk, Location: service.Location(d.Location), Properties: p,
 		SKU: map[string]any{"name": "Standard_LRS", "tier": "Standard"}}
 	if d.Owner != "" {
@@ -166,7 +172,11 @@ func DecodeDisk(body []byte) (service.DiskRequest, error) {
 			DiskSizeGB          int64  `json:"diskSizeGB"`
 			DiskAccessID        string `json:"diskAccessId"`
 			NetworkAccessPolicy string `json:"networkAccessPolicy"`
-			CreationData        struct {
+			Encryption          struct {
+				Type                string `json:"type"`
+				DiskEncryptionSetID string `json:"diskEncryptionSetId"`
+			} `json:"encryption"`
+			CreationData struct {
 				CreateOption     string `json:"createOption"`
 				SourceResourceID string `json:"sourceResourceId"`
 				SourceURI        string `json:"sourceUri"`
@@ -181,12 +191,16 @@ func DecodeDisk(body []byte) (service.DiskRequest, error) {
 	if err == nil && (p.DiskAccessID != "" || strings.EqualFold(p.NetworkAccessPolicy, "AllowPrivate")) {
 		err = holdfast.Errorf(holdfast.Unsupported, "properties.networkAccessPolicy", "A disk has no private link (RPL-05).").WithHint("Leave networkAccessPolicy and diskAccessId out: who may read a disk, roles say.")
 	}
+	var set *string
+	if e := p.Encryption; e.DiskEncryptionSetID != "" || strings.EqualFold(e.Type, string(sdk.EncryptionTypeEncryptionAtRestWithPlatformKey)) {
+		set = &e.DiskEncryptionSetID
+	}
 	lun := -1
 	if p.Holdfast.LUN != nil {
 		lun = *p.Holdfast.LUN
 	}
 	return service.DiskRequest{Location: in.Location, SizeGB: p.DiskSizeGB, Create: p.CreationData.CreateOption, Format: p.Holdfast.Format, Tags: in.Tags,
-		Source: p.CreationData.SourceResourceID, SourceAt: p.CreationData.SourceURI, LUN: lun}, err
+		Source: p.CreationData.SourceResourceID, SourceAt: p.CreationData.SourceURI, LUN: lun, EncryptionSet: set}, err
 }
 
 // NIC is a network interface on the wire. Its addresses are the guest's own.

@@ -107,7 +107,7 @@ func warnings(r service.RestorePoint) []string {
 		return all
 	}
 	for _, k := range r.Result.VM.Disks {
-		if d := disk(r.Result.VM, k); d.ManagedDisk != nil && d.ManagedDisk.DiskEncryptionSet != nil {
+		if r.Result.VM.EncryptionSet(k.Target) != "" {
 			all = append(all, "Disk "+k.Target+" is under a customer-managed key at "+r.SourceLocation+"; this copy is under the platform-managed key of "+r.Location+".")
 		}
 	}
@@ -213,7 +213,7 @@ func sourceStorage(r service.RestorePoint) *sdk.RestorePointSourceVMStorageProfi
 	s := &sdk.RestorePointSourceVMStorageProfile{DataDisks: []*sdk.RestorePointSourceVMDataDisk{}}
 	in := map[string]*sdk.DiskRestorePointAttributes{}
 	for _, d := range r.Disks() {
-		in[d.Disk.Target] = &sdk.DiskRestorePointAttributes{ID: to.Ptr(d.ID), Encryption: &sdk.RestorePointEncryption{Type: to.Ptr(sdk.RestorePointEncryptionTypeEncryptionAtRestWithPlatformKey)}}
+		in[d.Disk.Target] = &sdk.DiskRestorePointAttributes{ID: to.Ptr(d.ID), Encryption: restorePointEncryption(r)}
 	}
 	osType := sdk.OperatingSystemTypeLinux
 	if r.Result.VM.OSType == "Windows" {
@@ -242,7 +242,7 @@ func DiskRestorePoint(d service.DiskPoint, percent int) resources.Resource {
 	p := map[string]any{
 		"timeCreated": r.Created.UTC(), "sourceResourceId": d.SourceDisk(), "sourceUniqueId": r.Result.VM.UUID + "." + d.Disk.Target, "familyId": r.Result.VM.UUID + "." + d.Disk.Target,
 		"sourceResourceLocation": sourceLocation(r), "replicationState": replication(r), "completionPercent": percent,
-		"encryption": map[string]any{"type": sdk.EncryptionTypeEncryptionAtRestWithPlatformKey}, "networkAccessPolicy": sdk.NetworkAccessPolicyAllowAll, "publicNetworkAccess": sdk.PublicNetworkAccessEnabled,
+		"encryption": diskPointEncryption(r), "networkAccessPolicy": sdk.NetworkAccessPolicyAllowAll, "publicNetworkAccess": sdk.PublicNetworkAccessEnabled,
 		"holdfast": map[string]any{"target": d.Disk.Target, "lun": d.Disk.LUN, "size": d.Disk.Size},
 	}
 	if !r.Result.Time.IsZero() {

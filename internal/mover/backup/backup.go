@@ -89,7 +89,7 @@ func (m Mover) backup(ctx context.Context, a holdfast.BackupArgs, progress holdf
 	if err != nil {
 		return holdfast.BackupResult{}, err
 	}
-	t := &transfer{args: a, progress: progress, from: p.Repository, log: m.Log, res: p.Manifest.Result(a.PointID)}
+	t := &transfer{args: a, progress: progress, from: p.Repository, repositories: m.Repositories, log: m.Log, res: p.Manifest.Result(a.PointID)}
 	if err := progress.Reached(t.res); err != nil {
 		m.Log.Warn("the point is there, and is shown when its backup ends", "vm", a.VM.Name, "point", a.PointID, "err", err)
 	}
@@ -149,8 +149,10 @@ type transfer struct {
 	args     holdfast.BackupArgs
 	progress holdfast.Progress
 	from, to *repository.Repository
-	log      *slog.Logger
-	res      holdfast.BackupResult
+	// repositories opens those of points that wait elsewhere.
+	repositories mover.Repositories
+	log          *slog.Logger
+	res          holdfast.BackupResult
 }
 
 // sayFirst tells why all was read when the vault knew the VM and the operational
@@ -166,8 +168,13 @@ func (t *transfer) sayFirst(ctx context.Context, p capture.Point) {
 
 // run copies the points that wait, then the new one.
 func (t *transfer) run(ctx context.Context) error {
+	for _, ref := range t.args.Elsewhere {
+		if err := t.copyFrom(ctx, ref); err != nil {
+			return err
+		}
+	}
 	for _, id := range t.args.Waiting {
-		_, err := t.copy(ctx, id)
+		_, err := t.copy(ctx, t.from, id)
 		switch {
 		case err == nil:
 			t.res.Copied = append(t.res.Copied, id)
@@ -180,7 +187,7 @@ func (t *transfer) run(ctx context.Context) error {
 			return err
 		}
 	}
-	p, err := t.copy(ctx, t.args.PointID)
+	p, err := t.copy(ctx, t.from, t.args.PointID)
 	if err != nil {
 		return err
 	}
@@ -192,12 +199,34 @@ func (t *transfer) run(ctx context.Context) error {
 	return nil
 }
 
+// copyFrom copies a point that waits in another operational repository. What cannot
+// be read there now, since its key is not given or for damage, waits on: it is not to
+// keep the newest point out of the vault.
+func (t *transfer) copyFrom(ctx context.Context, ref holdfast.PointRef) error {
+	from, err := t.repositories(ctx, ref.Repository)
+	if err == nil {
+		_, err = t.copy(ctx, from, ref.PointID)
+	}
+	switch {
+	case err == nil:
+		t.res.Copied = append(t.res.Copied, ref.PointID)
+	case errors.Is(err, repository.ErrNoPoint), mover.Absent(err) && from == nil:
+		t.res.Lost = append(t.res.Lost, ref.PointID)
+		t.progress.Warn(fmt.Sprintf("The point %s was not in the vault yet, and the operational repository has lost it.", ref.PointID))
+	case from == nil, errors.Is(err, repository.ErrDamaged):
+		t.progress.Warn(fmt.Sprintf("The point %s is not in the vault yet, and cannot be read now: %v.", ref.PointID, err))
+	default:
+		return err
+	}
+	return nil
+}
+
 // copy copies one point, if the vault hasn't got it.
-func (t *transfer) copy(ctx context.Context, id string) (repository.Point, error) {
+func (t *transfer) copy(ctx context.Context, from *repository.Repository, id string) (repository.Point, error) {
 	if p, err := t.to.Point(ctx, id); !errors.Is(err, repository.ErrNoPoint) {
 		return p, err
 	}
-	p, err := repository.Copy(ctx, t.from, t.to, id, repository.CopyOptions{Series: t.args.Series, Progress: t.progress.Bytes})
+	p, err := repository.Copy(ctx, from, t.to, id, repository.CopyOptions{Series: t.args.Series, Progress: t.progress.Bytes})
 	if errors.Is(err, objstore.ErrFull) {
 		t.makeRoom(ctx)
 	}

@@ -11,6 +11,7 @@ package deletion
 import (
 	"context"
 	"errors"
+	"fmt"
 	"slices"
 
 	"holdfast"
@@ -57,6 +58,13 @@ func (m Mover) run(ctx context.Context, a holdfast.DeletePointsArgs, progress ho
 		repo, err := m.Repositories(ctx, ref)
 		if ref != a.Repository && mover.Absent(err) {
 			continue // an operational repository that is lost has no points
+		}
+		if ref != a.Repository && ref.Revocable && holdfast.KindOf(err) == holdfast.WrongKey {
+			progress.Warn(fmt.Sprintf("%d points are unreadable and stay where they are until their key is given again: %v", len(ids), err))
+			for _, id := range ids {
+				res.Withheld = append(res.Withheld, holdfast.PointRef{Repository: ref, PointID: id})
+			}
+			continue
 		}
 		if err != nil {
 			return res, err

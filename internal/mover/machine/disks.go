@@ -180,6 +180,7 @@ func merge(volumes []hypervisor.Volume, domains []hypervisor.Domain) (all []hold
 		all = append(all, holdfast.VolumeFact{Name: v.Name, Pool: v.Pool, Path: v.Path, Format: v.Format, Size: v.Size, Allocated: v.Allocated, Backing: v.Backing})
 	}
 	for _, d := range domains {
+		kept := holdfast.VMFact{Kept: mover.Kept(d.Metadata)}
 		for _, k := range d.Disks {
 			if k.Path == "" || k.Device != "disk" && k.Device != "lun" {
 				continue
@@ -191,6 +192,7 @@ func merge(volumes []hypervisor.Volume, domains []hypervisor.Domain) (all []hold
 				all = append(all, holdfast.VolumeFact{Name: filepath.Base(k.Path), Path: k.Path, Format: k.Format, Size: k.Size, Backing: k.Backing})
 			}
 			all[i].VM, all[i].Target, all[i].Running = holdfast.VMRef{UUID: d.UUID, Name: d.Name}, k.Target, d.State.Active()
+			all[i].EncryptionSet = kept.EncryptionSet(k.Target)
 		}
 	}
 	slices.SortFunc(all, func(a, b holdfast.VolumeFact) int { return cmp.Compare(a.Path, b.Path) })

@@ -107,3 +107,8 @@ func (m Mover) Stored(ctx context.Context, ref holdfast.RepositoryRef) (int64, e
 func (m Mover) Usable(ref holdfast.RepositoryRef) error {
 	return mover.Explain(m.Opener.HasKey(ref), ref.URL)
 }
+
+// TryKey says whether a key service seals and opens with a key.
+func (m Mover) TryKey(ctx context.Context, url string) error {
+	return mover.Explain(mover.TryKey(ctx, url), url)
+}

@@ -35,7 +35,9 @@ type newDomain struct {
 	LUNs map[string]int
 	// Extra are disks that the point's VM did not have.
 	Extra    []holdfast.DiskFact
-	Isolated bool // without network, devices and folders of the host
+	// LeaveSets leaves behind which disk encryption sets the disks name.
+	LeaveSets bool
+	Isolated  bool // without network, devices and folders of the host
 }
 
 // rewriteDomain makes the definition of a restored VM from the one kept in the
@@ -69,7 +71,7 @@ func rewriteDomain(xml string, n newDomain) (string, []string, error) {
 		err = ownMembers(dom, n)
 	} else {
 		var left []string
-		left, err = leaveBehind(dom)
+		left, err = leaveBehind(dom, n.LeaveSets)
 		notes = append(notes, left...)
 	}
 	if err != nil {

@@ -21,8 +21,9 @@ var leftBehind = []struct {
 	{[]string{"virtualMachineScaleSet"}, "The original was one of a scale set; the restored VM stands alone (CMP-15)."},
 }
 
-// leaveBehind takes those members from a definition and says which it took.
-func leaveBehind(dom *etree.Element) (notes []string, err error) {
+// leaveBehind takes those members from a definition and says which it took; with sets
+// also the disk encryption sets that the disks name.
+func leaveBehind(dom *etree.Element, sets bool) (notes []string, err error) {
 	for _, e := range dom.FindElements("metadata/*") {
 		if e.Tag != "kept" || e.NamespaceURI() != mover.KeptSpace {
 			continue
@@ -31,10 +32,10 @@ func leaveBehind(dom *etree.Element) (notes []string, err error) {
 		if json.Unmarshal([]byte(e.Text()), &kept) != nil {
 			continue // not ours to judge: it comes back as it was
 		}
-		properties, _ := kept["properties"].(map[string]any)
-		if properties == nil {
-			continue
+		if sets && leaveSets(kept) {
+			notes = append(notes, "The original's disks name a disk encryption set of another site; the restored ones name none, and their points are under the platform's key (RPL-05).")
 		}
+		properties, _ := kept["properties"].(map[string]any)
 		for _, l := range leftBehind {
 			had := false
 			for _, m := range l.members {
@@ -52,4 +53,17 @@ func leaveBehind(dom *etree.Element) (notes []string, err error) {
 		e.SetText(string(text))
 	}
 	return notes, nil
+}
+
+// leaveSets takes the disk encryption sets from what is kept of disks, and says
+// whether there was one.
+func leaveSets(kept map[string]any) (had bool) {
+	disks, _ := kept["disks"].(map[string]any)
+	for _, d := range disks {
+		disk, _ := d.(map[string]any)
+		managed, _ := disk["managedDisk"].(map[string]any)
+		had = had || managed["diskEncryptionSet"] != nil
+		delete(managed, "diskEncryptionSet")
+	}
+	return had
 }

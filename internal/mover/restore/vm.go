@@ -106,7 +106,7 @@ func (r *run) createVM(ctx context.Context, res *holdfast.RestoreResult) (*holdf
 func (r *run) newDomain(name string, disks []holdfast.DiskResult) newDomain {
 	a := r.args
 	n := newDomain{
-		Name: name, RestoreID: a.RestoreID, PointID: r.point.ID, Network: a.Network, NICs: a.NICs, Isolated: a.Isolated,
+		Name: name, RestoreID: a.RestoreID, PointID: r.point.ID, Network: a.Network, NICs: a.NICs, Isolated: a.Isolated, LeaveSets: a.LeaveSets,
 		Disks: map[string]string{}, Formats: map[string]string{}, Whole: map[string]bool{},
 	}
 	if a.BootFirst {
