@@ -169,6 +169,10 @@ type VolumeFact struct {
 	EncryptionSet string `json:"encryptionSet,omitempty"`
 }
 
+// UnmanagedDir is the directory in a pool's where disks go that are to be in no
+// pool: the container that Azure's unmanaged disks lie in, in a storage account.
+const UnmanagedDir = "vhds"
+
 // DefaultPool is the pool whose disks have their file's name.
 const DefaultPool = "default"
 
@@ -304,7 +308,7 @@ type DiskResult struct {
 	Read        int64  `json:"read"`             // bytes read from the source; restore: bytes written, zeroes left out
 	New         int64  `json:"new"`              // bytes of content the repository did not have
 	Stored      int64  `json:"stored"`           // bytes added to the store, sealed
-	Path        string `json:"path,omitempty"`   // restore: where it was written
+	Path        string `json:"path,omitempty"`   // where it was, or was written to by a restore
 	Format      string `json:"format,omitempty"` // restore: raw or qcow2
 }
 
@@ -358,7 +362,10 @@ type RestoreArgs struct {
 	// Exactly one of Pool and Directory says where the disks go.
 	Pool      string `json:"pool,omitempty"`
 	Directory string `json:"directory,omitempty"` // absolute, on the site's host
-	Format    string `json:"format"`              // raw or qcow2
+	// Unmanaged puts them beside the pool's volumes, into its directory
+	// UnmanagedDir, so that they are in no pool.
+	Unmanaged bool   `json:"unmanaged,omitempty"`
+	Format    string `json:"format"` // raw or qcow2
 	// NamePrefix starts each restored file's name: PREFIX-vda.qcow2.
 	NamePrefix string `json:"namePrefix"`
 	// FileName is the whole name of the file when one disk comes back; "" is made
@@ -427,6 +434,8 @@ const (
 	MachineRestart MachineAction = "Restart"
 	MachineDelete  MachineAction = "Delete" // off and undefined; its disks stay
 	MachineDisks   MachineAction = "Update" // attaches and detaches disks
+	// MachineConvert moves the disks of a VM that is off into a pool (matrix MGT-07).
+	MachineConvert MachineAction = "ConvertToManagedDisks"
 )
 
 // MachineArgs asks for one action on a VM.
@@ -438,6 +447,16 @@ type MachineArgs struct {
 	Force  bool       `json:"force,omitempty"`
 	Attach []DiskFact `json:"attach,omitempty"` // Path, Format, Bus; MachineDisks only
 	Detach []string   `json:"detach,omitempty"` // targets; MachineDisks only
+	// MachineConvert only: the pool, and which files go there.
+	Pool string     `json:"pool,omitempty"`
+	Move []DiskMove `json:"move,omitempty"`
+}
+
+// DiskMove is one disk file that goes into a pool.
+type DiskMove struct {
+	Target string `json:"target"` // libvirt's, such as vda
+	From   string `json:"from"`   // path
+	Name   string `json:"name"`   // of the file in the pool
 }
 
 // MachineResult says how the VM is after it.

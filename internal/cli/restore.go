@@ -44,12 +44,14 @@ func (a *app) restoreDisks() *cobra.Command {
 	var luns []int
 	var prefix string
 	c := &cobra.Command{
-		Use: "disks VM --point POINT (--pool POOL | --directory DIR)", Short: "Restore disks to a pool or a directory",
+		Use: "disks VM --point POINT [--pool POOL | --directory DIR]", Short: "Restore disks to a pool or a directory",
 		DisableFlagsInUseLine: true,
 		Long: `Restore the disks of a point, all or those of --lun, as qcow2 or raw files named
 PREFIX-TARGET.FORMAT. Files that are there already are not overwritten.
 
-Where neither a pool nor a directory is named, the only pool of the site is used.`,
+Where neither a pool nor a directory is named, they go to the pool that they were in,
+or to one of its class, or to the only one; what was in no pool goes back to the
+directory that it was in.`,
 		Example: `  holdfast restore disks web --point latest --pool default
   holdfast restore disks web --point 1738041600000 --directory /srv/restored \
       --format raw --lun 0 --name-prefix web-tuesday`,
@@ -169,11 +171,6 @@ func (s *session) restore(arg string, f *restoreFlags, r client.Restore) error {
 	}
 	r.SourceID, r.Site, r.Group = item.SourceID, v.Site, item.Group()
 	r.Pool, r.Directory, r.Format = f.pool, f.directory, f.format
-	if r.Pool == "" && r.Directory == "" && !r.Replace {
-		if r.Pool, err = s.onlyPool(v.Site); err != nil {
-			return err
-		}
-	}
 	if r.Point, err = s.thePoint(ctx, item, f.point); err != nil {
 		return err
 	}
@@ -182,24 +179,4 @@ func (s *session) restore(arg string, f *restoreFlags, r client.Restore) error {
 		return err
 	}
 	return s.finish(work, f.noWait)
-}
-
-// onlyPool is the name of the only storage pool of a site.
-func (s *session) onlyPool(site string) (string, error) {
-	there, err := s.client.Site(s.cmd.Context(), site)
-	if err != nil {
-		return "", err
-	}
-	var names []string
-	for _, p := range there.Properties.Pools {
-		names = append(names, p.Name)
-	}
-	switch len(names) {
-	case 0:
-		return "", usagef("where to? The site %s has no storage pool: say --directory.", site)
-	case 1:
-		s.note("using pool %s, the only one", names[0])
-		return names[0], nil
-	}
-	return "", usagef("where to? The site %s has the pools %s: choose with --pool, or say --directory.", site, strings.Join(names, ", "))
 }

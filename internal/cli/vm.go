@@ -11,10 +11,38 @@ import (
 )
 
 func (a *app) vm() *cobra.Command {
-	return noun("vm", "See the virtual machines of the sites",
+	return noun("vm", "See the virtual machines of the sites, and convert them to managed disks",
 		`A VM is a libvirt domain of a site. Holdfast does not store VMs: what is shown is
 what libvirt says now.`,
-		a.vmList(), a.vmShow(), a.vmCheck())
+		a.vmList(), a.vmShow(), a.vmCheck(), a.vmConvert())
+}
+
+func (a *app) vmConvert() *cobra.Command {
+	var pool string
+	c := &cobra.Command{
+		Use: "convert VM", Short: "Move the disks of a VM that is off into a storage pool",
+		Long: `Move those disks of a VM into a storage pool that are in none (unmanaged disks), as
+az vm convert does. The VM has to be off. The old file of a disk goes when the new one
+is whole, durable and the VM's; on the file system of the pool nothing is copied.
+Protection and points of the VM stay.`,
+		Example:           "  holdfast vm convert web\n  holdfast vm convert lab/web --pool fast",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: first(a.vmNames()),
+		RunE: a.verb(func(s *session, args []string) error {
+			vm, err := s.theVM(s.cmd.Context(), args[0])
+			if err != nil {
+				return err
+			}
+			if err := s.client.ConvertVM(s.cmd.Context(), vm.Group, vm.Name, pool); err != nil {
+				return err
+			}
+			s.note("the disks of %s are in storage pools", vm.Name)
+			return nil
+		}),
+	}
+	c.Flags().StringVar(&pool, "pool", "", "move them into this storage `POOL` (default: that of its other disks, default, or the only one)")
+	flag(c, "pool", a.poolNames())
+	return c
 }
 
 func (a *app) vmList() *cobra.Command {

@@ -131,6 +131,24 @@ func (c *Client) CheckVM(ctx context.Context, group, name string) (Check, error)
 	})
 }
 
+// ConvertVM moves the disks of a VM that is off into a storage pool and waits until
+// they are there. An empty pool leaves the choice to the server.
+func (c *Client) ConvertVM(ctx context.Context, group, name, pool string) error {
+	body := map[string]any{}
+	if pool != "" {
+		body["properties"] = map[string]any{"holdfast": map[string]any{"storageAccountId": c.groupID(group) + "/providers/Microsoft.Storage/storageAccounts/" + pool}}
+	}
+	resp, err := c.send(onceOnly(ctx), http.MethodPost, c.url(c.VMID(group, name)+"/convertToManagedDisks", computeVersion), body, http.StatusAccepted)
+	if err != nil {
+		return err
+	}
+	_, err = c.operation(ctx, resp)
+	return err
+}
+
+// computeVersion is the api-version of machines (armcompute/v6).
+const computeVersion = "2024-11-01"
+
 // VMID is the ARM id that a VM of a group has, whether it is there or not.
 func (c *Client) VMID(group, name string) string {
 	return c.groupID(group) + "/providers/Microsoft.Compute/virtualMachines/" + name

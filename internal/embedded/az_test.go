@@ -87,7 +87,9 @@ type object = map[string]any
 // TestAzStory is the whole story of a backup through az.
 func TestAzStory(t *testing.T) {
 	t.Parallel()
-	r := serve(t, newWorld(), t.TempDir())
+	w := newWorld()
+	managed(w)
+	r := serve(t, w, t.TempDir())
 	a := newAz(t, r)
 	s := dial(t, r)
 	a.signIn()

@@ -46,7 +46,9 @@ type world struct {
 	asked        chan struct{} // if set, Stored says there that it was asked
 	volumes      []holdfast.VolumeFact
 	pools        []holdfast.PoolFact // beside default
+	noDefault    bool                // there is no pool default
 	machines     []holdfast.MachineArgs
+	restored     []holdfast.DiskResult // what restores bring back
 }
 
 func newWorld() *world {
@@ -68,8 +70,11 @@ func (w *world) reach(site holdfast.SiteRef) error {
 func (w *world) Discover(_ context.Context, site holdfast.SiteRef) (holdfast.DiscoverResult, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return holdfast.DiscoverResult{Host: "host1", Libvirt: "9.0.0", QEMU: "7.2.0", Networks: []string{"default", "lab"},
-		Pools: append([]holdfast.PoolFact{{Name: "default", Path: "/pool", Type: "dir", Available: 1 << 40}}, w.pools...), VMs: slices.Clone(w.vms)}, w.reach(site)
+	pools := append([]holdfast.PoolFact{{Name: "default", Path: "/pool", Type: "dir", Available: 1 << 40}}, w.pools...)
+	if w.noDefault {
+		pools = w.pools
+	}
+	return holdfast.DiscoverResult{Host: "host1", Libvirt: "9.0.0", QEMU: "7.2.0", Networks: []string{"default", "lab"}, Pools: pools, VMs: slices.Clone(w.vms)}, w.reach(site)
 }
 
 func (w *world) VM(_ context.Context, site holdfast.SiteRef, name string) (holdfast.VMFact, error) {
@@ -163,7 +168,7 @@ func (w *world) Backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Pr
 		return holdfast.BackupResult{}, err
 	}
 	res := holdfast.BackupResult{Kept: vm.Kept, PointID: a.PointID, Time: time.Now().UTC(), Consistency: holdfast.FileSystemConsistent, Reason: "The guest agent froze the file systems.",
-		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Pool: vm.Disks[0].Pool, Size: 2 << 30}, {LUN: 0, Target: "vdb", Pool: vm.Disks[1].Pool, Size: 1 << 30}}, Copied: a.Waiting}
+		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Pool: vm.Disks[0].Pool, Path: vm.Disks[0].Path, Size: 2 << 30}, {LUN: 0, Target: "vdb", Pool: vm.Disks[1].Pool, Size: 1 << 30}}, Copied: a.Waiting}
 	p.Cancellable(false)
 	if err := p.Reached(res); err != nil {
 		return holdfast.BackupResult{}, err
@@ -200,7 +205,7 @@ func (w *world) Restore(ctx context.Context, a holdfast.RestoreArgs, p holdfast.
 	}
 	w.mu.Unlock()
 	p.Task("Restore disks")
-	return holdfast.RestoreResult{}, w.wait(ctx, "restore "+a.VMName)
+	return holdfast.RestoreResult{Disks: w.restored}, w.wait(ctx, "restore "+a.VMName)
 }
 
 // backup and restore are the world's movers as jobs run them.

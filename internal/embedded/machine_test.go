@@ -36,6 +36,12 @@ func (w *world) actOn(ctx context.Context, a holdfast.MachineArgs, p holdfast.Pr
 		vm.State = "shutoff"
 	case holdfast.MachineDelete:
 		w.vms = slices.Delete(w.vms, i, i+1)
+	case holdfast.MachineConvert:
+		vm.Disks = slices.Clone(vm.Disks)
+		for _, v := range a.Move {
+			k := &vm.Disks[slices.IndexFunc(vm.Disks, func(k holdfast.DiskFact) bool { return k.Target == v.Target })]
+			k.Pool, k.Path = a.Pool, "/pool/"+v.Name
+		}
 	case holdfast.MachineDisks:
 		vm.Disks = slices.DeleteFunc(slices.Clone(vm.Disks), func(k holdfast.DiskFact) bool { return slices.Contains(a.Detach, k.Target) })
 		for _, k := range a.Attach {

@@ -191,6 +191,9 @@ func TestDiskOfARestorePoint(t *testing.T) {
 	if a := p.world.restores[2]; a.Mode != holdfast.CreateVM || a.VMName != "new" || a.Start || a.Pool != "default" || a.PointID != p.store.asked[0].PointID || a.Repository != p.store.asked[0].Operational || a.NamePrefix != "new" {
 		t.Errorf("restored: %+v", a)
 	}
+	p.world.mu.Lock()
+	p.world.pools = []holdfast.PoolFact{{Name: "other", Path: "/other", Type: "dir"}}
+	p.world.mu.Unlock()
 	p.refuses(t, []refused{
 		{"a machine that is there", "PUT", p.vmID("db"), machine(""), 409, "Conflict", "there already"},
 		{"a machine elsewhere", "PUT", p.vmID("x"), strings.Replace(machine(""), "site1", "mars", 1), 409, "OperationNotAllowed", "comes back there"},

@@ -221,15 +221,15 @@ func (p *points) deleted(t *testing.T, path string) {
 	p.follow(t, "DELETE", path, "", 202)
 }
 
-func (p *points) follow(t *testing.T, method, path, body string, want int) {
+func (s *sdk) follow(t *testing.T, method, path, body string, want int) {
 	t.Helper()
-	path = strings.NewReplacer("~G", "/subscriptions/"+p.sub+"/resourceGroups/lab").Replace(path)
-	code, out, header := p.send(t, method, path+"?api-version=2024-11-01", body)
+	path = strings.NewReplacer("~G", "/subscriptions/"+s.sub+"/resourceGroups/lab").Replace(path)
+	code, out, header := s.send(t, method, path+"?api-version=2024-11-01", body)
 	if code != want {
 		t.Fatalf("%s %s: %d %v", method, path, code, out)
 	}
 	at := strings.Split(header.Get("Azure-AsyncOperation"), "/")
-	j, err := p.Jobs().Wait(t.Context(), at[len(at)-2])
+	j, err := s.Jobs().Wait(t.Context(), at[len(at)-2])
 	if err != nil || j.Failure != nil {
 		t.Fatalf("%s %s: %+v, %v", method, path, j.Failure, err)
 	}

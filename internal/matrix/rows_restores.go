@@ -138,7 +138,7 @@ var management = []Row{
 		Must:   "Works.",
 	},
 	{
-		ID: "MGT-07", Subject: "point from before the migration", Verdict: Supported, Open: "issue 8",
+		ID: "MGT-07", Subject: "point from before the migration", Verdict: Supported, In: []string{"service", "mover/restore", "mover/machine"},
 		Stance: "Restores as unmanaged by default and can be converted.",
 		Must:   "Restores outside the pool; converting moves it in, and the template deploys.",
 	},

@@ -156,6 +156,13 @@ var tests = map[string][]string{
 	},
 	"MGT-06": {
 		"e2e.TestRestoredDisksAndTemplate",
+		"embedded.TestUnmanagedComesBackSo",
+	},
+	"MGT-07": {
+		"e2e.TestVerifiedRestore",
+		"embedded.TestConvertToManagedDisks",
+		"embedded.TestUnmanagedComesBackSo",
+		"mover/machine.TestConvertDiesAtEveryStep",
 	},
 	"MGT-08": {
 		"e2e.TestInstantRestore",

@@ -26,6 +26,7 @@ var machineRoutes = []route{
 	post(vmPath+"/deallocate", vmType+"/deallocate/action", act(holdfast.MachineStop)),
 	post(vmPath+"/restart", vmType+"/restart/action", act(holdfast.MachineRestart)),
 	post(vmPath+"/generalize", vmType+"/generalize/action", (*Server).generalize),
+	post(vmPath+"/convertToManagedDisks", vmType+"/convertToManagedDisks/action", (*Server).convertVM),
 	put(vmPath, vmType+"/write", (*Server).putVM),
 	patch(vmPath, vmType+"/write", (*Server).updateVM),
 	remove(vmPath, vmType+"/delete", act(holdfast.MachineDelete)),
@@ -53,6 +54,20 @@ func act(action holdfast.MachineAction) handler {
 
 func (s *Server) generalize(r *request) (answer, error) {
 	return answer{status: http.StatusOK}, s.Service.Generalize(r.Context(), r.sub(), r.group(), r.name())
+}
+
+// convertVM moves a machine's disks into a pool. Azure's request has no body; one
+// may name the pool (properties.holdfast.storageAccountId).
+func (s *Server) convertVM(r *request) (answer, error) {
+	pool, err := decoded(r, compute.DecodeConvert)
+	if err != nil {
+		return answer{}, err
+	}
+	j, err := s.Service.ConvertVM(r.Context(), r.sub(), r.group(), r.name(), pool)
+	if err != nil {
+		return answer{}, err
+	}
+	return r.following(http.StatusAccepted, nil, j), nil
 }
 
 // putVM makes a whole machine of a restore point, if the body names one, for who

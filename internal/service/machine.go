@@ -96,7 +96,7 @@ func (vm VM) generalized() bool { return vm.keptProperty(generalized) == true }
 // the machine or a disk away while the machine is backed up.
 func (s *Service) machineJob(ctx context.Context, vm VM, a holdfast.MachineArgs) (Job, error) {
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
-		if a.Action == holdfast.MachineDelete || a.Action == holdfast.MachineDisks {
+		if a.Action == holdfast.MachineDelete || a.Action == holdfast.MachineDisks || a.Action == holdfast.MachineConvert {
 			if err := notCaptured(tx, vm.ID, vm.Name); err != nil {
 				return Job{}, err
 			}

@@ -56,7 +56,7 @@ func (s *Service) CreateVM(ctx context.Context, sub, group, name string, in NewV
 		func() error { return r.here(group, in.Location) },
 		func() error { return s.nameFree(ctx, args.Site, "properties", name) },
 		func() error { return s.checkSize(&args, in.Size) },
-		func() error { return s.checkAttach(ctx, &args, r.site, in) },
+		func() error { return s.checkAttach(ctx, &args, r, in) },
 		func() error { return s.checkNICs(ctx, &args, r.site, in.Networks) },
 	} {
 		if err := check(); err != nil {
@@ -130,7 +130,7 @@ func (s *Service) checkSize(args *holdfast.RestoreArgs, size string) error {
 
 // checkAttach finds the disks of a new VM. One of them is the OS disk, and all
 // are of one class, as restored disks are (MGT-04).
-func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, site Site, in NewVM) error {
+func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, r restoring, in NewVM) error {
 	kept, class := map[string]any{}, ""
 	for i, w := range in.Disks {
 		member := fmt.Sprintf("properties.storageProfile.dataDisks[%d]", i-1)
@@ -146,7 +146,10 @@ func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, s
 		if i > 0 && (lun < 0 || lun > holdfast.MaxLUN || slices.ContainsFunc(args.Attach, func(k holdfast.DiskFact) bool { return k.LUN == lun })) {
 			return holdfast.Errorf(holdfast.Invalid, member+".lun", "%s.lun is missing, not 0 to %d, or there twice.", member, holdfast.MaxLUN)
 		}
-		d, err := s.freeDisk(ctx, site, member, w)
+		d, err := s.freeDisk(ctx, r.site, member, w)
+		if holdfast.KindOf(err) == holdfast.NotFound {
+			d, err = s.restoredDisk(ctx, r, w.ID, err)
+		}
 		if err != nil {
 			return err
 		}
@@ -157,7 +160,7 @@ func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, s
 		if w.Kept != nil {
 			kept[strconv.Itoa(lun)] = w.Kept
 		}
-		if err := s.oneClass(member, &class, classOf(site, d, w)); err != nil {
+		if err := s.oneClass(member, &class, classOf(r.site, d, w)); err != nil {
 			return err
 		}
 	}
@@ -169,6 +172,30 @@ func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, s
 	}
 	args.Directory = path.Dir(args.Attach[0].Path)
 	return nil
+}
+
+// restoredDisk is the file that a restore of the item has made outside of the
+// pools, if it has made the disk of that id; else the error is notFound. No other
+// file of the host becomes a disk because a client names it.
+func (s *Service) restoredDisk(ctx context.Context, r restoring, id string, notFound error) (Disk, error) {
+	return read(ctx, s, func(tx *catalog.Tx) (Disk, error) {
+		jobs, err := job.List(tx, job.Filter{Subject: r.item.ID, Operation: "Restore"})
+		if err != nil {
+			return Disk{}, err
+		}
+		for _, j := range jobs {
+			made, err := Restored(j)
+			if err != nil {
+				return Disk{}, err
+			}
+			for _, d := range made.Disks {
+				if made.VM == nil && d.Path != "" && strings.EqualFold(DiskID(r.site, "", d.Path), id) {
+					return Disk{ID: id, Name: holdfast.DiskName("", d.Path), VolumeFact: holdfast.VolumeFact{Path: d.Path, Format: d.Format, Size: d.Size}}, nil
+				}
+			}
+		}
+		return Disk{}, notFound
+	})
 }
 
 // classOf is the class that a disk is to have: its own, or that of its pool.

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -17,7 +18,7 @@ func (s *Service) checkParts(ctx context.Context, args *holdfast.RestoreArgs, r 
 		return err
 	}
 	if args.Pool == "" && args.Directory == "" { // else it is that of the disks that are replaced
-		if args.Pool, err = s.stagingPool(have.Pools, r, in); err != nil {
+		if err := s.checkStaging(args, have.Pools, r, in); err != nil {
 			return err
 		}
 	}
@@ -36,14 +37,39 @@ func (s *Service) checkParts(ctx context.Context, args *holdfast.RestoreArgs, r 
 	return nil
 }
 
+// checkStaging says where restored disks go. What was unmanaged comes back so,
+// where nothing else is said (MGT-07): with no place named to the directory that it
+// was in, and with a storage account beside what that manages. There disks go, too,
+// that are restored to no resource group: so az asks for unmanaged ones
+// (--restore-as-unmanaged-disks).
+func (s *Service) checkStaging(args *holdfast.RestoreArgs, pools []holdfast.PoolFact, r restoring, in RestoreRequest) (err error) {
+	disks := r.point.Result.Disks
+	pooled := slices.ContainsFunc(disks, func(d holdfast.DiskResult) bool { return d.Pool != "" })
+	if in.Pool == "" && !pooled && len(disks) > 0 && disks[0].Path != "" {
+		args.Directory = path.Dir(disks[0].Path)
+		return nil
+	}
+	args.Pool, err = s.stagingPool(pools, r, in)
+	args.Unmanaged = in.TargetRG == "" && !in.Managed && (args.Mode == holdfast.RestoreDisks || args.Mode == holdfast.CreateVM && !r.point.Managed())
+	return err
+}
+
+// Managed says whether the VM of the point had all of its disks in storage pools.
+func (p Point) Managed() bool {
+	return !slices.ContainsFunc(p.Result.Disks, func(d holdfast.DiskResult) bool { return d.Pool == "" })
+}
+
 // stagingPool is the pool for restored disks: the one that is named, unless it is
 // one that encrypts what it holds (MGT-03), or else one of the class that the
-// disks had (STO-03).
+// disks had (STO-03), or the only one.
 func (s *Service) stagingPool(pools []holdfast.PoolFact, r restoring, in RestoreRequest) (string, error) {
 	const member = "properties.storageAccountId"
 	if in.Pool == "" {
 		if name := r.poolOfClass(pools); name != "" {
 			return name, nil
+		}
+		if len(pools) == 1 {
+			return pools[0].Name, nil
 		}
 		return "", holdfast.Errorf(holdfast.Invalid, member, "The request does not say where the disks go, and no pool of the site is of the class that they had.").
 			WithHint("Name a storage account (a pool of the site), or a directory in properties.holdfast.directory.")
@@ -52,15 +78,12 @@ func (s *Service) stagingPool(pools []holdfast.PoolFact, r restoring, in Restore
 	if err != nil {
 		return "", err
 	}
-	i := slices.IndexFunc(pools, func(p holdfast.PoolFact) bool { return sameName(p.Name, named.Name()) })
-	if i < 0 {
-		return "", holdfast.Errorf(holdfast.NotFound, member, "The site %q has no storage pool %q.", r.site.Name, named.Name())
-	}
-	if slices.Contains(r.site.EncryptedPools, pools[i].Name) && !s.Limits.lifts("MGT-03") {
-		return "", holdfast.Errorf(holdfast.Unsupported, member, "The storage account %s encrypts what it holds; nothing is restored to such a one (MGT-03).", pools[i].Name).
+	name, err := poolNamed(pools, member, r.site, named.Name())
+	if err == nil && slices.Contains(r.site.EncryptedPools, name) && !s.Limits.lifts("MGT-03") {
+		return "", holdfast.Errorf(holdfast.Unsupported, member, "The storage account %s encrypts what it holds; nothing is restored to such a one (MGT-03).", name).
 			WithHint("Name another storage account. " + lifted)
 	}
-	return pools[i].Name, nil
+	return name, err
 }
 
 // poolOfClass is the pool that the point's first managed disk was in, or the first

@@ -30,6 +30,8 @@ type RestoreRequest struct {
 	Pool     string // ARM id of the storage account: the pool for the disks
 	LUNs     []int  // nil is all; empty is the OS disk only
 	Zones    []string
+	// Managed puts disks into the pool even where TargetRG is "".
+	Managed bool
 
 	// Holdfast's own members.
 	Directory  string // absolute, instead of Pool

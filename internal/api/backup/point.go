@@ -59,7 +59,7 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 			SourceVMStorageType:          to.Ptr("NormalStorage"),
 			IsSourceVMEncrypted:          to.Ptr(false),
 			IsInstantIlrSessionActive:    to.Ptr(false),
-			IsManagedVirtualMachine:      to.Ptr(true),
+			IsManagedVirtualMachine:      to.Ptr(p.Managed()), // az names no target group for others
 			OriginalStorageAccountOption: to.Ptr(false),
 			VirtualMachineSize:           &r.VMSize,
 			OSType:                       to.Ptr(cmp.Or(r.OSType, "Linux")),
@@ -148,7 +148,7 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 	}
 	return service.RestoreRequest{
 		Mode: string(deref(p.RecoveryType)), Region: deref(p.Region), Source: deref(p.SourceResourceID),
-		TargetVM: deref(p.TargetVirtualMachineID), TargetRG: deref(p.TargetResourceGroupID),
+		TargetVM: deref(p.TargetVirtualMachineID), TargetRG: deref(p.TargetResourceGroupID), Managed: deref(p.RestoreWithManagedDisks),
 		Network: deref(p.VirtualNetworkID), Subnet: deref(p.SubnetID), Pool: deref(p.StorageAccountID), LUNs: ints(p.RestoreDiskLunList), Zones: plain(p.Zones, func(z string) string { return z }),
 		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start, Instant: h.Instant, FillRate: h.FillRate, SnapshotWithin: within,
 		Check: h.Check, Patience: patience,

@@ -119,6 +119,22 @@ func DecodeUpdate(body []byte) (service.VMUpdate, error) {
 	return u, nil
 }
 
+// DecodeConvert reads which pool the disks of a machine are to go to: the ARM id of
+// its storage account. Azure's request has no body, and names none.
+func DecodeConvert(body []byte) (pool string, err error) {
+	if len(body) == 0 {
+		return "", nil
+	}
+	in, err := resources.Decode[struct {
+		Properties struct {
+			Holdfast struct {
+				StorageAccountID string `json:"storageAccountId"`
+			} `json:"holdfast"`
+		} `json:"properties"`
+	}](body)
+	return in.Properties.Holdfast.StorageAccountID, err
+}
+
 // DecodeWholeVM reads, of PUT on a machine, which restore point it is to be made
 // of; one of none names no Point.
 func DecodeWholeVM(body []byte) (service.WholeVM, error) {

@@ -1,7 +1,8 @@
 // Package machine does to the machines and disks of a site what their owners
 // ask for: power, tags, disks made, grown, deleted, attached and detached.
 //
-// It promises that a disk is never deleted with its machine; that a guest is
+// It promises that a disk is never deleted with its machine, and that one that is
+// moved into a pool is whole in one place at every moment; that a guest is
 // asked to power itself off before its power is taken away, unless the caller
 // says otherwise; and that work run again after a crash ends as one run would
 // have, but that a restart may happen twice.
@@ -75,6 +76,8 @@ func (m Mover) act(ctx context.Context, host hypervisor.Host, a holdfast.Machine
 		return gone(host.Undefine(ctx, a.VM.UUID))
 	case holdfast.MachineDisks:
 		return changeDisks(ctx, host, a)
+	case holdfast.MachineConvert:
+		return convert(ctx, host, a, p)
 	}
 	return fmt.Errorf("unknown action %q", a.Action)
 }

@@ -1,6 +1,7 @@
 package machine
 
 import (
+	"bytes"
 	"context"
 	"maps"
 	"os"
@@ -51,6 +52,7 @@ func TestRealMachine(t *testing.T) {
 	}
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineStop, Force: true})
 	r.luns()
+	r.converted()
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineDelete})
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineDelete})
 	if _, err := os.Stat(g.Disks[0]); err != nil {
@@ -218,6 +220,49 @@ func (r *real) luns() {
 	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Detach: []string{disks[0].Target}})
 	if after := at(); after["two"] != 7 {
 		r.Errorf("LUNs without the first: %v", after)
+	}
+}
+
+// converted moves the system disk, which is on the file system of the pool, and a
+// disk on another one into the pool.
+func (r *real) converted() {
+	r.Helper()
+	away := filepath.Join(another(r.T), "away.qcow2")
+	if out, err := exec.Command("qemu-img", "create", "-q", "-f", "qcow2", away, "8M").CombinedOutput(); err != nil {
+		r.Fatalf("%v\n%s", err, out)
+	}
+	was, err := os.ReadFile(away)
+	if err != nil {
+		r.Fatal(err)
+	}
+	r.do(&silent{}, holdfast.MachineArgs{Action: holdfast.MachineDisks, Attach: []holdfast.DiskFact{{LUN: 9, Path: away, Format: "qcow2", Bus: "virtio"}}})
+	convert := holdfast.MachineArgs{Action: holdfast.MachineConvert, Pool: r.name}
+	d, err := r.guest.Host.Domain(r.Context(), r.vm.UUID)
+	if err != nil {
+		r.Fatal(err)
+	}
+	for _, k := range d.Disks {
+		if k.Pool == "" && k.Path != "" {
+			convert.Move = append(convert.Move, holdfast.DiskMove{Target: k.Target, From: k.Path, Name: "moved-" + k.Target})
+		}
+	}
+	if len(convert.Move) != 2 {
+		r.Fatalf("disks in no pool: %+v", convert.Move)
+	}
+	r.do(&silent{}, convert)
+	r.do(&silent{}, convert) // once more is no error
+	for _, k := range convert.Move {
+		v, ok := r.named(k.Name)
+		if _, err := os.Stat(k.From); !ok || v.Target != k.Target || v.VM.UUID != r.vm.UUID || !os.IsNotExist(err) {
+			r.Errorf("%s: %+v, the old file: %v", k.Target, v, err)
+		}
+		if k.From == away {
+			if is, err := os.ReadFile(v.Path); err != nil || !bytes.Equal(is, was) {
+				r.Errorf("the copied image is not what it was: %v", err)
+			}
+		} else {
+			r.guest.Disks[0] = v.Path
+		}
 	}
 }
 

@@ -14,8 +14,11 @@ package restore
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -139,6 +142,12 @@ func (r *run) openPlace(ctx context.Context, m Mover) (err error) {
 			return err
 		}
 		dir = pool.Path
+	}
+	if r.args.Unmanaged {
+		dir = filepath.Join(dir, holdfast.UnmanagedDir)
+		if err := os.Mkdir(dir, 0o711); err != nil && !errors.Is(err, fs.ErrExist) { // QEMU has to reach what is in it
+			return err
+		}
 	}
 	info, err := os.Stat(dir)
 	if err != nil || !info.IsDir() {

@@ -201,7 +201,7 @@ func (r *run) describe(ctx context.Context, res *holdfast.RestoreResult) (err er
 	res.Definition = xml
 	res.FollowUps = append(append(res.FollowUps, notes...), links(r.manifest.VM)...)
 	if len(pools) < len(res.Disks) {
-		res.FollowUps = append(res.FollowUps, "The disks are in no storage pool of the site: move them into one before the template is deployed.")
+		res.FollowUps = append(res.FollowUps, "The disks are in no storage pool of the site (unmanaged). The template makes a VM of them where they are; az vm convert then moves them into a pool.")
 	}
 	for suffix, content := range map[string][]byte{templateSuffix: res.Template, definitionSuffix: []byte(xml)} {
 		name := r.args.NamePrefix + suffix
