@@ -409,6 +409,9 @@ type RestoreArgs struct {
 	FillRate  int64 `json:"fillRate,omitempty"`
 	// CreateVM and ReplaceDisks: boot it when it is defined.
 	Start bool `json:"start,omitempty"`
+	// KeepPaused (ReplaceDisks with Start): one that somebody had paused is paused
+	// again, before its first instruction.
+	KeepPaused bool `json:"keepPaused,omitempty"`
 }
 
 // RestoreResult is what came back.

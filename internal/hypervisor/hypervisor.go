@@ -101,6 +101,9 @@ type Host interface {
 	Undefine(ctx context.Context, uuid string) error
 	// Start boots a domain; already running is no error. ErrNoDomain, ErrInvalid.
 	Start(ctx context.Context, uuid string) error
+	// StartPaused gives a domain power and boots nothing: it is paused before its
+	// first instruction, until Resume. Already running (or paused) is no error.
+	StartPaused(ctx context.Context, uuid string) error
 	// Destroy takes a domain's power away; already off is no error.
 	Destroy(ctx context.Context, uuid string) error
 	// Resume lets a paused domain run; already running is no error.
@@ -196,6 +199,9 @@ const (
 	ShutOff State = "shutoff"
 	Crashed State = "crashed"
 )
+
+// PausedUser is the StateReason of a domain that somebody paused.
+const PausedUser = "user"
 
 // PausedIOError is the StateReason of a domain that QEMU stopped because a
 // disk could not be written (no space, most often).

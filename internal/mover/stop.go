@@ -19,7 +19,8 @@ const (
 )
 
 // Stop powers a machine off: it asks the guest, and takes the power away from
-// one that does not listen within grace (0 is Grace), which warn is told.
+// one that does not listen within grace (0 is Grace), and at once from one that is
+// paused, which cannot listen. warn is told of both.
 func Stop(ctx context.Context, host hypervisor.Host, uuid string, grace time.Duration, warn func(string)) error {
 	if grace == 0 {
 		grace = Grace
@@ -35,6 +36,10 @@ func Stop(ctx context.Context, host hypervisor.Host, uuid string, grace time.Dur
 		d, err := host.Domain(ctx, uuid)
 		if err != nil || d.State == hypervisor.ShutOff {
 			return err
+		}
+		if d.State == hypervisor.Paused && (d.StateReason == hypervisor.PausedUser || d.StateReason == hypervisor.PausedIOError) {
+			warn("The VM was paused, so that its guest could not be asked to power itself off; its power was taken away.")
+			return host.Destroy(ctx, uuid)
 		}
 		select {
 		case <-ctx.Done():

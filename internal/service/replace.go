@@ -38,7 +38,7 @@ func (s *Service) checkReplace(ctx context.Context, args *holdfast.RestoreArgs, 
 	if err := vm.replaceable(in.LUNs); err != nil {
 		return err
 	}
-	args.VM, args.Start = vm.VMRef, vm.State != "shutoff"
+	args.VM, args.Start, args.KeepPaused = vm.VMRef, vm.State != "shutoff", in.Start == nil
 	if in.Start != nil {
 		args.Start = *in.Start
 	}

@@ -156,13 +156,21 @@ func (h *Host) Undefine(ctx context.Context, id string) error {
 }
 
 // Start boots a domain; already running is no error.
-func (h *Host) Start(ctx context.Context, id string) error {
+func (h *Host) Start(ctx context.Context, id string) error { return h.start(ctx, id, rpc.DomainNone) }
+
+// StartPaused gives a domain power, and boots nothing before Resume.
+func (h *Host) StartPaused(ctx context.Context, id string) error {
+	return h.start(ctx, id, rpc.DomainStartPaused)
+}
+
+func (h *Host) start(ctx context.Context, id string, how rpc.DomainCreateFlags) error {
 	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
 		state, _, err := state(l, d)
 		if err != nil || state.Active() {
 			return err
 		}
-		return l.DomainCreate(d)
+		_, err = l.DomainCreateWithFlags(d, uint32(how))
+		return err
 	})
 }
 
@@ -280,7 +288,7 @@ func state(l *rpc.Libvirt, d rpc.Domain) (hypervisor.State, string, error) {
 		case rpc.DomainPausedIoerror:
 			return hypervisor.Paused, hypervisor.PausedIOError, nil
 		case rpc.DomainPausedUser:
-			return hypervisor.Paused, "user", nil
+			return hypervisor.Paused, hypervisor.PausedUser, nil
 		}
 		return hypervisor.Paused, "", nil
 	case rpc.DomainCrashed:

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"holdfast"
 	"holdfast/internal/guestlab"
@@ -51,6 +52,7 @@ func TestRealMachine(t *testing.T) {
 		t.Errorf("a guest that listens was not asked: %v", p.warnings)
 	}
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineStop, Force: true})
+	r.paused()
 	r.luns()
 	r.converted()
 	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineDelete})
@@ -180,6 +182,26 @@ func (r *real) disk() {
 	}
 	if _, ok := r.named("extra"); ok {
 		r.Error("a deleted disk is there")
+	}
+}
+
+// paused gives the machine, which is off, power without booting it, and stops it:
+// a guest that cannot listen is not waited for.
+func (r *real) paused() {
+	r.Helper()
+	for range 2 {
+		if err := r.guest.Host.StartPaused(r.Context(), r.vm.UUID); err != nil {
+			r.Fatal(err)
+		}
+	}
+	d, err := r.guest.Host.Domain(r.Context(), r.vm.UUID)
+	if err != nil || d.State != hypervisor.Paused || d.StateReason != hypervisor.PausedUser {
+		r.Fatalf("it is %s (%s), %v", d.State, d.StateReason, err)
+	}
+	p, start := &silent{}, time.Now()
+	r.do(p, holdfast.MachineArgs{Action: holdfast.MachineStop})
+	if len(p.warnings) != 1 || time.Since(start) > time.Minute {
+		r.Errorf("after %s: %v", time.Since(start), p.warnings)
 	}
 }
 

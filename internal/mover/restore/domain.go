@@ -34,7 +34,7 @@ type newDomain struct {
 	Kept map[string]any
 	LUNs map[string]int
 	// Extra are disks that the point's VM did not have.
-	Extra    []holdfast.DiskFact
+	Extra []holdfast.DiskFact
 	// LeaveSets leaves behind which disk encryption sets the disks name.
 	LeaveSets bool
 	Isolated  bool // without network, devices and folders of the host
@@ -65,7 +65,7 @@ func rewriteDomain(xml string, n newDomain) (string, []string, error) {
 		return "", nil, err
 	}
 	resize(dom, n)
-	notes := staticAddresses(dom)
+	notes := append(staticAddresses(dom), secretsNeeded(dom)...)
 	if n.Own {
 		writeLUNs(dom, n.LUNs)
 		err = ownMembers(dom, n)
@@ -310,22 +310,6 @@ func asProtected(devices *etree.Element, have []*etree.Element, protected []hold
 		notes = append(notes, "A NIC that came after the VM was protected was left out (NET-01).")
 	}
 	return nics, networks, notes
-}
-
-// withoutPasswords is a definition without the passwords of its displays.
-func withoutPasswords(xml string) string {
-	doc := etree.NewDocument()
-	if doc.ReadFromString(xml) != nil {
-		return xml // who reads it next says why
-	}
-	for _, g := range doc.FindElements("//graphics") {
-		g.RemoveAttr("passwd")
-	}
-	out, err := doc.WriteToString()
-	if err != nil {
-		return xml
-	}
-	return out
 }
 
 // placeInterface gives a NIC a fresh MAC (libvirt chooses one where none is

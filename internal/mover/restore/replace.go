@@ -33,8 +33,12 @@ import (
 // disks, which nothing ever writes to, and after it with the new ones, which were
 // whole and durable before. Undo tells the two apart by the mark in the definition.
 
-// stopped is the file in the staging directory that says that the VM ran.
-const stopped = "stopped"
+// stopped is the file in the staging directory that says that the VM ran, or, when
+// it holds the word paused, that somebody had paused it.
+const (
+	stopped = "stopped"
+	paused  = "paused"
+)
 
 // original is the name of the file that keeps the VM's definition from before:
 // `virsh define` of it gives the VM its former disks back.
@@ -127,7 +131,11 @@ func (r *run) stop(ctx context.Context, m Mover) error {
 	if err != nil || !d.State.Active() {
 		return err
 	}
-	if err := writeFile(r.staging.path(stopped), nil); err != nil && !errors.Is(err, fs.ErrExist) {
+	was := ""
+	if d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedUser {
+		was = paused
+	}
+	if err := writeFile(r.staging.path(stopped), []byte(was)); err != nil && !errors.Is(err, fs.ErrExist) {
 		return err
 	}
 	if err := syncDir(r.staging.private); err != nil {
@@ -214,7 +222,16 @@ func (r *run) settle(ctx context.Context, m Mover, res *holdfast.RestoreResult) 
 			return err
 		}
 	}
+	if r.args.Start && r.args.KeepPaused && r.wasPaused() {
+		return r.host.StartPaused(ctx, d.UUID)
+	}
 	return r.start(ctx, res.VM)
+}
+
+// wasPaused says that somebody had paused the VM before this restore stopped it.
+func (r *run) wasPaused() bool {
+	b, err := os.ReadFile(r.staging.path(stopped))
+	return err == nil && string(b) == paused
 }
 
 // beforeAndAfter are the paths of the disks in the kept definition and in the
@@ -264,7 +281,11 @@ func (r *run) giveBack(ctx context.Context) error {
 		}
 	}
 	if _, err := os.Lstat(r.staging.path(stopped)); err == nil {
-		if err := r.host.Start(ctx, r.args.VM.UUID); err != nil {
+		start := r.host.Start
+		if r.wasPaused() {
+			start = r.host.StartPaused
+		}
+		if err := start(ctx, r.args.VM.UUID); err != nil {
 			return err
 		}
 	}

@@ -42,7 +42,9 @@ type bed struct {
 	mu      sync.Mutex
 	xml     string
 	state   hypervisor.State
-	running string // the definition that it runs with
+	reason  string           // of a pause
+	was     hypervisor.State // before the restore, and after it
+	running string           // the definition that it runs with
 	noStart func(xml string) error
 	dieAt   int // the how manieth step kills; 0 none
 	steps   int
@@ -73,7 +75,7 @@ func newBed(t *testing.T, format string) *bed {
 
 func newBedAt(t *testing.T, format, pool string) *bed {
 	t.Helper()
-	b := &bed{t: t, pool: pool, state: hypervisor.Running, died: make(chan struct{})}
+	b := &bed{t: t, pool: pool, state: hypervisor.Running, was: hypervisor.Running, reason: hypervisor.PausedUser, died: make(chan struct{})}
 	disks := []string{}
 	for i, target := range []string{"vda", "vdb", "vdd"} {
 		path := filepath.Join(b.pool, "own-"+target)
@@ -84,7 +86,7 @@ func newBedAt(t *testing.T, format, pool string) *bed {
 	b.running = b.xml
 	b.commit()
 	b.args = holdfast.RestoreArgs{RestoreID: "r1", PointID: b.point, Mode: holdfast.ReplaceDisks, Directory: b.pool, Format: format, NamePrefix: "back",
-		VM: holdfast.VMRef{UUID: "u-1", Name: "web"}, Start: true}
+		VM: holdfast.VMRef{UUID: "u-1", Name: "web"}, Start: true, KeepPaused: true}
 	return b
 }
 
@@ -192,7 +194,7 @@ func (h bedHost) Domain(_ context.Context, uuid string) (d hypervisor.Domain, er
 		if h.state.Active() {
 			xml = h.running
 		}
-		d = hypervisor.Domain{UUID: uuid, Name: "web", State: h.state, Persistent: true}
+		d = hypervisor.Domain{UUID: uuid, Name: "web", State: h.state, StateReason: h.reason, Persistent: true}
 		for _, k := range parsed(h.t, xml) {
 			d.Disks = append(d.Disks, hypervisor.Disk{Target: k.target, Device: "disk", Bus: k.bus, Kind: "file", Path: k.path, Format: h.args.Format})
 		}
@@ -206,7 +208,25 @@ func (h bedHost) Redefine(_ context.Context, uuid, xml string) error {
 }
 
 func (h bedHost) Shutdown(_ context.Context, uuid string) error {
+	return h.of(uuid, func() error {
+		if h.state != hypervisor.Paused { // a paused guest hears nothing
+			h.state, h.running = hypervisor.ShutOff, ""
+		}
+		return nil
+	})
+}
+
+func (h bedHost) Destroy(_ context.Context, uuid string) error {
 	return h.of(uuid, func() error { h.state, h.running = hypervisor.ShutOff, ""; return nil })
+}
+
+func (h bedHost) StartPaused(_ context.Context, uuid string) error {
+	return h.of(uuid, func() error {
+		if !h.state.Active() {
+			h.state, h.running = hypervisor.Paused, h.xml
+		}
+		return nil
+	})
 }
 
 func (h bedHost) Start(_ context.Context, uuid string) error {
@@ -297,8 +317,9 @@ func (b *bed) bootable(when string) (replaced bool) {
 // as it was.
 func TestReplaceDiesAtEveryStep(t *testing.T) {
 	matrix.Covers(t, "RST-03")
-	for _, format := range []string{"qcow2", "raw"} {
+	for format, was := range map[string]hypervisor.State{"qcow2": hypervisor.Running, "raw": hypervisor.Paused} {
 		whole := newBed(t, format)
+		whole.state, whole.was = was, was
 		var warned []string
 		if _, err := whole.mover().Run(t.Context(), whole.args, news{whole, &warned}); err != nil {
 			t.Fatal(err)
@@ -307,17 +328,17 @@ func TestReplaceDiesAtEveryStep(t *testing.T) {
 		t.Logf("%s: %d steps", format, whole.steps)
 		for at := 1; at <= whole.steps; at++ {
 			for _, gone := range []bool{false, true}[:map[string]int{"qcow2": 2, "raw": 1}[format]] {
-				dies(t, format, at, gone)
+				dies(t, format, was, at, gone)
 			}
 		}
 	}
 }
 
 // dies kills a run at a step and sees what the next process makes of it.
-func dies(t *testing.T, format string, at int, gone bool) {
+func dies(t *testing.T, format string, was hypervisor.State, at int, gone bool) {
 	t.Helper()
 	b, when := newBed(t, format), fmt.Sprintf("%s, killed at step %d, repository gone %v", format, at, gone)
-	b.dieAt = at
+	b.dieAt, b.state, b.was = at, was, was
 	var warned []string
 	go func() { _, _ = b.mover().Run(context.WithoutCancel(t.Context()), b.args, news{b, new([]string)}) }()
 	<-b.died
@@ -333,12 +354,12 @@ func dies(t *testing.T, format string, at int, gone bool) {
 	if err != nil || done != swapped {
 		t.Fatalf("%s: undo says %v, %v", when, done, err)
 	}
-	if replaced := b.bootable(when + ", undone"); replaced != swapped || !done && b.state != hypervisor.Running {
+	if replaced := b.bootable(when + ", undone"); replaced != swapped || !done && b.state != was {
 		t.Fatalf("%s: after undoing the VM is %s, replaced %v", when, b.state, replaced)
 	}
 	_, err = next.Run(t.Context(), b.args, news{b, &warned})
 	if gone && !done {
-		if holdfast.KindOf(err) != holdfast.NotFound || b.bootable(when+", failed") || b.state != hypervisor.Running {
+		if holdfast.KindOf(err) != holdfast.NotFound || b.bootable(when+", failed") || b.state != was {
 			t.Fatalf("%s: %v, and the VM is %s", when, err, b.state)
 		}
 		want(t, b.pool, "own-vda", "own-vdb", "own-vdd")
@@ -354,7 +375,8 @@ func dies(t *testing.T, format string, at int, gone bool) {
 func (b *bed) ended(warned []string) {
 	t := b.t
 	t.Helper()
-	if !b.bootable("at the end") || b.state != hypervisor.Running || b.running != b.xml || len(warned) > 0 {
+	warned = slices.DeleteFunc(warned, func(w string) bool { return b.was == hypervisor.Paused && strings.Contains(w, "The VM was paused") })
+	if !b.bootable("at the end") || b.state != b.was || b.running != b.xml || len(warned) > 0 {
 		t.Fatalf("at the end it is %s, %v with\n%s", b.state, warned, b.xml)
 	}
 	doc := etree.NewDocument()
@@ -378,6 +400,33 @@ func (b *bed) ended(warned []string) {
 	}
 	files := []string{"back-original.xml", "back-vda." + b.args.Format, "back-vdc." + b.args.Format, "own-vda", "own-vdb", "own-vdd"}
 	want(t, b.pool, files...)
+}
+
+// TestReplacePaused: a paused VM is not asked for five minutes. It is paused again,
+// unless somebody wants it to run, or QEMU had paused it for its old disks.
+func TestReplacePaused(t *testing.T) {
+	t.Parallel()
+	for _, c := range []struct {
+		name   string
+		reason string
+		keep   bool
+		want   hypervisor.State
+	}{
+		{"by a user", hypervisor.PausedUser, true, hypervisor.Paused},
+		{"by a user, to be started", hypervisor.PausedUser, false, hypervisor.Running},
+		{"for want of room", hypervisor.PausedIOError, true, hypervisor.Running},
+	} {
+		b := newBed(t, "qcow2")
+		b.state, b.reason, b.args.KeepPaused = hypervisor.Paused, c.reason, c.keep
+		var warned []string
+		start := time.Now()
+		if _, err := b.mover().Run(t.Context(), b.args, news{b, &warned}); err != nil {
+			t.Fatalf("%s: %v", c.name, err)
+		}
+		if !b.bootable(c.name) || b.state != c.want || b.running != b.xml || len(warned) != 1 || time.Since(start) > mover.Grace/2 {
+			t.Errorf("%s: it is %s, %v", c.name, b.state, warned)
+		}
+	}
 }
 
 // TestReplaceThatCannotStart: a VM that does not start with the new disks has its

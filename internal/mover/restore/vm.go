@@ -194,12 +194,13 @@ func (r *run) describe(ctx context.Context, res *holdfast.RestoreResult) (err er
 	if res.Template, err = templateOf(r.manifest, r.args.Site.Name, r.args.Point, res.Disks, pools); err != nil {
 		return err
 	}
-	xml, notes, err := rewriteDomain(withoutPasswords(r.manifest.DomainXML), r.newDomain(r.args.NamePrefix, res.Disks))
+	plain, passwords := withoutPasswords(r.manifest.DomainXML)
+	xml, notes, err := rewriteDomain(plain, r.newDomain(r.args.NamePrefix, res.Disks))
 	if err != nil {
 		return err
 	}
 	res.Definition = xml
-	res.FollowUps = append(append(res.FollowUps, notes...), links(r.manifest.VM)...)
+	res.FollowUps = slices.Concat(res.FollowUps, passwords, notes, links(r.manifest.VM))
 	if len(pools) < len(res.Disks) {
 		res.FollowUps = append(res.FollowUps, "The disks are in no storage pool of the site (unmanaged). The template makes a VM of them where they are; az vm convert then moves them into a pool.")
 	}
