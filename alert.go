@@ -15,6 +15,7 @@ const (
 	AlertSoftDelete AlertKind = "ItemSoftDeleted"   // the points of an item were deleted, and can be taken back
 	AlertNearlyFull AlertKind = "StorageNearlyFull" // a place for scratch files or a vault has little room left
 	AlertUnproved   AlertKind = "PointNotProved"    // a VM did not come up from its newest point as it should
+	AlertPoints     AlertKind = "PointsUnreadable"  // restore points are lost or damaged
 	AlertTest       AlertKind = "Test"              // somebody wants to see whether alerts arrive
 )
 
@@ -73,7 +74,7 @@ func (a Alert) Severity() string {
 	switch a.Kind {
 	case AlertSoftDelete:
 		return "Sev0"
-	case AlertFailed, AlertMissed, AlertUnproved:
+	case AlertFailed, AlertMissed, AlertUnproved, AlertPoints:
 		return "Sev1"
 	case AlertNearlyFull:
 		return "Sev2"

@@ -34,6 +34,9 @@ type RepositoryRef struct {
 	KeyID string `json:"keyId"` // name of the key in the server's key directory
 	// Quick is one whose points stay for days: a site's operational repository.
 	Quick bool `json:"quick,omitempty"`
+	// Given is one whose place somebody chose: it is not made anew where its
+	// directory is gone, which may be on a file system that is not mounted.
+	Given bool `json:"given,omitempty"`
 	// KeyURL is the key in a key service, such as hashivault://KEY; "" is the one
 	// in the directory. The server keeps no copy of it.
 	KeyURL string `json:"keyUrl,omitempty"`

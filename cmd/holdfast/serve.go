@@ -26,6 +26,7 @@ import (
 	"holdfast/internal/mover/content"
 	"holdfast/internal/mover/deletion"
 	"holdfast/internal/mover/discover"
+	"holdfast/internal/mover/examine"
 	"holdfast/internal/mover/machine"
 	"holdfast/internal/mover/provision"
 	"holdfast/internal/mover/restore"
@@ -151,6 +152,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 
 		RestorePoint: restorepoint.Mover{Capture: maker, Repositories: opener.Repository},
 		Contents:     content.Mover{Repositories: opener.Repository},
+		Examiner:     examine.Mover{Opener: opener},
 	})
 	if err != nil {
 		return err

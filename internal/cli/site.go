@@ -59,6 +59,7 @@ is made if it is not there.`,
 	c.Flags().StringVar(&p.URI, "uri", "qemu:///system", "libvirt `URI` of the host")
 	c.Flags().StringVarP(&p.ResourceGroup, "resource-group", "g", "", "resource `GROUP` in which the VMs appear (default NAME)")
 	c.Flags().StringVar(&p.ScratchDir, "scratch-dir", "", "`DIR` on the host for what a running backup needs (default: the server's choice)")
+	c.Flags().StringVar(&p.OperationalDir, "operational-dir", "", "existing `DIR` of the server, below a mount point, for the site's restore points and instant recovery points (default: below the data directory; left out it stays)")
 	c.Flags().StringVar(&limit, "scratch-limit", "", "fail a backup whose scratch files reach `BYTES`, such as 20GiB, and spare its guest")
 	c.Flags().StringVar(&rate, "read-rate", "", "let a backup read at most `BYTES` a second, such as 100MiB")
 	c.Flags().StringVar(&collect, "collect-rate", "", "free storage at `BYTES` a second at most (default 100MiB)")
@@ -116,9 +117,21 @@ func atOnce(n int) string {
 func (s *session) showSite(site client.Site) error {
 	p := site.Properties
 	facts := []fact{{"name", site.Name}, {"uri", p.URI}, {"resource group", p.ResourceGroup}, {"scratch directory", p.ScratchDir},
+		{"operational directory", p.OperationalDir},
 		{"scratch limit", limited(p.ScratchLimit, "")}, {"read rate", limited(p.ReadRate, "/s")}, {"backups at once", atOnce(p.MaxBackups)},
 		{"host", p.Host}, {"libvirt", p.LibvirtVersion}, {"QEMU", p.QEMUVersion},
 		{"unreachable", p.Unreachable}}
+	if o := p.Operational; o != nil {
+		if !o.Examined.IsZero() {
+			facts = append(facts, fact{"examined", when(o.Examined)})
+		}
+		if o.Unreadable > 0 {
+			facts = append(facts, fact{"unreadable", fmt.Sprintf("%d restore points; see holdfast alert list", o.Unreadable)})
+		}
+		for _, aside := range o.SetAside {
+			facts = append(facts, fact{"set aside", fmt.Sprintf("%s, %s; delete it (rm -r) when no restore point in it is missed", aside.Path, size(aside.Bytes))})
+		}
+	}
 	for _, pool := range p.Pools {
 		text := fmt.Sprintf("%s, %s, %s free", pool.Type, pool.Path, size(pool.Available))
 		if class := p.PoolClasses[pool.Name]; class != "" {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"net/http"
+	"time"
 
 	"holdfast"
 )
@@ -31,12 +32,22 @@ type SiteProperties struct {
 	WriteAccelerator bool              `json:"writeAccelerator,omitempty"` // write accelerated disks are backed up
 	EncryptedPools   []string          `json:"encryptedPools,omitempty"`   // pools that encrypt what they hold
 
+	OperationalDir string       `json:"operationalDir,omitempty"` // of the restore points; "" is the server's choice
+	Operational    *Operational `json:"operational,omitempty"`    // answered by a show
+
 	Host           string              `json:"host,omitempty"`
 	LibvirtVersion string              `json:"libvirtVersion,omitempty"`
 	QEMUVersion    string              `json:"qemuVersion,omitempty"`
 	Pools          []holdfast.PoolFact `json:"pools,omitempty"`
 	Networks       []string            `json:"networks,omitempty"`
 	Unreachable    string              `json:"unreachable,omitempty"` // why the others are missing
+}
+
+// Operational is how a site's operational repository is.
+type Operational struct {
+	Examined   time.Time        `json:"examined,omitzero"`    // when all of it was last read; zero is never
+	Unreadable int              `json:"unreadable,omitempty"` // restore points
+	SetAside   []holdfast.Aside `json:"setAside,omitempty"`   // former ones that could not be used any more
 }
 
 func decodeSite(raw json.RawMessage) (Site, error) {

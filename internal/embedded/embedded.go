@@ -57,6 +57,7 @@ type Config struct {
 	// RestorePoint and Contents; nil: there are no restore points, or none is read.
 	RestorePoint job.Work[holdfast.RestorePointArgs, holdfast.RestorePointResult]
 	Contents     service.Contents
+	Examiner     service.Examiner // nil: nobody looks whether restore points can be read
 	// Metrics is HOST:PORT of this machine where Prometheus reads without signing
 	// in; "" is nowhere.
 	Metrics string
@@ -182,7 +183,7 @@ func (s *Server) openService(ctx context.Context) error {
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits, Instant: s.cfg.Instant,
 		Alerts: s.alerts, Ended: s.metrics.Job, Run: s.metrics.Run,
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer, Verify: s.cfg.Verify,
-		RestorePoint: s.cfg.RestorePoint, Contents: s.cfg.Contents,
+		RestorePoint: s.cfg.RestorePoint, Contents: s.cfg.Contents, Examiner: s.cfg.Examiner,
 	})
 	sub, err := s.service.Found(ctx)
 	if err != nil {

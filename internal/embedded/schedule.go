@@ -2,6 +2,7 @@ package embedded
 
 import (
 	"context"
+	"sync"
 	"time"
 )
 
@@ -22,11 +23,10 @@ func (s *Server) schedule() {
 		ticker := time.NewTicker(lookEvery)
 		ticks, stop = ticker.C, ticker.Stop
 	}
-	delivered, added, signals := make(chan struct{}), make(chan struct{}), make(chan struct{}, 1)
-	go func() {
-		defer close(added)
-		s.addUp(ctx, signals)
-	}()
+	delivered, slow := make(chan struct{}), sync.WaitGroup{}
+	signals, examine := make(chan struct{}, 1), make(chan struct{}, 1)
+	slow.Go(func() { s.addUp(ctx, signals) })
+	slow.Go(func() { s.examine(ctx, examine) })
 	go func() { // besides the scheduler: a mail server may be slow
 		defer close(delivered)
 		s.alerts.Run(ctx)
@@ -34,7 +34,7 @@ func (s *Server) schedule() {
 	s.alerts.Wake() // what the last process did not bring out
 	go func() {
 		defer close(done)
-		defer func() { <-delivered; <-added }()
+		defer func() { <-delivered; slow.Wait() }()
 		defer stop()
 		var cleaned time.Time
 		for {
@@ -54,13 +54,36 @@ func (s *Server) schedule() {
 				s.report(ctx, "clean-up", s.service.CleanUp(ctx))
 			}
 			s.report(ctx, "room", s.measure(ctx))
+			s.report(ctx, "restore points", s.service.LookAtPoints(ctx))
 			s.alerts.Wake()
-			select {
-			case signals <- struct{}{}:
-			default: // it still adds up
+			for _, c := range []chan struct{}{signals, examine} {
+				select {
+				case c <- struct{}{}:
+				default: // it is still at it
+				}
 			}
 		}
 	}()
+}
+
+// examine reads operational repositories, at every signal those whose time it is.
+func (s *Server) examine(ctx context.Context, signals <-chan struct{}) {
+	said := ""
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-signals:
+		}
+		err := s.service.ExamineDue(ctx)
+		if err != nil && ctx.Err() == nil && err.Error() != said {
+			s.cfg.Log.Error("examining operational repositories", "error", err)
+		}
+		if said = ""; err != nil {
+			said = err.Error()
+		}
+		s.alerts.Wake()
+	}
 }
 
 // report logs what went wrong; the next tick tries again. What went wrong the

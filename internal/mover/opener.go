@@ -38,6 +38,7 @@ type Opener struct {
 	mu   sync.Mutex
 	open map[holdfast.RepositoryRef]*repository.Repository
 	gone []*repository.Repository // that were open when their place, or key, was lost
+	seen map[string]fs.FileInfo   // directories of operational repositories, by URL
 }
 
 // Key gives the key of that name and makes a new random one if there is none;

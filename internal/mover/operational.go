@@ -46,13 +46,12 @@ func (o *Opener) sites(ctx context.Context, ref holdfast.RepositoryRef) (r *repo
 	}
 	known := o.HasKey(ref) == nil // made before
 	if Absent(err) || !known {
-		if known {
+		if r, err = o.make(ctx, ref); known && err == nil {
 			note = fmt.Sprintf("The operational repository at %s was not there any more, and was made anew.", ref.URL)
 		}
-		r, err = o.make(ctx, ref)
 	}
 	// What is there may be without its key, or a part of it.
-	if beyond(err) || known && holdfast.KindOf(err) == holdfast.Conflict {
+	if Beyond(err) || known && holdfast.KindOf(err) == holdfast.Conflict {
 		if note, err = o.setAside(ref, err); err == nil {
 			r, err = o.make(ctx, ref)
 		}
@@ -78,14 +77,52 @@ func (o *Opener) customers(ctx context.Context, ref holdfast.RepositoryRef) (r *
 // there. o.mu is held.
 func (o *Opener) operational(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
 	if r, ok := o.open[ref]; ok {
-		if r.Present(ctx) == nil {
+		if o.inPlace(ref) && r.Present(ctx) == nil {
 			return r, nil
 		}
 		// Opening says why. Who still uses this one keeps it.
 		delete(o.open, ref)
 		o.gone = append(o.gone, r)
 	}
-	return o.repository(ctx, ref)
+	r, err := o.repository(ctx, ref)
+	if err == nil {
+		o.inPlace(ref)
+	}
+	return r, err
+}
+
+// inPlace says whether a directory is the one that was seen first: an open store
+// goes with its directory when that is renamed. o.mu is held.
+func (o *Opener) inPlace(ref holdfast.RepositoryRef) bool {
+	u, err := url.Parse(ref.URL)
+	if err != nil || u.Scheme != "file" {
+		return true
+	}
+	now, err := os.Stat(u.Path)
+	if err != nil {
+		return false
+	}
+	if o.seen == nil {
+		o.seen = map[string]fs.FileInfo{}
+	}
+	was := o.seen[ref.URL]
+	o.seen[ref.URL] = now
+	return was == nil || os.SameFile(was, now)
+}
+
+// Existing is the operational repository of a site if it is there and opens; it
+// makes none and sets none aside.
+func (o *Opener) Existing(ctx context.Context, ref holdfast.RepositoryRef) (*repository.Repository, error) {
+	o.mu.Lock()
+	r, err := o.operational(ctx, ref)
+	o.mu.Unlock()
+	if err == nil {
+		err = o.stillGiven(ctx, ref, r)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
 }
 
 // Absent says of an error that there is no repository.
@@ -93,8 +130,8 @@ func Absent(err error) bool {
 	return errors.Is(err, repository.ErrNotRepository) || errors.Is(err, objstore.ErrNotExist) || errors.Is(err, fs.ErrNotExist)
 }
 
-// beyond says of an error that the repository will not open again by itself.
-func beyond(err error) bool {
+// Beyond says of an error that the repository will not open again by itself.
+func Beyond(err error) bool {
 	return errors.Is(err, repository.ErrDamaged) || errors.Is(err, keyring.ErrWrongKey) || holdfast.KindOf(err) == holdfast.WrongKey
 }
 
@@ -110,6 +147,10 @@ func (o *Opener) SetAside(ref holdfast.RepositoryRef, why error) (note string, e
 	return o.setAside(ref, why)
 }
 
+// AsideSuffix is what the name of a directory that was set aside has, before a
+// number.
+const AsideSuffix = ".damaged-"
+
 // setAside renames the directory of a repository that cannot be used.
 func (o *Opener) setAside(ref holdfast.RepositoryRef, why error) (note string, err error) {
 	u, err := url.Parse(ref.URL)
@@ -119,7 +160,7 @@ func (o *Opener) setAside(ref holdfast.RepositoryRef, why error) (note string, e
 	}
 	aside := ""
 	for n := 1; ; n++ {
-		aside = fmt.Sprintf("%s.damaged-%d", strings.TrimSuffix(u.Path, "/"), n)
+		aside = fmt.Sprintf("%s%s%d", strings.TrimSuffix(u.Path, "/"), AsideSuffix, n)
 		if _, err := os.Lstat(aside); errors.Is(err, fs.ErrNotExist) {
 			break
 		}
@@ -153,7 +194,11 @@ func (o *Opener) make(ctx context.Context, ref holdfast.RepositoryRef) (r *repos
 	if r, err = o.repository(ctx, ref); !Absent(err) {
 		return r, err
 	}
-	store, err := o.store(ctx, ref, true)
+	store, err := o.store(ctx, ref, !ref.Given)
+	if ref.Given && Absent(err) {
+		return nil, holdfast.Errorf(holdfast.Unreachable, ref.URL, "The directory of the operational repository, %s, is not there.", ref.URL).
+			WithHint("Mount its file system. If it is lost, make the directory again: the next backup makes the repository in it.").WithCause(err)
+	}
 	if err != nil {
 		return nil, err
 	}

@@ -69,6 +69,13 @@ func (o *Outbox) Raise(tx *catalog.Tx, a holdfast.Alert) (string, error) {
 	return a.ID, o.post(tx, a.ID, Fired)
 }
 
+// Open says whether an alert about something is open.
+func Open(tx *catalog.Tx, about string) (bool, error) {
+	var n int
+	err := tx.QueryRow(`SELECT count(*) FROM alert WHERE about = ? AND resolved = 0`, about).Scan(&n)
+	return n > 0, err
+}
+
 // Resolve ends the open alert about something, if there is one, and tells so.
 func (o *Outbox) Resolve(tx *catalog.Tx, about string) error {
 	var id string

@@ -237,6 +237,7 @@ func (b *treeBuilder) fill(kind disk.Kind, from, to int64) error {
 			if ref, err = b.j.base.ref(b.ctx, level, from/leaves); err != nil {
 				return err
 			}
+			b.j.w.trusts()
 			b.j.stats.reused.Add(min(leaves*tree.Span(1), max(0, b.j.src.Size()-from*tree.Span(1))))
 		}
 		if err := b.place(level, from/leaves, ref); err != nil {

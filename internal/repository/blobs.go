@@ -127,7 +127,7 @@ func (b *blobs) getOnce(ctx context.Context, f *finder, ref tree.Ref, level uint
 		blob, err := b.read(ctx, at, level)
 		if errors.Is(err, ErrDamaged) {
 			damage = err
-			b.bad.add(at)
+			b.bad.add(at, state.IsDamaged(at.Pack, at.Ordinal))
 		}
 		return blob, err
 	}
@@ -202,7 +202,7 @@ func (b *blobs) node(ctx context.Context, f *finder, ref tree.Ref, level uint8) 
 		return nil, fmt.Errorf("node %s: %w", ref.ID, err)
 	}
 	if n.Level != level || n.ID(b.r.namer) != ref.ID {
-		b.bad.add(ref)
+		b.bad.add(ref, f.now().IsDamaged(ref.Pack, ref.Ordinal))
 		return nil, seal.Damaged("blob %d of pack %s is not node %s", ref.Ordinal, ref.Pack, ref.ID)
 	}
 	return n, nil

@@ -54,13 +54,18 @@ func (e *DamageError) Unwrap() []error { return []error{ErrDamaged, e.Cause} }
 
 // badBlobs are the blobs that this process found damaged.
 type badBlobs struct {
-	mu  sync.Mutex
-	set map[pack.ID]map[uint32]bool
+	mu   sync.Mutex
+	set  map[pack.ID]map[uint32]bool
+	news int // how many of them the ledger did not know
 }
 
-func (b *badBlobs) add(at tree.Ref) {
+// add notes a damaged blob; known says that the ledger knows it.
+func (b *badBlobs) add(at tree.Ref, known bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	if !known && !b.set[at.Pack][at.Ordinal] {
+		b.news++
+	}
 	if b.set == nil {
 		b.set = map[pack.ID]map[uint32]bool{}
 	}
@@ -74,6 +79,13 @@ func (b *badBlobs) has(at tree.Ref) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.set[at.Pack][at.Ordinal]
+}
+
+// met is how often damage was met of which nobody knew.
+func (b *badBlobs) met() int {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.news
 }
 
 func (b *badBlobs) any() bool {

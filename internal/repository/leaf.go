@@ -81,6 +81,7 @@ func (w *leafWorker) leaf(ctx context.Context, l *leafPlan) error {
 		if l.kinds[i] == disk.Same {
 			w.j.stats.reused.Add(chunk.Size)
 			l.node.Kids[i] = base.Kids[i]
+			w.j.w.trusts()
 		}
 		if l.kinds[i] != disk.Data {
 			i++
@@ -157,9 +158,9 @@ func (w *leafWorker) data(ctx context.Context, l *leafPlan, base *tree.Node, fir
 		}
 		id := w.j.w.s.r.namer.Chunk(c)
 		kid := &l.node.Kids[first+i]
-		if base.Kids[first+i].ID == id {
-			*kid = base.Kids[first+i]
-			w.j.stats.reused.Add(chunk.Size)
+		if same, err := w.isBase(base.Kids[first+i], id, kid); err != nil {
+			return err
+		} else if same {
 			continue
 		}
 		if err := w.keep(id, c, kid); err != nil {
@@ -167,6 +168,20 @@ func (w *leafWorker) data(ctx context.Context, l *leafPlan, base *tree.Node, fir
 		}
 	}
 	return nil
+}
+
+// isBase refers to a chunk of the base if it is the one that was read from the
+// source, and can be read.
+func (w *leafWorker) isBase(base tree.Ref, id chunk.ID, kid *tree.Ref) (bool, error) {
+	if base.ID != id {
+		return false, nil
+	}
+	ok, err := w.j.w.sound(base)
+	if ok {
+		*kid = base
+		w.j.stats.reused.Add(chunk.Size)
+	}
+	return ok, err
 }
 
 // readSource fills buf from the source; behind its end there are zeros.

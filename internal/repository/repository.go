@@ -82,8 +82,9 @@ type Options struct {
 	// Workers is how many frames are made or opened at once; 0 means one for
 	// each processor that Go runs on, and 16 at most.
 	Workers int
-	// Quick compresses for speed before size: for a repository whose points are
-	// kept for days and copied to another. One of format 1 is not compressed so.
+	// Quick is for a repository near the disks that it is filled from, whose points
+	// are kept for days: it compresses for speed before size (one of format 1
+	// doesn't), and looks at what a new point relies on (rely.go).
 	Quick bool
 	// LeaseTimeout is how long a foreign session may go without a beat before
 	// it is taken for dead, on the watcher's own clock; 0 means 10 minutes.
@@ -230,6 +231,10 @@ func (r *Repository) ID() string { return r.config.ID }
 
 // Config is what the repository says of itself.
 func (r *Repository) Config() Config { return r.config }
+
+// CacheDir is the directory in which the repository keeps what may be lost; "" is
+// none.
+func (r *Repository) CacheDir() string { return r.opt.CacheDir }
 
 // Present answers nil if the repository is still where it was opened: its place
 // may have been emptied, or holds another one since. It fails as Open does.

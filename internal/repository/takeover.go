@@ -182,10 +182,8 @@ func (w *leafWorker) fromTaken(index int64, base tree.Ref, kid *tree.Ref) (bool,
 	if !ok {
 		return false, nil
 	}
-	if base.ID == t.id {
-		*kid = base
-		w.j.stats.reused.Add(chunk.Size)
-		return true, nil
+	if same, err := w.isBase(base, t.id, kid); same || err != nil {
+		return same, err
 	}
 	if t.plain != nil {
 		return true, w.keep(t.id, t.plain, kid)

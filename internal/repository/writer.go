@@ -46,6 +46,11 @@ type Writer struct {
 	finder *finder
 
 	stored atomic.Int64 // bytes made durable or on their way
+	work   context.Context
+	proved *lru[frameKey, struct{}] // frames of others that were read
+	unread atomic.Bool              // something of a base was taken over unread
+	lost   int                      // packs that were found to be lost at the begin
+	before int                      // damage that had been met by then
 
 	mu      sync.Mutex
 	own     map[chunk.ID]tree.Ref // made by this session and in no segment yet
@@ -53,6 +58,7 @@ type Writer struct {
 	durable int                   // entries in done
 	disks   []ledger.Disk
 	names   map[string]bool
+	hurt    map[frameKey]bool // frames that were met
 	over    bool
 }
 
@@ -83,9 +89,11 @@ func (r *Repository) Begin(ctx context.Context, spec PointSpec) (*Writer, error)
 		return nil, fmt.Errorf("begin point %s: %w", spec.ID, err)
 	}
 	work, cancel := context.WithCancelCause(context.WithoutCancel(ctx))
-	w := &Writer{spec: spec, s: s, cancel: cancel, own: map[chunk.ID]tree.Ref{}, names: map[string]bool{}}
+	w := &Writer{spec: spec, s: s, cancel: cancel, own: map[chunk.ID]tree.Ref{}, names: map[string]bool{},
+		before: r.blobs.bad.met(), work: work, proved: newLRU[frameKey, struct{}](soundKept)}
 	if w.view, err = s.wholeView(ctx); err == nil {
 		s.state = w.view.state
+		err = w.lookAround(ctx)
 	}
 	if err != nil {
 		cancel(err)
@@ -114,7 +122,8 @@ func (w *Writer) note(id chunk.ID, first tree.Ref, i uint32) {
 	w.own[id] = tree.Ref{ID: id, Pack: first.Pack, Ordinal: first.Ordinal + i}
 }
 
-// find answers a place of content that this session may refer to.
+// find answers a place of content that this session may refer to. What others have
+// stored is looked at before (sound).
 func (w *Writer) find(id chunk.ID) (tree.Ref, bool, error) {
 	w.mu.Lock()
 	ref, ok := w.own[id]
@@ -123,7 +132,15 @@ func (w *Writer) find(id chunk.ID) (tree.Ref, bool, error) {
 	if ok {
 		return ref, true, nil
 	}
-	return v.find(id, w.s.r.blobs.bad.has)
+	for {
+		ref, ok, err := v.find(id, w.s.r.blobs.bad.has)
+		if err != nil || !ok {
+			return ref, ok, err
+		}
+		if ok, err := w.sound(ref); ok || err != nil {
+			return ref, ok, err
+		}
+	}
 }
 
 // checkpoint writes the index of the packs that are durable if they are many,
@@ -271,7 +288,7 @@ func (w *Writer) Commit(ctx context.Context, m Manifest) (Point, error) {
 func (w *Writer) commit(ctx context.Context, m Manifest) (Point, error) {
 	stop := context.AfterFunc(ctx, func() { w.cancel(context.Cause(ctx)) })
 	defer stop()
-	if err := w.flush(); err != nil {
+	if err := errors.Join(w.judge(), w.flush()); err != nil {
 		return Point{}, err
 	}
 	x := &newIndex{}

@@ -185,8 +185,11 @@ func (s *Server) site(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	have, err := s.Service.SiteFacts(r.Context(), site)
-	return ok(resources.LiveSite(site, have, err))
+	live, err := s.liveSite(r, site)
+	if err != nil {
+		return answer{}, err
+	}
+	return ok(live)
 }
 
 func (s *Server) putSite(r *request) (answer, error) {
@@ -198,8 +201,18 @@ func (s *Server) putSite(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
+	live, err := s.liveSite(r, site)
+	return made(created, live, err)
+}
+
+// liveSite is a site with what is found out about it now.
+func (s *Server) liveSite(r *request, site service.Site) (resources.Resource, error) {
+	o, err := s.Service.OperationalOf(r.Context(), site)
+	if err != nil {
+		return resources.Resource{}, err
+	}
 	have, err := s.Service.SiteFacts(r.Context(), site)
-	return made(created, resources.LiveSite(site, have, err), nil)
+	return resources.LiveSite(site, o, have, err), nil
 }
 
 func (s *Server) deleteSite(r *request) (answer, error) {

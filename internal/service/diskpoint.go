@@ -95,6 +95,9 @@ func (p RestorePoint) ready() error {
 	if p.State == PointSucceeded {
 		return nil
 	}
+	if p.Lost {
+		return holdfast.Errorf(holdfast.Damaged, p.ID, "The restore point %q cannot be read: %s", p.Name, p.Failure.Message).WithHint(p.Failure.Hint)
+	}
 	return holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q is %s; only one that Succeeded can be read.", p.Name, p.State)
 }
 

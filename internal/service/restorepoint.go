@@ -52,6 +52,9 @@ type RestorePoint struct {
 	// was asked for.
 	Result  holdfast.RestorePointResult `json:"result"`
 	Failure *Failure                    `json:"failure,omitempty"`
+	// Lost says that the point, which was made, cannot be read: Failed, until it can
+	// be read again.
+	Lost bool `json:"lost,omitempty"`
 }
 
 // at is the operational repository that has the point.
@@ -329,7 +332,7 @@ func (s *Service) roomForPoint(tx *catalog.Tx, c Collection, p RestorePoint) err
 			continue
 		case strings.EqualFold(o.ID, p.ID):
 			return holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q is there already (%s); a restore point does not change.", p.Name, o.State).WithHint("Choose another name.")
-		case o.State == PointFailed && !o.made():
+		case o.State == PointFailed && !o.made(), o.Lost:
 			continue
 		case p.Source != "" && o.Location == p.Location && o.Result.PointID == p.Result.PointID:
 			return holdfast.Errorf(holdfast.Conflict, p.ID, "%s has a copy of that restore point already: %s.", p.Location, o.ID)

@@ -42,7 +42,7 @@ func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, poin
 	}
 	args := s.deletion(site, points...)
 	for _, p := range points {
-		p.State, p.Failure = PointDeleting, nil
+		p.State, p.Failure, p.Lost = PointDeleting, nil, false
 		if _, err := putRestorePoint(tx, p); err != nil {
 			return Job{}, err
 		}

@@ -87,6 +87,8 @@ type Deps struct {
 	// there are none, or none are read.
 	RestorePoint job.Work[holdfast.RestorePointArgs, holdfast.RestorePointResult]
 	Contents     Contents
+	// Examiner says whether restore points can be read; nil: nobody looks.
+	Examiner Examiner
 	// Deploy makes the resources of deployments; nil: there are none.
 	Deploy job.Work[DeployArgs, DeployResult]
 }

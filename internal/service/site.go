@@ -2,7 +2,7 @@ package service
 
 import (
 	"context"
-	"net/url"
+	"errors"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -21,6 +21,10 @@ type Site struct {
 	ScratchDir   string `json:"scratchDir"`             // absolute, reached by this server and by QEMU
 	ScratchLimit int64  `json:"scratchLimit,omitempty"` // of one backup, bytes; 0 is none
 	ReadRate     int64  `json:"readRate,omitempty"`     // of one backup, bytes per second; 0 is no limit
+	// OperationalDir is where its operational repository is, absolute; "" is the
+	// server's choice.
+	OperationalDir  string `json:"operationalDir,omitempty"`
+	operationalSaid bool   // that it is the server's choice
 	// CollectRate is how fast storage is freed, bytes per second; 0 is defaultCollectRate.
 	CollectRate int64 `json:"collectRate,omitempty"`
 	// MaxBackups is how many scheduled backups run at once; 0 is defaultBackups.
@@ -36,13 +40,6 @@ type Site struct {
 // Ref is what a mover needs to reach the site.
 func (s Site) Ref() holdfast.SiteRef {
 	return holdfast.SiteRef{Name: s.Name, URI: s.URI, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit}
-}
-
-// operational is the site's operational repository. It is made at first use.
-func (s *Service) operational(site Site) holdfast.RepositoryRef {
-	name := strings.ToLower(site.Name)
-	place := url.URL{Scheme: "file", Path: filepath.Join(s.DataDir, "operational", name)}
-	return holdfast.RepositoryRef{URL: place.String(), KeyID: "operational-" + name, Quick: true}
 }
 
 // backups is how many backups the site runs at once.
@@ -72,6 +69,9 @@ func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out
 	if _, err := s.Inventory.Discover(ctx, site.Ref()); err != nil {
 		return out, false, err
 	}
+	if err := s.makeOperational(ctx, &site); err != nil {
+		return out, false, err
+	}
 	out, err = write(ctx, s, func(tx *catalog.Tx) (Site, error) {
 		old, err := findSite(tx, sub, name)
 		created = err != nil
@@ -83,6 +83,9 @@ func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out
 				return site, err
 			}
 			site.Name = old.Name
+			if err := s.moveOperational(tx, old, site); err != nil {
+				return site, err
+			}
 		}
 		others, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
 		if err != nil {
@@ -116,6 +119,9 @@ func (s *Service) checkSite(name string, site *Site) error {
 	}
 	if !filepath.IsAbs(site.ScratchDir) || filepath.Clean(site.ScratchDir) != site.ScratchDir {
 		return holdfast.Errorf(holdfast.Invalid, "properties.scratchDir", "properties.scratchDir is %q; it must be a plain absolute path.", site.ScratchDir)
+	}
+	if err := s.checkOperational(name, site); err != nil {
+		return err
 	}
 	if site.ScratchLimit != 0 && site.ScratchLimit < minScratchLimit {
 		return holdfast.Errorf(holdfast.Invalid, "properties.scratchLimit", "properties.scratchLimit is %d; it must be 0 for none, or at least %d bytes.", site.ScratchLimit, minScratchLimit)
@@ -197,7 +203,7 @@ func (s *Service) DeleteSite(ctx context.Context, sub, name string) error {
 			return none, err
 		}
 		_, err = tx.Delete(site.ID)
-		return none, err
+		return none, errors.Join(err, tx.DeleteUnder(site.ID))
 	})
 	return err
 }

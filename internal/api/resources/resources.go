@@ -7,6 +7,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"errors"
+	"time"
 
 	"holdfast"
 	"holdfast/internal/service"
@@ -129,6 +130,12 @@ type SiteProperties struct {
 	WriteAccelerator bool              `json:"writeAccelerator,omitempty"` // write accelerated disks are backed up
 	EncryptedPools   []string          `json:"encryptedPools,omitempty"`   // pools that encrypt what they hold
 
+	// OperationalDir is where the site's operational repository is.
+	OperationalDir string `json:"operationalDir,omitempty"`
+
+	// Read only: how that repository is.
+	Operational *Operational `json:"operational,omitempty"`
+
 	// Read only, and live: what the host says now.
 	ProvisioningState string              `json:"provisioningState,omitempty"`
 	Host              string              `json:"host,omitempty"`
@@ -140,15 +147,29 @@ type SiteProperties struct {
 	Unreachable string `json:"unreachable,omitempty"`
 }
 
+// Operational is how a site's operational repository is.
+type Operational struct {
+	Examined   *time.Time `json:"examined,omitempty"`   // when all of it was last read
+	Unreadable int        `json:"unreadable,omitempty"` // restore points
+	// SetAside are directories of former ones that could not be used any more; nobody
+	// but their owner deletes them.
+	SetAside []holdfast.Aside `json:"setAside,omitempty"`
+}
+
 // Site is a site on the wire, without what only its host knows.
 func Site(s service.Site) (Resource, *SiteProperties) {
-	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, MaxBackups: s.MaxBackups, CollectRate: s.CollectRate, PoolClasses: s.PoolClasses, EncryptedPools: s.EncryptedPools, WriteAccelerator: s.WriteAccelerator, ProvisioningState: "Succeeded"}
+	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, MaxBackups: s.MaxBackups, CollectRate: s.CollectRate, PoolClasses: s.PoolClasses, EncryptedPools: s.EncryptedPools, WriteAccelerator: s.WriteAccelerator, OperationalDir: s.OperationalDir, ProvisioningState: "Succeeded"}
 	return Resource{ID: s.ID, Name: s.Name, Type: service.TypeSite, Location: service.Location(s.Name), ETag: s.ETag, Properties: p}, p
 }
 
-// LiveSite is a site with what its host says now; err is why it does not.
-func LiveSite(s service.Site, have holdfast.DiscoverResult, err error) Resource {
+// LiveSite is a site with how its operational repository is and what its host says
+// now; err is why it does not.
+func LiveSite(s service.Site, o service.Operational, have holdfast.DiscoverResult, err error) Resource {
 	r, p := Site(s)
+	p.OperationalDir, p.Operational = o.Dir, &Operational{Unreadable: o.Unreadable, SetAside: o.Asides}
+	if !o.Examined.IsZero() {
+		p.Operational.Examined = &o.Examined
+	}
 	if err != nil {
 		p.Unreachable = "The host does not answer."
 		var e *holdfast.Error
@@ -167,5 +188,5 @@ func DecodeSite(body []byte) (service.Site, error) {
 		Properties SiteProperties `json:"properties"`
 	}](body)
 	p := in.Properties
-	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir, ScratchLimit: p.ScratchLimit, ReadRate: p.ReadRate, MaxBackups: p.MaxBackups, CollectRate: p.CollectRate, PoolClasses: p.PoolClasses, EncryptedPools: p.EncryptedPools, WriteAccelerator: p.WriteAccelerator}, err
+	return service.Site{URI: p.URI, Group: p.ResourceGroup, ScratchDir: p.ScratchDir, ScratchLimit: p.ScratchLimit, ReadRate: p.ReadRate, MaxBackups: p.MaxBackups, CollectRate: p.CollectRate, PoolClasses: p.PoolClasses, EncryptedPools: p.EncryptedPools, WriteAccelerator: p.WriteAccelerator, OperationalDir: p.OperationalDir}, err
 }

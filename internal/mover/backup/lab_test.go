@@ -61,7 +61,7 @@ type lab struct {
 func newLab(t *testing.T) *lab {
 	l := &lab{Guest: guestlab.New(t, guestlab.Options{Name: "tier", Paused: true, NoAgent: true, Disks: []guestlab.Disk{{Size: diskSize}}}), dir: t.TempDir()}
 	l.vault = holdfast.RepositoryRef{URL: "file://" + filepath.Join(l.dir, "vault"), KeyID: "vault"}
-	l.site = holdfast.RepositoryRef{URL: "file://" + filepath.Join(l.dir, "operational"), KeyID: "operational"}
+	l.site = holdfast.RepositoryRef{URL: "file://" + filepath.Join(l.dir, "operational"), KeyID: "operational", Quick: true}
 	l.serve()
 	if _, err := l.opener.Make(t.Context(), l.vault); err != nil {
 		t.Fatal(err)

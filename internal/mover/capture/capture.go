@@ -145,8 +145,8 @@ func damaged(err error) bool {
 // explain is mover.Explain, for who has to know which of two repositories is full.
 func explain(err error, a holdfast.RestorePointArgs) error {
 	if errors.Is(err, objstore.ErrFull) {
-		return holdfast.Errorf(holdfast.Full, a.Operational.URL, "The operational repository of the site %q is full: %v.", a.Site.Name, err).
-			WithHint("Add space, keep instant restore points for fewer days, or delete restore points; nothing of the points that exist is lost.").WithCause(err)
+		return holdfast.Errorf(holdfast.Full, a.Operational.URL, "The operational repository of the site %q, at %s, is full: %v.", a.Site.Name, a.Operational.URL, err).
+			WithHint(fmt.Sprintf("Snapshots go there first, whatever room the vault has. Free space on its file system, delete restore points, keep instant recovery points for fewer days (instantRpRetentionRangeInDays of the policies), or give it a larger place (holdfast site register %s --operational-dir DIR). Nothing of the points that exist is lost.", a.Site.Name)).WithCause(err)
 	}
 	return mover.Explain(err, "VM "+a.VM.Name)
 }

@@ -78,15 +78,12 @@ func (r *run) doubt(ctx context.Context, d *snapshot.Disk, man *mover.Manifest) 
 }
 
 // distrust says why a disk has to be read in full after its sample; "" when it
-// need not be. A base that is damaged is no base.
+// need not be. A base that is damaged fails the run (run.make).
 func distrust(err error) string {
-	switch {
-	case errors.Is(err, snapshot.ErrTracking):
-		return err.Error() + "; report this, it should never happen"
-	case errors.Is(err, repository.ErrDamaged):
-		return "the point before is damaged: " + err.Error()
+	if !errors.Is(err, snapshot.ErrTracking) {
+		return ""
 	}
-	return ""
+	return err.Error() + "; report this, it should never happen"
 }
 
 // maxOutput is how much of a script's output a job keeps, bytes.

@@ -56,7 +56,7 @@ func (m Mover) run(ctx context.Context, a holdfast.DeletePointsArgs, progress ho
 	var all []*repository.Repository
 	for ref, ids := range at {
 		repo, err := m.Repositories(ctx, ref)
-		if ref != a.Repository && mover.Absent(err) {
+		if ref.Quick && !ref.Given && mover.Absent(err) {
 			continue // an operational repository that is lost has no points
 		}
 		if ref != a.Repository && ref.Revocable && holdfast.KindOf(err) == holdfast.WrongKey {

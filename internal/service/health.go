@@ -1,0 +1,284 @@
+package service
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"holdfast"
+	"holdfast/internal/catalog"
+	"holdfast/internal/notify"
+)
+
+// Examiner says how the points of operational repositories are. What it cannot
+// ask is an error and says nothing of them.
+type Examiner interface {
+	// Look says which of the points are not there any more. It is quick.
+	Look(ctx context.Context, a holdfast.ExamineArgs) (holdfast.Health, error)
+	// Examine reads everything that the repository stores.
+	Examine(ctx context.Context, a holdfast.ExamineArgs) (holdfast.Health, error)
+	// Asides lists what repositories of the place were set aside.
+	Asides(ctx context.Context, ref holdfast.RepositoryRef) ([]holdfast.Aside, error)
+}
+
+// An operational repository is examined once there is a newer point, but not for
+// more than a tenth of the time, and each week in any case.
+const (
+	examineShare = 10
+	examineLeast = time.Minute
+	examineMost  = 7 * 24 * time.Hour
+)
+
+const typeHealth = "Holdfast.Site/health"
+
+// health is what the last examination of a site's operational repository found.
+type health struct {
+	Began time.Time     `json:"began"`
+	Took  time.Duration `json:"took"`
+	holdfast.Health
+}
+
+// due says whether the repository is to be examined, whose newest point was made
+// at a time.
+func (h health) due(now, newest time.Time) bool {
+	since := now.Sub(h.Began.Add(h.Took))
+	pause := min(max(examineShare*h.Took, examineLeast), examineMost)
+	return h.Began.IsZero() || since < 0 || since >= examineMost || newest.After(h.Began) && since >= pause
+}
+
+func healthID(site Site, ref holdfast.RepositoryRef) string {
+	return site.ID + "/health/" + ref.KeyID
+}
+
+// healthOf is what is known of a repository of a site; the zero value is nothing.
+func healthOf(tx *catalog.Tx, site Site, ref holdfast.RepositoryRef) (health, error) {
+	h, _, err := catalog.Read[health](tx, healthID(site, ref))
+	if err != nil {
+		return health{}, notThere(err)
+	}
+	return h, nil
+}
+
+// examined is an operational repository of a site and what is to be asked of it.
+type examined struct {
+	site   Site
+	args   holdfast.ExamineArgs
+	known  health
+	newest time.Time // point
+}
+
+// toExamine lists the sites with the restore points that are to be readable there.
+func (s *Service) toExamine(tx *catalog.Tx) ([]examined, error) {
+	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	if err != nil {
+		return nil, err
+	}
+	points, err := list(tx, catalog.Query{Type: TypeRestorePoint}, decodeRestorePoint)
+	if err != nil {
+		return nil, err
+	}
+	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
+	if err != nil {
+		return nil, err
+	}
+	rooms, err := roomsOf(tx, nil)
+	if err != nil {
+		return nil, err
+	}
+	var all []examined
+	for _, site := range sites {
+		own := examined{site: site, args: holdfast.ExamineArgs{Repository: s.operational(site), ReadRate: site.collectRate()}}
+		for _, i := range items {
+			if rooms.site(i) == Location(site.Name) {
+				own.newest = later(own.newest, i.LastPoint)
+			}
+		}
+		here := []examined{own} // then those of disk encryption sets
+		for _, p := range points {
+			if p.Location != Location(site.Name) || !p.listed() {
+				continue
+			}
+			at := s.at(site, p)
+			n := slices.IndexFunc(here, func(e examined) bool { return e.args.Repository == at })
+			if n < 0 {
+				n, here = len(here), append(here, examined{site: site, args: holdfast.ExamineArgs{Repository: at, ReadRate: site.collectRate()}})
+			}
+			here[n].args.Points = append(here[n].args.Points, p.Result.PointID)
+			here[n].newest = later(here[n].newest, p.Updated)
+		}
+		all = append(all, here...)
+	}
+	for i, e := range all {
+		if all[i].known, err = healthOf(tx, e.site, e.args.Repository); err != nil {
+			return nil, err
+		}
+	}
+	return all, nil
+}
+
+// listed says that the point is to be readable.
+func (p RestorePoint) listed() bool { return p.State == PointSucceeded || p.Lost }
+
+func later(a, b time.Time) time.Time {
+	if b.After(a) {
+		return b
+	}
+	return a
+}
+
+// LookAtPoints tells of restore points that are not there any more, and of those
+// that are there again.
+func (s *Service) LookAtPoints(ctx context.Context) error {
+	return s.eachRepository(ctx, func(e examined) error {
+		var h holdfast.Health
+		var err error
+		if len(e.args.Points) > 0 {
+			h, err = s.Examiner.Look(ctx, e.args)
+		}
+		if err != nil {
+			return err
+		}
+		return s.judge(ctx, e, h, nil)
+	})
+}
+
+// ExamineDue reads the operational repositories whose time it is, and tells of
+// restore points that cannot be read.
+func (s *Service) ExamineDue(ctx context.Context) error {
+	return s.eachRepository(ctx, func(e examined) error {
+		began := s.Clock()
+		if e.newest.IsZero() || !e.known.due(began, e.newest) { // nothing was ever made there, or it is too soon
+			return nil
+		}
+		h, err := s.Examiner.Examine(ctx, e.args)
+		if err != nil {
+			return err
+		}
+		return s.judge(ctx, e, h, &health{Began: began.UTC(), Took: max(0, s.Clock().Sub(began)), Health: h})
+	})
+}
+
+func (s *Service) eachRepository(ctx context.Context, f func(examined) error) error {
+	if s.Examiner == nil {
+		return nil
+	}
+	all, err := read(ctx, s, s.toExamine)
+	for _, e := range all {
+		if one := f(e); one != nil {
+			err = errors.Join(err, fmt.Errorf("the operational repository of site %s: %w", e.site.Name, one))
+		}
+	}
+	return err
+}
+
+// judge applies what was found of a site's points. found is set by an examination;
+// what the last one found lasts until the next.
+func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, found *health) error {
+	bad := map[string]string{}
+	if found == nil {
+		maps.Copy(bad, e.known.Unreadable)
+	}
+	maps.Copy(bad, h.Unreadable)
+	news, err := read(ctx, s, func(tx *catalog.Tx) (bool, error) {
+		changed, err := judged(tx, e, bad)
+		if err != nil || len(changed) > 0 {
+			return true, err
+		}
+		lost, err := lostAt(tx, e.site)
+		if err != nil || len(lost) > 0 {
+			return false, err
+		}
+		return notify.Open(tx, unreadable(e.site)) // those that it told of were deleted
+	})
+	if err != nil || found == nil && !news {
+		return err
+	}
+	_, err = write(ctx, s, func(tx *catalog.Tx) (any, error) {
+		if _, err := findSite(tx, e.site.Subscription, e.site.Name); err != nil {
+			return nil, notThere(err)
+		}
+		if found != nil {
+			if _, err := catalog.Write(tx, catalog.Resource{ID: healthID(e.site, e.args.Repository), Type: typeHealth, Parent: e.site.ID}, *found); err != nil {
+				return nil, err
+			}
+		}
+		changed, err := judged(tx, e, bad)
+		if err != nil {
+			return nil, err
+		}
+		for _, p := range changed {
+			if _, err := putRestorePoint(tx, p); err != nil {
+				return nil, err
+			}
+		}
+		return nil, s.tellUnreadable(tx, e.site, len(changed) > 0)
+	})
+	return err
+}
+
+// judged are the points of a repository of which something else is to be said now.
+func judged(tx *catalog.Tx, e examined, bad map[string]string) (changed []RestorePoint, err error) {
+	points, err := list(tx, catalog.Query{Type: TypeRestorePoint}, decodeRestorePoint)
+	for _, p := range points {
+		if p.Location != Location(e.site.Name) || !p.listed() || !slices.Contains(e.args.Points, p.Result.PointID) {
+			continue
+		}
+		why, lost := bad[p.Result.PointID]
+		switch {
+		case lost && !p.Lost:
+			p.State, p.Lost, p.Failure = PointFailed, true, &Failure{Kind: holdfast.Damaged, Target: p.ID, Message: why, Hint: unreadableHint}
+		case !lost && p.Lost:
+			p.State, p.Lost, p.Failure = PointSucceeded, false, nil
+		default:
+			continue
+		}
+		changed = append(changed, p)
+	}
+	return changed, err
+}
+
+// unreadable is what the alert of a site's restore points is about.
+func unreadable(site Site) string { return "points:" + site.ID }
+
+const unreadableHint = "If a copy of the repository's directory is there, put it back, and the point can be read again; else delete the restore point and make another."
+
+// maxNamed is how many restore points an alert names.
+const maxNamed = 5
+
+// lostAt are the points of a site that cannot be read.
+func lostAt(tx *catalog.Tx, site Site) (lost []RestorePoint, err error) {
+	points, err := list(tx, catalog.Query{Type: TypeRestorePoint}, decodeRestorePoint)
+	for _, p := range points {
+		if p.Lost && p.Location == Location(site.Name) {
+			lost = append(lost, p)
+		}
+	}
+	return lost, err
+}
+
+// tellUnreadable tells of the points of a site that cannot be read, anew when they
+// have become others.
+func (s *Service) tellUnreadable(tx *catalog.Tx, site Site, others bool) error {
+	lost, err := lostAt(tx, site)
+	if err != nil || len(lost) > 0 && !others {
+		return err
+	}
+	if err := s.Alerts.Resolve(tx, unreadable(site)); err != nil || len(lost) == 0 {
+		return err
+	}
+	var names []string
+	for _, p := range lost[:min(len(lost), maxNamed)] {
+		names = append(names, lastName(p.Collection)+"/"+p.Name)
+	}
+	text := strings.Join(names, ", ")
+	if n := len(lost) - maxNamed; n > 0 {
+		text += fmt.Sprintf(" and %d more", n)
+	}
+	_, err = s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertPoints, About: unreadable(site), Resource: site.ID, Entity: site.Name,
+		Message: fmt.Sprintf("Restore points of the site %s cannot be read: %s. %s", site.Name, text, lost[0].Failure.Message), Hint: unreadableHint})
+	return err
+}
