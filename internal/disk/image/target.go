@@ -72,7 +72,16 @@ func (t *Target) WriteAt(p []byte, off int64) (int, error) {
 	return n, nil
 }
 
-// ReadAt reads what a raw image holds; of qcow2 nothing is read back.
+// Clone gives a new image what another one of the same format holds, where the file
+// system can share blocks between files (XFS, Btrfs); an error says why that is not
+// so, or not all. Nothing of it need be right: who calls it reads the Target and
+// writes all that is not as it should be. The other image may be in use, and is never
+// written to. Fresh tells whether anything was cloned.
+func (t *Target) Clone(path string) error {
+	return t.Target.(interface{ Clone(path string) error }).Clone(path)
+}
+
+// ReadAt reads what the image holds.
 func (t *Target) ReadAt(p []byte, off int64) (int, error) {
 	if r, ok := t.Target.(io.ReaderAt); ok {
 		return r.ReadAt(p, off)

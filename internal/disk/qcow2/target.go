@@ -36,8 +36,9 @@ const (
 // count block 0, then data and L2 tables as they come. Reference count block i
 // > 0 is cluster i*32768 of the file, the first that it counts.
 type Target struct {
-	f    *os.File
-	size int64
+	f      *os.File
+	size   int64
+	cloned bool // it was not empty at the start
 
 	mu     sync.Mutex // guards what follows, and the L2 tables in the file
 	l1     []int64    // host offset of each L2 table; 0 is none
@@ -87,8 +88,8 @@ func Create(f *os.File, size int64) (*Target, error) {
 // Size of the disk, bytes.
 func (t *Target) Size() int64 { return t.size }
 
-// Fresh is true: the disk was empty at the start.
-func (t *Target) Fresh() bool { return true }
+// Fresh says that the disk was empty at the start: it is no clone.
+func (t *Target) Fresh() bool { return !t.cloned }
 
 // Close closes the file without syncing it.
 func (t *Target) Close() error { return t.f.Close() }

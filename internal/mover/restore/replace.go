@@ -10,14 +10,9 @@ import (
 	"slices"
 	"strings"
 
-	"golang.org/x/sys/unix"
-
 	"holdfast"
-	"holdfast/internal/disk/image"
-	"holdfast/internal/disk/raw"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
-	"holdfast/internal/repository"
 )
 
 // Replacing the disks of an existing VM (matrix RST-03) goes in steps, of which
@@ -84,7 +79,7 @@ func (r *run) prepare(ctx context.Context, m Mover, res *holdfast.RestoreResult)
 	}
 	r.replaced = map[string]string{}
 	for _, k := range d.Disks {
-		if k.Format == image.Raw && k.Kind == "file" {
+		if k.Format == r.args.Format && k.Kind == "file" {
 			r.replaced[k.Target] = k.Path
 		}
 	}
@@ -290,42 +285,6 @@ func (r *run) giveBack(ctx context.Context) error {
 		}
 	}
 	return r.staging.remove()
-}
-
-// cloned makes the file of a raw disk share its blocks with the disk that it
-// replaces, where the file system can (FICLONE: XFS, Btrfs), so that only what
-// differs is written. nil when that cannot be; the disk is then written whole.
-func (r *run) cloned(d mover.ManifestDisk) *raw.Target {
-	if r.args.Mode != holdfast.ReplaceDisks || r.args.Format != image.Raw {
-		return nil
-	}
-	from, err := os.Open(r.replaced[d.Fact.Target])
-	if err != nil {
-		return nil
-	}
-	defer from.Close()
-	path := r.staging.path(r.name(d.Fact.Target))
-	to, err := os.OpenFile(path, os.O_RDWR|os.O_CREATE|os.O_EXCL, 0o600)
-	if err != nil {
-		return nil
-	}
-	err = unix.IoctlFileClone(int(to.Fd()), int(from.Fd()))
-	if err = errors.Join(err, to.Truncate(d.Fact.Size), to.Close()); err != nil {
-		_ = os.Remove(path) // ours, and of no use: CreateTarget makes it anew
-		return nil
-	}
-	t, err := raw.OpenTarget(path)
-	if err != nil {
-		_ = os.Remove(path)
-		return nil
-	}
-	return t
-}
-
-// update writes to a clone what differs from the point.
-func (r *run) update(ctx context.Context, d mover.ManifestDisk, t *raw.Target, progress func(done, total int64)) (repository.RestoreStats, error) {
-	stats, err := r.repo.Restore(ctx, r.point, d.Fact.Target, t, repository.RestoreOptions{Compare: true, Progress: progress})
-	return stats, errors.Join(err, t.Close())
 }
 
 func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys(m)) }

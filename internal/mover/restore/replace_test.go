@@ -466,7 +466,7 @@ func TestReplaceSome(t *testing.T) {
 	}
 }
 
-// TestReplaceWritesWhatDiffers: on a file system that clones files, a raw disk costs
+// TestReplaceWritesWhatDiffers: on a file system that clones files, a disk costs
 // the bytes that differ, and the disk that it was cloned from stays as it was.
 func TestReplaceWritesWhatDiffers(t *testing.T) {
 	t.Parallel()
@@ -478,17 +478,21 @@ func TestReplaceWritesWhatDiffers(t *testing.T) {
 		}
 	}
 	t.Cleanup(func() { _ = exec.Command("umount", dir).Run() })
-	for name, c := range map[string]struct{ change, cost int64 }{"the same": {0, 0}, "changed": {1, diskSize / 2}} { // its data is one frame
+	for name, c := range map[string]struct {
+		format       string
+		change, cost int64
+	}{"the same": {"raw", 0, 0}, "changed": {"raw", 1, diskSize / 2}, "the same image": {"qcow2", 0, 0}, "a changed image": {"qcow2", 1, diskSize / 2}} { // its data is one frame
 		pool := filepath.Join(dir, name)
 		if err := os.Mkdir(pool, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		b, own := newBedAt(t, "raw", pool), content(11)
+		b, own := newBedAt(t, c.format, pool), content(11)
 		own[100<<10] ^= byte(c.change)
 		path := filepath.Join(pool, "own-vda")
-		if err := os.WriteFile(path, own, 0o600); err != nil {
+		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
+		writeImage(t, path, c.format, own)
 		res, err := b.mover().Run(t.Context(), b.args, news{b, new([]string)})
 		if err != nil {
 			t.Fatal(err)
@@ -496,10 +500,10 @@ func TestReplaceWritesWhatDiffers(t *testing.T) {
 		if got := res.Disks[0].Read; got != c.cost {
 			t.Errorf("%s: vda cost %d bytes, want %d", name, got, c.cost)
 		}
-		if got := readImage(t, filepath.Join(pool, "back-vda.raw"), "raw"); !slices.Equal(got, content(11)) {
+		if got := readImage(t, filepath.Join(pool, "back-vda."+c.format), c.format); !slices.Equal(got, content(11)) {
 			t.Errorf("%s: vda is not that of the point", name)
 		}
-		if got := readImage(t, path, "raw"); !slices.Equal(got, own) {
+		if got := readImage(t, path, c.format); !slices.Equal(got, own) {
 			t.Errorf("%s: the disk that was replaced was written to", name)
 		}
 	}

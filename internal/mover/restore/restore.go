@@ -58,7 +58,8 @@ type run struct {
 	manifest mover.Manifest
 	vaultToo bool // the point is read from the instant tier, and may be in the vault
 	staging  staging
-	// replaced are the paths of the raw disks that a VM has, by target.
+	// replaced are the paths of the disks that a VM has and that are of the format
+	// of the new ones, by target.
 	replaced map[string]string
 	// use, if set, has the VM that runs from the point instead of its filling.
 	use func(context.Context, holdfast.VMRef) error
@@ -384,19 +385,15 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 		LUN: d.Fact.LUN, Target: d.Fact.Target, Size: d.Fact.Size,
 		Path: r.staging.final(r.name(d.Fact.Target)), Format: r.args.Format,
 	}
-	if t := r.cloned(d); t != nil {
-		stats, err := r.update(ctx, d, t, progress)
-		if res.Read = stats.Written; err != nil {
-			return res, err
-		}
-		return res, r.staging.publish(r.name(d.Fact.Target))
-	}
 	target, err := image.CreateTarget(ctx, r.staging.path(r.name(d.Fact.Target)), r.args.Format, d.Fact.Size)
 	if err != nil {
 		return res, err
 	}
 	defer target.Close() // without Commit nothing stays
-	stats, err := r.repo.Restore(ctx, r.point, d.Fact.Target, target, repository.RestoreOptions{Progress: progress})
+	if path := r.replaced[d.Fact.Target]; path != "" {
+		_ = target.Clone(path) // what is not there is written
+	}
+	stats, err := r.repo.Restore(ctx, r.point, d.Fact.Target, target, repository.RestoreOptions{Compare: !target.Fresh(), Progress: progress})
 	if err != nil {
 		return res, err
 	}
