@@ -54,7 +54,7 @@ type options struct {
 
 func parse() options {
 	var o options
-	flag.StringVar(&o.parts, "part", "chain,scale,live", "what to run, comma-separated: image (only build it), primitives, profile, chain, scale, live, latency, report")
+	flag.StringVar(&o.parts, "part", "chain,scale,live", "what to run, comma-separated: image (only build it), primitives, profile, chain, scale, live, latency, instant, report")
 	flag.StringVar(&o.tools, "tools", "", "the tools to run, comma-separated (default all)")
 	flag.StringVar(&o.size, "size", "16GiB", "size of the disk image (at least 2GiB)")
 	flag.IntVar(&o.days, "days", 14, "daily changes after the full backup")
@@ -172,6 +172,7 @@ var parts = map[string]func(context.Context, options) error{
 	"scale":      scales,
 	"live":       withImage(live),
 	"latency":    withImage(latencies),
+	"instant":    withImage(instants),
 	"report":     withImage(join),
 }
 

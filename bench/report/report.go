@@ -26,7 +26,16 @@ const (
 	LiveFull        = "live_full"
 	LiveIncremental = "live_incremental"
 	LiveRestore     = "live_restore"
+
+	// From the command that restores a machine instantly to the answer of its agent,
+	// beside its boot: with a small data disk, and with one of 1 TiB.
+	InstantSmall = "instant_small"
+	InstantLarge = "instant_1tib"
 )
+
+// LocalBoot stands in a peer's place: the boot of the same machine from its own
+// disks.
+const LocalBoot = "local_boot"
 
 // Ours is the tool that the others are compared with.
 const Ours = "holdfast"
@@ -56,8 +65,8 @@ type Result struct {
 // it is to be named. A figure that one side lacks is left out.
 func Compile(samples []Sample, versions map[string]string) []Result {
 	var list []Result
-	for _, peer := range []string{"restic", "borg", "qemu-img", "nbdcopy", "virtnbdbackup"} {
-		for _, test := range []string{Full, Incremental, Scan, Restore, Verify, LiveFull, LiveIncremental, LiveRestore} {
+	for _, peer := range []string{"restic", "borg", "qemu-img", "nbdcopy", "virtnbdbackup", LocalBoot} {
+		for _, test := range []string{Full, Incremental, Scan, Restore, Verify, LiveFull, LiveIncremental, LiveRestore, InstantSmall, InstantLarge} {
 			theirs := test
 			if test == Scan { // a peer always scans
 				theirs = Incremental

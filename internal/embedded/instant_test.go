@@ -27,7 +27,6 @@ func TestInstant(t *testing.T) {
 	s.refuses(t, []refused{
 		{"disks only", "POST", path, strings.Replace(body("RestoreDisks", ""), `"targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/new",`, "", 1), 400, "InvalidParameter", "AlternateLocation"},
 		{"not to be started", "POST", path, body("AlternateLocation", `,"start":false`), 400, "InvalidParameter", "boots the VM"},
-		{"raw", "POST", path, body("AlternateLocation", `,"format":"raw"`), 400, "InvalidParameter", "qcow2"},
 		{"backwards", "POST", path, body("AlternateLocation", `,"fillRate":-1`), 400, "InvalidParameter", "fillRate"},
 	})
 	w.mu.Lock()

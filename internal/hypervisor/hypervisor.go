@@ -106,6 +106,8 @@ type Host interface {
 	StartPaused(ctx context.Context, uuid string) error
 	// Destroy takes a domain's power away; already off is no error.
 	Destroy(ctx context.Context, uuid string) error
+	// Suspend stops a domain's processors; already paused is no error. ErrNotRunning.
+	Suspend(ctx context.Context, uuid string) error
 	// Resume lets a paused domain run; already running is no error.
 	Resume(ctx context.Context, uuid string) error
 	// Shutdown asks the guest to power itself off and does not wait for it;
@@ -137,13 +139,14 @@ type Host interface {
 	DetachDisk(ctx context.Context, uuid, target string) error
 	// ResizeDisk grows the disk of a running domain.
 	ResizeDisk(ctx context.Context, uuid, target string, size int64) error
-	// Pull begins to copy into the image of a running domain's disk what it takes
-	// from its backing image, at most so many bytes a second (0 is no limit). At the
-	// end the image stands alone, in both definitions. ErrBusy, ErrNotRunning.
-	Pull(ctx context.Context, uuid, target string, rate int64) error
-	// Pulling says how far a Pull is, in units of its own; running is false when none
-	// goes on: it ended, well or not, as the disk's BackingSocket or Backing tells.
-	Pulling(ctx context.Context, uuid, target string) (done, total int64, running bool, err error)
+	// Mirror begins to copy what the own image of a running domain's disk holds, not
+	// what it takes from its backing image, into an image that holds the backing
+	// image's bytes already; what the guest writes meanwhile goes to both. Disk.Mirror
+	// tells of it. ErrBusy, ErrNotRunning.
+	Mirror(ctx context.Context, uuid, target, path, format string) error
+	// Pivot ends a Mirror that is ready: its image, flushed, is then the disk's own,
+	// in both definitions if they had the same. ErrBusy while it is not ready.
+	Pivot(ctx context.Context, uuid, target string) error
 	// Networks lists all networks, active or not, by name.
 	Networks(ctx context.Context) ([]Network, error)
 
@@ -278,6 +281,14 @@ type Disk struct {
 	// BackingSocket is the UNIX socket of the NBD server whose export the image is
 	// based on; "" without.
 	BackingSocket string
+	// Mirror tells of a copying of the image that goes on; nil when none does.
+	Mirror *Mirror
+}
+
+// Mirror is the copying of a disk's image into another one.
+type Mirror struct {
+	Path  string // of the other
+	Ready bool   // all is there, and what the guest writes goes to both
 }
 
 // NIC is one network interface of a domain.

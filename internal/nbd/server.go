@@ -24,10 +24,6 @@ type Export struct {
 	// Target, if set, takes what clients write; Source must then read what
 	// was written, at once. Without it the export is read-only.
 	Target disk.Target
-	// Holes offers Zero extents as holes of which it is not said that they read as
-	// zeroes, though they do. QEMU then copies nothing of them into an image that it
-	// makes stand alone (block-stream), where they read as zeroes by themselves.
-	Holes bool
 }
 
 // ServerOptions of Serve. The zero value is good.

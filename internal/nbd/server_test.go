@@ -300,25 +300,3 @@ type spoken struct {
 func (s *spoken) Read(p []byte) (int, error)  { return s.r.Read(p) }
 func (s *spoken) Write(p []byte) (int, error) { return len(p), nil }
 func (s *spoken) Close() error                { return nil }
-
-// TestHoles: ranges of zeroes are holes of which nothing else is said, and read as
-// zeroes.
-func TestHoles(t *testing.T) {
-	t.Parallel()
-	for _, tool := range []string{"nbdinfo", "qemu-img"} {
-		need(t, tool)
-	}
-	d := holed(16 << 20)
-	uri := "nbd+unix:///d?socket=" + serveHere(t, Export{Name: "d", Source: d, Holes: true})
-	for i, line := range strings.Split(strings.TrimSpace(run(t, "nbdinfo", "--map", uri)), "\n") {
-		want := []string{"0", "1", "0", "1"}[i]
-		if f := strings.Fields(line); f[2] != want {
-			t.Errorf("extent %d has the flags %s, want %s", i, f[2], want)
-		}
-	}
-	model := filepath.Join(t.TempDir(), "model")
-	if err := os.WriteFile(model, d.Bytes, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	run(t, "qemu-img", "compare", "-f", "raw", "-F", "raw", model, uri)
-}

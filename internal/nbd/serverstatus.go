@@ -75,9 +75,6 @@ func (t *transmission) runs(ctx context.Context, off, length int64, one bool) ([
 		f := uint32(0)
 		if e.Kind == disk.Zero {
 			f = statusHole | statusZero
-			if t.export.Holes {
-				f = statusHole
-			}
 		}
 		k := uint32(min(e.End(), end) - off)
 		off += int64(k)

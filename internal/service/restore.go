@@ -214,8 +214,8 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 		if args.FillRate = in.FillRate; in.Start != nil && !*in.Start {
 			return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.instant", "An instant restore boots the VM; properties.holdfast.start is false.")
 		}
-		if args.Format != "qcow2" || in.FillRate < 0 {
-			return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.instant", "An instant restore writes qcow2 images, at a fillRate of 0 or more; properties.holdfast.format is %q.", args.Format)
+		if in.FillRate < 0 {
+			return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.fillRate", "properties.holdfast.fillRate is %d; it is bytes a second, 0 for no limit.", in.FillRate)
 		}
 	}
 	if err := support.NewVM(r.point.Result.Kept); err != nil {

@@ -185,6 +185,17 @@ func (h *Host) Destroy(ctx context.Context, id string) error {
 	})
 }
 
+// Suspend stops a domain's processors; already paused is no error.
+func (h *Host) Suspend(ctx context.Context, id string) error {
+	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {
+		s, _, err := state(l, d)
+		if err != nil || s == hypervisor.Paused {
+			return err
+		}
+		return l.DomainSuspend(d)
+	})
+}
+
 // Resume lets a paused domain run; already running is no error.
 func (h *Host) Resume(ctx context.Context, id string) error {
 	return onDomain(ctx, h, id, func(l *rpc.Libvirt, d rpc.Domain) error {

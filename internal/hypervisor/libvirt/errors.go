@@ -25,6 +25,7 @@ var kinds = map[rpc.ErrorNumber]error{
 	rpc.ErrAgentUnsynced:       hypervisor.ErrNoAgent,
 	rpc.ErrAgentCommandTimeout: hypervisor.ErrNoAgent,
 	rpc.ErrAgentCommandFailed:  hypervisor.ErrAgentFailed,
+	rpc.ErrBlockCopyActive:     hypervisor.ErrBusy,
 	rpc.ErrOperationTimeout:    hypervisor.ErrBusy, // "cannot acquire state change lock"
 	rpc.ErrXMLError:            hypervisor.ErrInvalid,
 	rpc.ErrXMLDetail:           hypervisor.ErrInvalid,

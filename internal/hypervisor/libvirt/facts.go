@@ -263,6 +263,7 @@ func diskFacts(x *libvirtxml.DomainDisk) hypervisor.Disk {
 			d.BackingSocket = n.Hosts[0].Socket
 		}
 	}
+	d.Mirror = mirrorFacts(x.Mirror)
 	return d
 }
 

@@ -1,11 +1,13 @@
 package restore
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -18,54 +20,69 @@ import (
 	"holdfast/internal/repository"
 )
 
-// An instant restore boots the VM before its disks are there. Each is an empty
-// qcow2 image based on the point's disk, which this process serves by NBD
-// (serve.go): the VM writes into the image and reads from the point what it has
-// not written. Meanwhile QEMU pulls the rest into the image, and when it has all,
-// the image stands alone.
+// An instant restore boots the VM before its disks are there. Each disk is an empty
+// overlay at first, based on the point's disk, which this process serves by NBD
+// (serve.go): the VM writes into the overlay and reads from the point what it has
+// not written. Meanwhile the disk's file is made as in any restore, and what the
+// VM wrote is then brought into it (join.go).
 //
-//	overlays -> define -> start -> pull, until no disk is based on the socket
+//	overlays -> define -> start -> for each disk: write its file, join the overlay to it
 //
-// Nothing of that is written down but the definition: a disk whose base is the
-// socket is to be pulled. Where this process dies or the store fails, QEMU's reads
-// fail and it pauses the VM (rerror=stop); its next run serves again and lets the
-// VM go on, and QEMU repeats the reads. What the guest wrote is in its own images
-// all the while. While a VM is off, its images are filled with qemu-img.
+// Nothing of that is written down but the definition and the files: a disk whose
+// overlay is used is to be joined. Where this process dies or the store fails,
+// QEMU's reads fail and it pauses the VM (rerror_policy=stop); whoever serves again
+// lets the VM go on, and QEMU repeats the reads. What the guest wrote is in the
+// overlay all the while, which nothing but QEMU writes to.
 
 // taskFill is the sub-task of an instant restore in which the VM runs already.
 const taskFill = "Fill disks"
 
 const (
-	// fillLook is how often the filling is looked at.
 	fillLook = 500 * time.Millisecond
-	// fillPause is the longest pause after a failure.
+	// fillPause is the longest pause after a failure for which the VM may wait, and
+	// joinPause after one of the filling.
 	fillPause = 10 * time.Second
+	joinPause = time.Minute
 )
 
-// booted is the file in the staging directory that says that the VM was started:
-// from then on its power is its user's matter.
-const booted = "booted"
+// Files in the staging directory.
+const (
+	// booted says that the VM was started: from then on its power is its user's matter.
+	booted = "booted"
+	// halted says that its processors were stopped for a pivot.
+	halted = "halted"
+)
+
+// look is how often is looked at what the VM does.
+func (r *run) look() time.Duration { return cmp.Or(r.mover.Look, fillLook) }
+
+// overlay is the image of what a VM writes while its disk is not whole. QEMU has to
+// pass through the staging directory to it.
+func (r *run) overlay(target string) string {
+	return r.staging.path(r.args.NamePrefix + "-" + target + ".overlay")
+}
 
 // overlays makes the images of a VM that runs on the point.
 func (r *run) overlays(ctx context.Context, disks []mover.ManifestDisk) (results []holdfast.DiskResult, err error) {
+	if err := os.Chmod(r.staging.private, 0o711); err != nil { //nolint:gosec // what is in it is its owner's alone
+		return nil, err
+	}
 	for _, d := range disks {
-		name := r.name(d.Fact.Target)
+		path := r.overlay(d.Fact.Target)
 		// -u: the base is not opened, as its size is known.
 		cmd := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-u", "-f", "qcow2", "-F", "raw",
-			"-b", "nbd+unix:///"+d.Fact.Target+"?socket="+r.socket(), r.staging.path(name), strconv.FormatInt(d.Fact.Size, 10))
+			"-b", "nbd+unix:///"+d.Fact.Target+"?socket="+r.socket(), path, strconv.FormatInt(d.Fact.Size, 10))
 		if out, err := cmd.CombinedOutput(); err != nil {
-			return nil, fmt.Errorf("make the image %s: %w: %s", name, err, strings.TrimSpace(string(out)))
+			return nil, fmt.Errorf("make the image %s: %w: %s", path, err, strings.TrimSpace(string(out)))
 		}
-		if err := errors.Join(os.Chmod(r.staging.path(name), 0o600), syncFile(r.staging.path(name))); err != nil {
+		if err := errors.Join(os.Chmod(path, 0o600), syncFile(path)); err != nil {
 			return nil, err
 		}
-		if err := r.staging.publish(name); err != nil {
-			return nil, err
-		}
-		results = append(results, holdfast.DiskResult{LUN: d.Fact.LUN, Target: d.Fact.Target, Size: d.Fact.Size, Path: r.staging.final(name), Format: r.args.Format})
-		r.progress.Property("Disk "+d.Fact.Target, r.staging.final(name)+"; filled while the VM runs")
+		final := r.staging.final(r.name(d.Fact.Target))
+		results = append(results, holdfast.DiskResult{LUN: d.Fact.LUN, Target: d.Fact.Target, Size: d.Fact.Size, Path: final, Format: r.args.Format})
+		r.progress.Property("Disk "+d.Fact.Target, final+"; filled while the VM runs")
 	}
-	return results, nil
+	return results, syncDir(r.staging.private)
 }
 
 func syncFile(path string) error {
@@ -76,13 +93,20 @@ func syncFile(path string) error {
 	return errors.Join(f.Sync(), f.Close())
 }
 
-// goOn takes an instant restore up again whose VM is there. It does not give up
-// while the repository is away: the VM waits for it.
-func (r *run) goOn(ctx context.Context, m Mover, vm *holdfast.VMRef) error {
+// wasBooted says whether an earlier run has started the VM.
+func (r *run) wasBooted() bool {
+	_, err := os.Lstat(r.staging.path(booted))
+	return err == nil
+}
+
+// goOn takes an instant restore up again whose VM is there, or was deleted after it
+// was started. It does not give up while the repository is away: the VM waits for
+// it.
+func (r *run) goOn(ctx context.Context, m Mover, vm holdfast.VMRef) error {
 	r.progress.Task(taskFill)
 	r.progress.Cancellable(false)
 	var stop func()
-	for wait := fillLook; ; wait = min(2*wait, fillPause) {
+	for wait := r.look(); ; wait = min(2*wait, fillPause) {
 		err := r.openPoint(ctx, m)
 		if err == nil {
 			stop, err = r.serve(ctx)
@@ -99,47 +123,64 @@ func (r *run) goOn(ctx context.Context, m Mover, vm *holdfast.VMRef) error {
 		}
 	}
 	defer stop()
-	if _, err := os.Lstat(r.staging.path(booted)); err != nil {
-		if err := r.start(ctx, vm); err != nil {
+	if !r.wasBooted() {
+		if err := r.start(ctx, &vm); err != nil {
 			r.progress.Warn(fmt.Sprintf("The VM %s is there, and could not be started: %v.", vm.Name, err))
 		}
 	}
-	return r.fill(ctx, vm)
+	return r.complete(ctx, vm)
 }
 
-// fill has the images of the VM filled, until they stand alone.
-func (r *run) fill(ctx context.Context, vm *holdfast.VMRef) error {
+// complete makes the disks of the VM whole, one after the other, while the VM runs
+// or is off. It ends when they stand alone and are durable.
+func (r *run) complete(ctx context.Context, vm holdfast.VMRef) error {
 	r.progress.Task(taskFill)
 	if err := writeFile(r.staging.path(booted), nil); err != nil && !errors.Is(err, os.ErrExist) {
 		return err
 	}
-	waited := false
-	for wait := fillLook; ; {
-		d, err := r.host.Domain(ctx, vm.UUID)
-		if errors.Is(err, hypervisor.ErrNoDomain) {
-			r.progress.Warn(fmt.Sprintf("The VM %s was deleted while its disks were filled.", vm.Name))
-			return nil
+	watched, stop := context.WithCancel(ctx)
+	ended := make(chan struct{})
+	go func() { defer close(ended); r.keepGoing(watched, vm.UUID) }()
+	defer func() { stop(); <-ended }()
+
+	var before, total int64
+	for _, d := range r.manifest.Disks {
+		total += d.Fact.Size
+	}
+	for _, d := range r.manifest.Disks {
+		j := join{run: r, vm: vm, disk: d, progress: func(done, _ int64) { r.progress.Bytes(before+done, total) }}
+		if err := r.persist(ctx, j.step); err != nil {
+			return err
 		}
-		if err == nil {
-			left := r.based(d)
-			if len(left) == 0 {
-				err = r.standAlone(ctx, vm)
-				if err == nil {
-					return nil
-				}
-			} else {
-				err = r.pull(ctx, d, left)
-			}
+		before += d.Fact.Size
+		r.progress.Bytes(before, total)
+		r.progress.Property("Disk "+d.Fact.Target, j.final())
+	}
+	return r.persist(ctx, func(ctx context.Context) (bool, error) { return true, r.standAlone(ctx, vm) })
+}
+
+// persist takes step after step until the work is done. It does not give up: it
+// says what it waits for, and tries again.
+func (r *run) persist(ctx context.Context, step func(context.Context) (done bool, err error)) error {
+	waiting := ""
+	for wait := r.look(); ; {
+		done, err := step(ctx)
+		if cause := context.Cause(ctx); cause != nil {
+			return cause
 		}
-		if wait = fillLook; err != nil {
-			if cause := context.Cause(ctx); cause != nil {
-				return cause
+		switch {
+		case err != nil:
+			wait = min(2*wait, joinPause)
+			if waiting != err.Error() {
+				waiting = err.Error()
+				r.progress.Property("Waiting", waiting)
 			}
-			wait, waited = fillPause, true
-			r.progress.Property("Waiting", err.Error())
-		} else if waited {
-			waited = false
+		case waiting != "":
+			wait, waiting = r.look(), ""
 			r.progress.Property("Waiting", "over")
+		}
+		if done && err == nil {
+			return nil
 		}
 		if err := pause(ctx, wait); err != nil {
 			return err
@@ -159,76 +200,42 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// based are the VM's disks that take something from the point yet.
-func (r *run) based(d hypervisor.Domain) (left []hypervisor.Disk) {
-	for _, k := range d.Disks {
-		if k.BackingSocket == r.socket() {
-			left = append(left, k)
+// keepGoing lets the VM go on whenever it stands still because it could not read or
+// write its disks, or because this restore or a dead run of it stopped it, until ctx
+// ends.
+func (r *run) keepGoing(ctx context.Context, uuid string) {
+	for wait := r.look(); pause(ctx, wait) == nil; {
+		r.power.Lock()
+		d, err := r.host.Domain(ctx, uuid)
+		if err == nil && d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError {
+			_ = r.host.Resume(ctx, uuid) // tried again
+			wait = min(2*wait, fillPause)
+		} else {
+			wait = r.look()
 		}
+		_ = r.letGo(ctx, uuid) // likewise
+		r.power.Unlock()
 	}
-	return left
 }
 
-// pull sees that the first of these disks is being filled, and says how far all
-// are. They are filled one after the other: with two streams QEMU 7.2.22 crashed
-// twice, seconds after the boot. A VM that stopped because it could
-// not read goes on.
-func (r *run) pull(ctx context.Context, d hypervisor.Domain, left []hypervisor.Disk) error {
-	if !d.State.Active() {
-		return r.fillOff(ctx, d, left)
+// letGo lets a VM run whose processors were stopped for a pivot.
+func (r *run) letGo(ctx context.Context, uuid string) error {
+	if _, err := os.Lstat(r.staging.path(halted)); errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	if d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError {
-		if err := r.host.Resume(ctx, d.UUID); err != nil {
-			return err
-		}
+	d, err := r.host.Domain(ctx, uuid)
+	if err == nil && d.State == hypervisor.Paused {
+		err = r.host.Resume(ctx, uuid)
 	}
-	var all, missing int64
-	for _, f := range r.manifest.Disks {
-		all += f.Fact.Size
+	if err != nil && !errors.Is(err, hypervisor.ErrNoDomain) {
+		return err
 	}
-	first := left[0]
-	done, total, running, err := r.host.Pulling(ctx, d.UUID, first.Target)
-	if err == nil && !running {
-		err = r.host.Pull(ctx, d.UUID, first.Target, r.args.FillRate)
-	}
-	if err != nil {
-		return fmt.Errorf("disk %s: %w", first.Target, err)
-	}
-	for _, k := range left {
-		missing += k.Size
-	}
-	if total > 0 {
-		missing -= int64(float64(done) / float64(total) * float64(first.Size))
-	}
-	r.progress.Bytes(all-missing, all)
-	return nil
-}
-
-// fillOff fills the images of a VM that was powered off meanwhile. Its owner can
-// start it again when each is done; the lock of its image keeps it off till then.
-func (r *run) fillOff(ctx context.Context, d hypervisor.Domain, left []hypervisor.Disk) error {
-	for _, k := range left {
-		cmd := exec.CommandContext(ctx, "qemu-img", "rebase", "-q", "-f", "qcow2", "-b", "", k.Path)
-		if out, err := cmd.CombinedOutput(); err != nil {
-			return fmt.Errorf("fill the image of %s: %w: %s", k.Target, err, strings.TrimSpace(string(out)))
-		}
-		if err := syncFile(k.Path); err != nil {
-			return err
-		}
-		if err := r.redefine(ctx, d.UUID, func(e *etree.Element, target string) {
-			if target == k.Target {
-				removeAll(e, "backingStore")
-			}
-		}); err != nil {
-			return err
-		}
-	}
-	return nil
+	return os.Remove(r.staging.path(halted))
 }
 
 // standAlone gives the disks of a definition back what the original's were to do
 // on errors.
-func (r *run) standAlone(ctx context.Context, vm *holdfast.VMRef) error {
+func (r *run) standAlone(ctx context.Context, vm holdfast.VMRef) error {
 	_, devices, err := readDomain(r.manifest.DomainXML, "the point")
 	if err != nil {
 		return err
@@ -237,7 +244,8 @@ func (r *run) standAlone(ctx context.Context, vm *holdfast.VMRef) error {
 	for _, d := range hardDisks(devices) {
 		was[d.target] = d.element.SelectElement("driver")
 	}
-	return r.redefine(ctx, vm.UUID, func(e *etree.Element, target string) {
+	err = r.redefine(ctx, vm.UUID, func(e *etree.Element, target string) {
+		removeAll(e, "backingStore") // libvirt writes an empty one
 		drv := e.SelectElement("driver")
 		for _, name := range []string{errorPolicy, readErrorPolicy} {
 			drv.RemoveAttr(name)
@@ -249,10 +257,19 @@ func (r *run) standAlone(ctx context.Context, vm *holdfast.VMRef) error {
 			}
 		}
 	})
+	if errors.Is(err, hypervisor.ErrNoDomain) {
+		r.progress.Warn(fmt.Sprintf("The VM %s was deleted while its disks were filled; they are whole.", vm.Name))
+		return nil
+	}
+	return err
 }
 
-// redefine changes the disks in the VM's definition.
+// redefine changes the disks of the restore in the VM's definition, if it has one.
 func (r *run) redefine(ctx context.Context, uuid string, change func(disk *etree.Element, target string)) error {
+	d, err := r.host.Domain(ctx, uuid)
+	if err != nil || !d.Persistent {
+		return err
+	}
 	xml, err := r.host.DomainXML(ctx, uuid)
 	if err != nil {
 		return err
@@ -261,9 +278,12 @@ func (r *run) redefine(ctx context.Context, uuid string, change func(disk *etree
 	if err != nil {
 		return err
 	}
-	for _, d := range hardDisks(devices) {
-		if d.element.SelectElement("driver") != nil {
-			change(d.element, d.target)
+	restored := func(target string) bool {
+		return slices.ContainsFunc(r.manifest.Disks, func(d mover.ManifestDisk) bool { return d.Fact.Target == target })
+	}
+	for _, k := range hardDisks(devices) {
+		if k.element.SelectElement("driver") != nil && restored(k.target) {
+			change(k.element, k.target)
 		}
 	}
 	out, err := doc.WriteToString()

@@ -21,6 +21,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/dustin/go-humanize"
@@ -45,6 +46,7 @@ type Mover struct {
 	Hosts        mover.Hosts
 	Repositories mover.Repositories
 	Grace        time.Duration // for a VM to power itself off; 0 is mover.Grace
+	Look         time.Duration // how often is looked at a VM that runs from a point; 0 is 500 ms
 }
 
 // run is one attempt.
@@ -61,6 +63,7 @@ type run struct {
 	// replaced are the paths of the disks that a VM has and that are of the format
 	// of the new ones, by target.
 	replaced map[string]string
+	power    sync.Mutex // of the VM that runs from the point: who holds it may stop it and let it go on
 	// use, if set, has the VM that runs from the point instead of its filling.
 	use func(context.Context, holdfast.VMRef) error
 }
@@ -104,8 +107,8 @@ func (m Mover) Undo(ctx context.Context, a holdfast.RestoreArgs) (done bool, err
 			return r.giveBack(ctx)
 		}
 		vm, err := r.made(ctx)
-		if err != nil || vm != nil {
-			done = vm != nil
+		if err != nil || vm != nil || r.wasBooted() {
+			done = err == nil
 			return err
 		}
 		return r.staging.remove()
@@ -165,7 +168,7 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 	if r.args.Mode == holdfast.CreateVM {
 		done, err := r.alreadyMade(ctx)
 		if done != nil && r.args.BootFirst {
-			return holdfast.RestoreResult{VM: done}, r.goOn(ctx, m, done)
+			err = r.goOn(ctx, m, *done)
 		}
 		if done != nil || err != nil {
 			return holdfast.RestoreResult{VM: done}, err
@@ -194,7 +197,7 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 	case r.use != nil:
 		err = r.use(ctx, *res.VM)
 	case r.args.BootFirst:
-		err = r.fill(ctx, res.VM)
+		err = r.complete(ctx, *res.VM)
 	}
 	return res, err
 }
@@ -367,11 +370,8 @@ func (r *run) disks(ctx context.Context, disks []mover.ManifestDisk) (results []
 	for _, d := range disks {
 		progress := func(done, _ int64) { r.progress.Bytes(before+done, total) }
 		res, err := r.disk(ctx, d, progress)
-		if err != nil && r.fromVault(ctx, d.Fact.Target, err) {
-			res, err = r.disk(ctx, d, progress)
-		}
 		if err != nil {
-			return nil, fmt.Errorf("disk %s to %s: %w", d.Fact.Target, res.Path, err)
+			return nil, err
 		}
 		before += d.Fact.Size
 		results = append(results, res)
@@ -380,7 +380,19 @@ func (r *run) disks(ctx context.Context, disks []mover.ManifestDisk) (results []
 	return results, nil
 }
 
-func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done, total int64)) (res holdfast.DiskResult, err error) {
+// disk writes one image, from the tier that has it.
+func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done, total int64)) (holdfast.DiskResult, error) {
+	res, err := r.writeDisk(ctx, d, progress)
+	if err != nil && r.fromVault(ctx, d.Fact.Target, err) {
+		res, err = r.writeDisk(ctx, d, progress)
+	}
+	if err != nil {
+		return res, fmt.Errorf("disk %s to %s: %w", d.Fact.Target, res.Path, err)
+	}
+	return res, nil
+}
+
+func (r *run) writeDisk(ctx context.Context, d mover.ManifestDisk, progress func(done, total int64)) (res holdfast.DiskResult, err error) {
 	res = holdfast.DiskResult{
 		LUN: d.Fact.LUN, Target: d.Fact.Target, Size: d.Fact.Size,
 		Path: r.staging.final(r.name(d.Fact.Target)), Format: r.args.Format,
@@ -393,7 +405,7 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 	if path := r.replaced[d.Fact.Target]; path != "" {
 		_ = target.Clone(path) // what is not there is written
 	}
-	stats, err := r.repo.Restore(ctx, r.point, d.Fact.Target, target, repository.RestoreOptions{Compare: !target.Fresh(), Progress: progress})
+	stats, err := r.repo.Restore(ctx, r.point, d.Fact.Target, target, repository.RestoreOptions{WriteRate: r.args.FillRate, Compare: !target.Fresh(), Progress: progress})
 	if err != nil {
 		return res, err
 	}

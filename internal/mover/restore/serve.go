@@ -31,7 +31,7 @@ func (r *run) socket() string {
 	return filepath.Join(r.args.Site.ScratchDir, "restore-"+id[:min(12, len(id))]+".sock")
 }
 
-// serve offers the disks of the point, read-only, to whom the VM's own images
+// serve offers the disks of the point, read-only, to whom the VM's overlays
 // belong: libvirt gives them to the user that QEMU runs as. It ends with stop or
 // ctx.
 func (r *run) serve(ctx context.Context) (stop func(), err error) {
@@ -54,7 +54,7 @@ func (r *run) serve(ctx context.Context) (stop func(), err error) {
 			cancel()
 			return nil, err
 		}
-		exports = append(exports, nbd.Export{Name: d.Fact.Target, Source: &watched{Source: source, run: r}, Holes: true})
+		exports = append(exports, nbd.Export{Name: d.Fact.Target, Source: &watched{Source: source, run: r}})
 	}
 	l, err := net.Listen("unix", path)
 	if err != nil {
@@ -75,7 +75,7 @@ func (r *run) serve(ctx context.Context) (stop func(), err error) {
 	return func() { cancel(); <-ended }, nil
 }
 
-// owned lets in root, this process's user, and whoever owns an image of the
+// owned lets in root, this process's user, and whoever owns an overlay of the
 // restore.
 type owned struct {
 	net.Listener
@@ -115,7 +115,7 @@ func (l *owned) mayRead(c net.Conn) bool {
 		return true
 	}
 	for _, d := range l.run.manifest.Disks {
-		info, err := os.Stat(l.run.staging.final(l.run.name(d.Fact.Target)))
+		info, err := os.Stat(l.run.overlay(d.Fact.Target))
 		if err != nil {
 			continue
 		}

@@ -10,6 +10,7 @@ import (
 	"strconv"
 
 	"holdfast"
+	"holdfast/internal/disk/image"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
 )
@@ -42,6 +43,9 @@ func (r *run) alreadyMade(ctx context.Context) (*holdfast.VMRef, error) {
 	vm, err := r.made(ctx)
 	if err != nil {
 		return nil, err
+	}
+	if vm == nil && r.args.BootFirst && r.wasBooted() {
+		return &holdfast.VMRef{Name: r.args.VMName}, nil // it was deleted since
 	}
 	if vm != nil && r.args.BootFirst {
 		return vm, nil // goOn starts it, once its disks are served
@@ -122,7 +126,9 @@ func (r *run) newDomain(name string, disks []holdfast.DiskResult) newDomain {
 			n.LUNs[d.Target] = d.LUN
 		}
 		if slices.ContainsFunc(r.manifest.VM.Disks, func(f holdfast.DiskFact) bool { return f.Target == d.Target }) {
-			n.Disks[d.Target], n.Formats[d.Target] = d.Path, d.Format
+			if n.Disks[d.Target], n.Formats[d.Target] = d.Path, d.Format; a.BootFirst {
+				n.Disks[d.Target], n.Formats[d.Target] = r.overlay(d.Target), image.Qcow2
+			}
 			continue
 		}
 		n.Extra = append(n.Extra, holdfast.DiskFact{LUN: d.LUN, Target: d.Target, Bus: "virtio", Path: d.Path, Format: d.Format})
