@@ -3,6 +3,7 @@ package e2e
 import (
 	"bytes"
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"math/rand/v2"
 	"os"
@@ -67,11 +68,11 @@ func (m *idle) protect(name string) (point string) {
 		for at := range idleSize / 2 {
 			m.point[i][at] = byte(m.rnd.Uint32())
 		}
-		raw, image := filepath.Join(m.dir, "raw"), filepath.Join(m.dir, fmt.Sprintf("own%d.qcow2", i))
-		if err := os.WriteFile(raw, m.point[i], 0o600); err != nil {
+		image := filepath.Join(m.dir, fmt.Sprintf("own%d.qcow2", i))
+		if err := os.WriteFile(m.raw(i), m.point[i], 0o600); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("qemu-img", "convert", "-O", "qcow2", raw, image).CombinedOutput(); err != nil {
+		if out, err := exec.Command("qemu-img", "convert", "-O", "qcow2", m.raw(i), image).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		disks += fmt.Sprintf("<disk type='file' device='disk'><driver name='qemu' type='qcow2'/><source file='%s'/><target dev='vd%c' bus='virtio'/></disk>", image, 'a'+i)
@@ -165,31 +166,56 @@ func (m *idle) startAgain(uuid string) {
 }
 
 // write writes and flushes somewhere on a disk, as the guest would, if the machine
-// runs. What fails is written once more until it is done or the machine is off.
+// runs. QEMU does not say whether that went well, so what fails, for the server was
+// away, is found by reading, and written once more.
 func (m *idle) write(name string) {
 	m.t.Helper()
 	i, value := m.rnd.IntN(len(m.guest)), byte(m.rnd.Uint32())
 	length := 512 * (1 + m.rnd.IntN(400))
 	at := m.rnd.IntN((idleSize-length)/512) * 512
-	for {
-		d, err := m.host.DomainNamed(m.t.Context(), name)
-		if err != nil || !d.State.Active() {
-			if err != nil {
-				m.t.Fatal(err)
-			}
-			return
-		}
+	done := false
+	until(m.t, "it is written", 20*time.Millisecond, func() bool {
 		device := fmt.Sprintf("/machine/peripheral/virtio-disk%d/virtio-backend", i)
-		out, err := exec.Command("virsh", "-q", "-c", guestlab.URI, "qemu-monitor-command", "--hmp", name,
-			fmt.Sprintf(`qemu-io -d %s "write -f -P %d %d %d"`, device, value, at, length)).CombinedOutput()
-		if err == nil && strings.TrimSpace(string(out)) == "" || strings.Contains(string(out), "wrote") {
-			break
+		err := exec.Command("virsh", "-q", "-c", guestlab.URI, "qemu-monitor-command", "--hmp", name,
+			fmt.Sprintf(`qemu-io -d %s "write -f -P %d %d %d"`, device, value, at, length)).Run()
+		d, err2 := m.host.DomainNamed(m.t.Context(), name)
+		if err2 != nil {
+			m.t.Fatal(err2)
 		}
-	}
+		if !d.State.Active() {
+			return true
+		}
+		done = err == nil && m.reads(i, d.Disks[i].Path, value, at, length)
+		return done
+	})
 	for k := range length {
-		m.guest[i][at+k] = value
+		if done {
+			m.guest[i][at+k] = value
+		}
 	}
 }
+
+// reads says whether a range of an image, which a QEMU may have open, is all of one
+// value.
+func (m *idle) reads(i int, path string, value byte, at, length int) bool {
+	m.t.Helper()
+	file := func(path string) map[string]any {
+		return map[string]any{"driver": "file", "filename": path, "locking": "off"}
+	}
+	image := map[string]any{"driver": strings.TrimPrefix(filepath.Ext(path), "."), "file": file(path)}
+	if image["driver"] == "overlay" {
+		image["driver"], image["backing"] = "qcow2", map[string]any{"driver": "raw", "file": file(m.raw(i))}
+	}
+	node, err := json.Marshal(image)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	out, err := exec.Command("qemu-io", "-r", "-U", "-c", fmt.Sprintf("read -P %d %d %d", value, at, length), "json:"+string(node)).CombinedOutput()
+	return err == nil && bytes.Contains(out, []byte("read ")) && !bytes.Contains(out, []byte("failed"))
+}
+
+// raw is the file with what a disk had at the point.
+func (m *idle) raw(i int) string { return filepath.Join(m.dir, fmt.Sprintf("point%d", i)) }
 
 // check takes the machine's power and reads its disks.
 func (m *idle) check(uuid, name, format, story string) {
@@ -198,6 +224,9 @@ func (m *idle) check(uuid, name, format, story string) {
 	d, err := m.host.Domain(t.Context(), uuid)
 	if err != nil {
 		t.Fatal(err)
+	}
+	if d.State == hypervisor.Paused {
+		t.Errorf("%s (%s): it was left paused (%s)", name, story, d.StateReason)
 	}
 	if err := m.host.Destroy(t.Context(), uuid); err != nil {
 		t.Fatal(err)

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -418,4 +419,42 @@ func TestResume(t *testing.T) {
 	if err != nil || len(got) != 8192 || string(got[4095:4100]) != "xnewx" {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
+}
+
+// TestLock: while an image is locked no QEMU opens it, and while a QEMU has it open it
+// is not locked.
+func TestLock(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "d.qcow2")
+	qemu(t, "qemu-img", "create", "-q", "-f", "qcow2", path, "1M")
+	release, err := Lock(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, how := range []string{"-r", "-n"} {
+		if exec.Command("qemu-io", how, "-c", "read 0 512", path).Run() == nil {
+			t.Errorf("qemu-io %s opens a locked image", how)
+		}
+	}
+	if err := release(); err != nil {
+		t.Fatal(err)
+	}
+	qemu(t, "qemu-io", "-c", "write 0 512", path)
+	holder := exec.Command("qemu-io", path) // it reads commands until its input ends
+	in, err := holder.StdinPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := holder.Start(); err != nil {
+		t.Fatal(err)
+	}
+	for deadline := time.Now().Add(10 * time.Second); err == nil && time.Now().Before(deadline); {
+		if release, err = Lock(path); err == nil {
+			_ = release()
+		}
+	}
+	if !errors.Is(err, ErrInUse) {
+		t.Errorf("an image that a QEMU has open: %v, want ErrInUse", err)
+	}
+	_, _ = in.Close(), holder.Wait()
 }

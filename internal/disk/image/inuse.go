@@ -18,6 +18,33 @@ var ErrInUse = errors.New("image: in use")
 // bit 1).
 const writerByte = 101
 
+// The bytes of an image on which QEMUs hold locks for what they do with it, and for
+// what they let no other do (file-posix.c: RAW_LOCK_PERM_BASE 100 and
+// RAW_LOCK_SHARED_BASE 200, at most 64 bits each).
+const (
+	lockFirst = 100
+	lockBytes = 200 + 64 - lockFirst
+)
+
+// Lock keeps every QEMU from opening an image, until release or the end of this
+// process. It fails with ErrInUse while one has it open.
+func Lock(path string) (release func() error, err error) {
+	f, err := os.OpenFile(path, os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	lock := unix.Flock_t{Type: unix.F_WRLCK, Whence: unix.SEEK_SET, Start: lockFirst, Len: lockBytes}
+	err = unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock)
+	if err == unix.EAGAIN || err == unix.EACCES {
+		err = fmt.Errorf("%w: %s is open in QEMU", ErrInUse, path)
+	}
+	if err != nil {
+		_ = f.Close()
+		return nil, err
+	}
+	return f.Close, nil
+}
+
 // watch remembers an image's file, to tell later whether it was written.
 type watch struct {
 	f     *os.File

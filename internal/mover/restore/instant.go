@@ -156,7 +156,11 @@ func (r *run) complete(ctx context.Context, vm holdfast.VMRef) error {
 		r.progress.Bytes(before, total)
 		r.progress.Property("Disk "+d.Fact.Target, j.final())
 	}
-	return r.persist(ctx, func(ctx context.Context) (bool, error) { return true, r.standAlone(ctx, vm) })
+	return r.persist(ctx, func(ctx context.Context) (bool, error) {
+		err := r.standAlone(ctx, vm)
+		_, err2 := r.wake(ctx, vm.UUID) // it may have stopped a moment ago
+		return true, errors.Join(err, err2)
+	})
 }
 
 // persist takes step after step until the work is done. It does not give up: it
@@ -200,22 +204,30 @@ func pause(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// keepGoing lets the VM go on whenever it stands still because it could not read or
-// write its disks, or because this restore or a dead run of it stopped it, until ctx
-// ends.
+// keepGoing wakes the VM whenever it stands still, until ctx ends.
 func (r *run) keepGoing(ctx context.Context, uuid string) {
 	for wait := r.look(); pause(ctx, wait) == nil; {
-		r.power.Lock()
-		d, err := r.host.Domain(ctx, uuid)
-		if err == nil && d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError {
-			_ = r.host.Resume(ctx, uuid) // tried again
-			wait = min(2*wait, fillPause)
-		} else {
+		stuck, err := r.wake(ctx, uuid)
+		if wait = min(2*wait, fillPause); !stuck && err == nil {
 			wait = r.look()
 		}
-		_ = r.letGo(ctx, uuid) // likewise
-		r.power.Unlock()
 	}
+}
+
+// wake lets the VM go on if it stands still because it could not read or write its
+// disks, which it then tries again, or because this restore or a dead run of it
+// stopped it.
+func (r *run) wake(ctx context.Context, uuid string) (stuck bool, err error) {
+	r.power.Lock()
+	defer r.power.Unlock()
+	d, err := r.host.Domain(ctx, uuid)
+	if errors.Is(err, hypervisor.ErrNoDomain) {
+		return false, nil
+	}
+	if stuck = err == nil && d.State == hypervisor.Paused && d.StateReason == hypervisor.PausedIOError; stuck {
+		err = r.host.Resume(ctx, uuid)
+	}
+	return stuck, errors.Join(err, r.letGo(ctx, uuid))
 }
 
 // letGo lets a VM run whose processors were stopped for a pivot.

@@ -17,6 +17,7 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/disk/image"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/matrix"
 	"holdfast/internal/mover"
@@ -32,6 +33,7 @@ type instantBed struct {
 	reason string             // why the VM is paused
 	mirror *hypervisor.Mirror // of the disk that mirrors names
 	on     string
+	late   func()            // just before the VM is defined anew
 	breaks int               // mirrors that break off
 	guest  map[string][]byte // what its disks have to read as, by target
 	points map[string]string // the same of the point, each a raw file
@@ -181,7 +183,13 @@ func (l *instantLife) Define(_ context.Context, xml string) (string, error) {
 }
 
 func (l *instantLife) Redefine(_ context.Context, _, xml string) error {
-	return l.ask("redefine", func() error { l.xml = xml; return nil })
+	return l.ask("redefine", func() error {
+		if l.late != nil {
+			l.late()
+		}
+		l.xml = xml
+		return nil
+	})
 }
 
 func (l *instantLife) Undefine(context.Context, string) error {
@@ -429,6 +437,55 @@ func TestInstantDeleted(t *testing.T) {
 	}
 }
 
+// TestInstantStartedLate: a VM that is started between the commit of an overlay and
+// the definition of the file cannot open the overlay; where it opens it later, what
+// it writes there is not lost.
+func TestInstantStartedLate(t *testing.T) {
+	t.Parallel()
+	b := newInstantBed(t, "qcow2")
+	ctx, stop := context.WithCancel(t.Context())
+	l := b.life(0)
+	b.breaks = 1 << 20
+	ended := make(chan error, 1)
+	go func() {
+		_, err := l.mover().Run(ctx, b.args, l)
+		ended <- err
+	}()
+	await(t, func() bool { b.bed.mu.Lock(); defer b.bed.mu.Unlock(); return b.breaks < 1<<20 })
+	stop()
+	<-ended
+	b.state, b.running = hypervisor.ShutOff, ""
+	next, starts := b.life(0), 0
+	old := b.xml
+	b.late = func() {
+		if starts++; starts > 1 {
+			return
+		}
+		overlay := parsed(t, old)[0].path
+		if out, err := exec.Command("qemu-io", "-f", "raw", "-c", "read 0 512", overlay).CombinedOutput(); err == nil && !bytes.Contains(out, []byte("lock")) {
+			t.Errorf("a QEMU opens the overlay: %s", out)
+		}
+		b.state, b.running = hypervisor.Running, old // it has yet to open its disks
+		go func() {
+			await(t, func() bool {
+				release, err := image.Lock(overlay)
+				return err == nil && release() == nil
+			})
+			b.bed.mu.Lock()
+			defer b.bed.mu.Unlock()
+			b.guestWrites()
+			b.state, b.running = hypervisor.ShutOff, "" // killed
+		}()
+	}
+	if _, err := next.mover().Run(t.Context(), b.args, next); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(strings.Join(next.asks, " "), "redefine redefine") || b.writes != 2 {
+		t.Errorf("asked %q; it wrote %d times", next.asks, b.writes)
+	}
+	b.right("started late")
+}
+
 // TestInstantStuck: a VM that stands still because it could not read is let go on,
 // also while its disks are written; one that its user paused is not.
 func TestInstantStuck(t *testing.T) {
@@ -456,6 +513,18 @@ func TestInstantStuck(t *testing.T) {
 		}
 		b.right(reason)
 		stop()
+	}
+}
+
+// TestInstantStuckAtTheEnd: a VM that could not read a moment before its last disk is
+// whole runs when the work has ended.
+func TestInstantStuckAtTheEnd(t *testing.T) {
+	t.Parallel()
+	b := newInstantBed(t, "qcow2")
+	l := b.life(0)
+	b.late = func() { b.state, b.reason = hypervisor.Paused, hypervisor.PausedIOError }
+	if _, err := l.mover().Run(t.Context(), b.args, l); err != nil || b.state != hypervisor.Running {
+		t.Errorf("%v; it is %s (%s)", err, b.state, b.reason)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"github.com/beevik/etree"
 
 	"holdfast"
+	"holdfast/internal/disk/image"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
 )
@@ -33,9 +34,11 @@ import (
 //	file                                     the overlay is deleted: done
 //
 // Joining can be repeated from any point: it writes what the overlay has, no more,
-// and leaves the overlay as it is. Which of the two is the newer is never in doubt:
-// the processors stand still, for some milliseconds, from before QEMU takes the file
-// for the overlay until libvirt's definition says so.
+// and leaves the overlay as it is. Which of the two is the newer is never in doubt.
+// Of a VM that runs, the processors stand still, for some milliseconds, from before
+// QEMU takes the file for the overlay until libvirt's definition says so. One that is
+// off cannot be started on the overlay from before the commit until then: its locks
+// are held.
 type join struct {
 	*run
 	vm       holdfast.VMRef
@@ -83,20 +86,16 @@ func (j *join) step(ctx context.Context) (done bool, err error) {
 		return false, errors.Join(err, j.write(ctx))
 	}
 	switch {
+	case s.now == j.overlay() && s.next == j.final():
+		return false, j.place(ctx, j.overlay(), image.Qcow2) // it was started too late for the commit
 	case s.now == j.overlay():
 		return false, j.mirror(ctx, s)
 	case s.now == j.final():
-		return false, j.place(ctx)
+		return false, j.placeFinal(ctx)
 	case s.saved:
 		return false, fmt.Errorf("the VM %s is off with its memory saved, which knows disk %s as it was: when it runs, it goes on", j.vm.Name, j.target())
 	}
-	if err := j.commit(ctx); err != nil {
-		return false, err
-	}
-	if s.next == "" { // no VM has it any more
-		return true, j.end()
-	}
-	return false, j.place(ctx)
+	return false, j.joinOff(ctx)
 }
 
 // see looks where the disk is.
@@ -183,33 +182,71 @@ func (j *join) pivot(ctx context.Context) (err error) {
 	if err := j.host.Pivot(ctx, j.vm.UUID, j.target()); err != nil {
 		return err
 	}
-	return j.place(ctx)
+	return j.placeFinal(ctx)
 }
 
-// place puts the file into the definition, if it isn't there.
-func (j *join) place(ctx context.Context) error {
+// placeFinal puts the file into the definition, if the overlay is there yet.
+func (j *join) placeFinal(ctx context.Context) error {
 	s, err := j.see(ctx)
 	if err != nil || s.next != j.overlay() {
 		return err
 	}
+	return j.place(ctx, j.final(), j.args.Format)
+}
+
+// place puts an image into the definition.
+func (j *join) place(ctx context.Context, path, format string) error {
 	return j.redefine(ctx, j.vm.UUID, func(e *etree.Element, target string) {
-		if target == j.target() {
-			placeDisk(e, j.final(), j.args.Format)
+		if target != j.target() {
+			return
+		}
+		placeDisk(e, path, format)
+		if path == j.overlay() {
+			placeBase(e, j.socket(), target)
 		}
 	})
 }
 
-// commit writes what the overlay has into the file, while no VM runs on it: the lock
-// of the images keeps it off. The overlay's own word on what it is based on is not
-// asked, and it is left as it is (-d).
-func (j *join) commit(ctx context.Context) error {
-	type node map[string]any
-	file := func(path string) node { return node{"driver": "file", "filename": path} }
-	image, err := json.Marshal(node{"driver": "qcow2", "file": file(j.overlay()), "backing": node{"driver": j.args.Format, "file": file(j.final())}})
+// joinOff joins the disk of a VM that is off, or deletes the overlay of one that is
+// gone, while nobody can open the overlay. A VM that was being started meanwhile
+// meets the lock, or has yet to open its disks: then it keeps the overlay.
+func (j *join) joinOff(ctx context.Context) error {
+	release, err := image.Lock(j.overlay())
 	if err != nil {
 		return err
 	}
-	if err := qemuImg(ctx, "commit", "-q", "-d", "json:"+string(image)); err != nil {
+	defer release()
+	if err := j.commit(ctx); err != nil {
+		return err
+	}
+	if err := j.placeFinal(ctx); err != nil {
+		return err
+	}
+	s, err := j.see(ctx)
+	switch {
+	case err != nil:
+		return err
+	case s.now == j.overlay():
+		return j.place(ctx, j.overlay(), image.Qcow2)
+	case s.next == "":
+		return j.end()
+	}
+	return nil
+}
+
+// commit writes what the overlay, whose locks are held, has into the file. Its own
+// word on what it is based on is not asked, and it is left as it is (-d).
+func (j *join) commit(ctx context.Context) error {
+	type node map[string]any
+	file := func(path, locking string) node {
+		return node{"driver": "file", "filename": path, "locking": locking}
+	}
+	name, err := json.Marshal(node{"driver": image.Qcow2, "file": file(j.overlay(), "off"),
+		"backing": node{"driver": j.args.Format, "file": file(j.final(), "auto")}})
+	if err != nil {
+		return err
+	}
+	if err := qemuImg(ctx, "commit", "-q", "-d", "json:"+string(name)); err != nil {
 		return err
 	}
 	return syncFile(j.final())
