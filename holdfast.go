@@ -476,8 +476,18 @@ type DeletePointsArgs struct {
 	PointIDs   []string      `json:"pointIds"`
 	// Instant are points to be deleted from operational repositories.
 	Instant []PointRef `json:"instant,omitempty"`
+	// Hosts are the sites on which VMs may have checkpoints of these points, which
+	// nobody needs then; Orphans are such that an earlier job could not remove.
+	Hosts   []SiteRef `json:"hosts,omitempty"`
+	Orphans []Orphan  `json:"orphans,omitempty"`
 	// Rate limits what the collection after it moves, bytes per second; 0 = no limit.
 	Rate int64 `json:"rate,omitempty"`
+}
+
+// Orphan is what a VM has of points that are gone.
+type Orphan struct {
+	VM          VMRef    `json:"vm"`
+	Checkpoints []string `json:"checkpoints"` // their names
 }
 
 // DeletePointsResult says what was freed.
@@ -487,6 +497,8 @@ type DeletePointsResult struct {
 	// Withheld are those of Instant that are there still, and that nobody can read:
 	// their repository's key is not given.
 	Withheld []PointRef `json:"withheld,omitempty"`
+	// Orphans may still be there: a host did not answer.
+	Orphans []Orphan `json:"orphans,omitempty"`
 }
 
 // Progress is how a mover tells its job what it is doing. Every method may be

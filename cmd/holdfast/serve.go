@@ -146,7 +146,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 		Provisioner: provision.Mover{Opener: opener},
 		Backup:      backup.Mover{Capture: maker, Repositories: opener.Repository, Log: log},
 		Restore:     restore.Mover{Hosts: connect, Repositories: opener.Repository},
-		Delete:      deletion.Mover{Repositories: opener.Repository},
+		Delete:      deletion.Mover{Repositories: opener.Repository, Drop: maker.Drop},
 
 		Verify: verify.Mover{Hosts: connect, Boot: restore.Mover{Hosts: connect, Repositories: opener.Repository}.Boot, Clock: clock.System},
 

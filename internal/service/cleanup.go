@@ -120,7 +120,11 @@ func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, gone goner
 		return Job{}, err
 	}
 	if !locked {
-		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: gone.points, Instant: gone.instant, Rate: collectRate(tx, v)})
+		at, err := hosts(tx)
+		if err != nil {
+			return Job{}, err
+		}
+		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: gone.points, Instant: gone.instant, Hosts: at, Rate: collectRate(tx, v)})
 	}
 	if len(gone.points) == 0 {
 		return Job{}, nil // the lock keeps the instant tier, too, and there is nothing that its user misses
@@ -227,7 +231,7 @@ func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePoint
 	// still or as what is left of one.
 	gone := slices.DeleteFunc(slices.Clone(a.Instant), func(p holdfast.PointRef) bool { return slices.Contains(r.Withheld, p) })
 	r.Withheld = slices.DeleteFunc(r.Withheld, func(p holdfast.PointRef) bool { return !slices.Contains(a.PointIDs, p.PointID) })
-	if err := leaveWithheld(tx, jobID, r); err != nil {
+	if err := leaveRest(tx, jobID, r); err != nil {
 		return err
 	}
 	for _, i := range items {

@@ -132,6 +132,9 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 		}
 	}
 	args.Instant = append(args.Instant, i.Left...)
+	if args.Hosts, err = hosts(tx); err != nil {
+		return Job{}, err
+	}
 	i.Held, i.Policy = Stopped, ""
 	if err := putItem(tx, i); err != nil {
 		return Job{}, err
@@ -154,7 +157,7 @@ func (s *Service) deleteDone(tx *catalog.Tx, jobID string, _ holdfast.DeletePoin
 	if err != nil {
 		return err
 	}
-	if err := leaveWithheld(tx, jobID, r); err != nil {
+	if err := leaveRest(tx, jobID, r); err != nil {
 		return err
 	}
 	if err := tx.DeleteUnder(i.ID); err != nil {

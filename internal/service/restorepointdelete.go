@@ -41,6 +41,9 @@ func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, poin
 		return Job{}, err
 	}
 	args := s.deletion(site, points...)
+	if args.Hosts, err = hosts(tx); err != nil {
+		return Job{}, err
+	}
 	for _, p := range points {
 		p.State, p.Failure, p.Lost = PointDeleting, nil, false
 		if _, err := putRestorePoint(tx, p); err != nil {
@@ -75,7 +78,7 @@ func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, a holdfast.Dele
 		return err
 	}
 	if runErr == nil {
-		if err := leaveWithheld(tx, jobID, r); err != nil {
+		if err := leaveRest(tx, jobID, r); err != nil {
 			return err
 		}
 		for _, p := range points {
@@ -134,13 +137,22 @@ func leave(tx *catalog.Tx, jobID string, a holdfast.DeletePointsArgs) error {
 	return err
 }
 
-// leaveWithheld keeps, for the next clean-up, what could not be deleted since its key
-// is not given. Nobody can read it meanwhile.
-func leaveWithheld(tx *catalog.Tx, jobID string, r holdfast.DeletePointsResult) error {
-	if len(r.Withheld) == 0 {
+// leaveRest keeps, for the next clean-up, what could not be deleted since its key is
+// not given (nobody can read it meanwhile), and checkpoints on hosts that were away.
+func leaveRest(tx *catalog.Tx, jobID string, r holdfast.DeletePointsResult) error {
+	if len(r.Withheld)+len(r.Orphans) == 0 {
 		return nil
 	}
-	return leave(tx, jobID, holdfast.DeletePointsArgs{Instant: r.Withheld})
+	return leave(tx, jobID, holdfast.DeletePointsArgs{Instant: r.Withheld, Orphans: r.Orphans})
+}
+
+// hosts are the sites on which VMs may be.
+func hosts(tx *catalog.Tx) (refs []holdfast.SiteRef, err error) {
+	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	for _, site := range sites {
+		refs = append(refs, site.Ref())
+	}
+	return refs, err
 }
 
 // cleanLeftovers tries again to delete what was left, and forgets accesses whose
@@ -160,6 +172,9 @@ func (s *Service) cleanLeftovers(ctx context.Context) error {
 		for _, r := range rows {
 			a, err := catalog.Decode[holdfast.DeletePointsArgs](r)
 			if err != nil {
+				return nil, err
+			}
+			if a.Hosts, err = hosts(tx); err != nil {
 				return nil, err
 			}
 			if _, err := tx.Delete(r.ID); err != nil { // the job leaves it again if it fails

@@ -230,8 +230,8 @@ func (l *lab) restored(id string, instant bool, moments ...byte) *told {
 
 func (l *lab) remove(a holdfast.DeletePointsArgs) holdfast.DeletePointsResult {
 	l.T.Helper()
-	a.Repository = l.vault
-	res, err := deletion.Mover{Repositories: l.opener.Repository}.Run(l.T.Context(), a, &told{})
+	a.Repository, a.Hosts = l.vault, []holdfast.SiteRef{l.siteRef()}
+	res, err := deletion.Mover{Repositories: l.opener.Repository, Drop: l.maker.Drop}.Run(l.T.Context(), a, &told{})
 	if err != nil {
 		l.T.Fatal(err)
 	}

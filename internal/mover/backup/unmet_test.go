@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"holdfast"
+	"holdfast/internal/mover/deletion"
 	"holdfast/internal/mover/examine"
 )
 
@@ -55,4 +56,45 @@ func TestRestorePointOnUnmetDamage(t *testing.T) {
 	if h.Unreadable["001"] == "" || h.Unreadable["004"] != "" {
 		t.Errorf("then: %+v; the first was of moments that nobody has any more", h)
 	}
+}
+
+// TestCheckpointGoesWithItsPoint: a machine keeps our checkpoint as long as a point
+// carries it and no longer; what a host that is away keeps is said, and goes later.
+func TestCheckpointGoesWithItsPoint(t *testing.T) {
+	t.Parallel()
+	l := newLab(t)
+	l.vault = l.site
+	for range 2 {
+		_, err := l.restorePoint(l.args().RestorePoint(), &told{})
+		must(t, err)
+	}
+	want := func(n int, when string) {
+		t.Helper()
+		if have := l.checkpoints(); len(have) != n {
+			t.Errorf("%s: checkpoints %v, want %d", when, have, n)
+		}
+	}
+	want(1, "two points")
+	l.remove(holdfast.DeletePointsArgs{PointIDs: []string{"001"}})
+	want(1, "the older one is gone")
+	at := l.siteRef()
+	at.URI = "test:///no/such/host"
+	m := deletion.Mover{Repositories: l.opener.Repository, Drop: l.maker.Drop}
+	p := &told{}
+	res, err := m.Run(t.Context(), holdfast.DeletePointsArgs{Repository: l.site, PointIDs: []string{"002"}, Hosts: []holdfast.SiteRef{at}}, p)
+	must(t, err)
+	if len(res.Orphans) != 1 || len(p.warnings) != 1 {
+		t.Errorf("the host is away: %+v, %q", res, p.warnings)
+	}
+	want(1, "the host is away")
+	l.wantIn(l.site, "the host is away")
+	_, err = m.Run(t.Context(), holdfast.DeletePointsArgs{Orphans: res.Orphans, Hosts: []holdfast.SiteRef{l.siteRef()}}, &told{})
+	must(t, err)
+	want(0, "the host is back")
+
+	_, err = l.restorePoint(l.args().RestorePoint(), &told{})
+	must(t, err)
+	want(1, "another point")
+	l.remove(holdfast.DeletePointsArgs{PointIDs: []string{"003"}})
+	want(0, "the last is gone")
 }

@@ -78,6 +78,40 @@ func (m *Maker) Undo(ctx context.Context, a holdfast.RestorePointArgs) error {
 	return mover.Explain(snapshot.End(ctx, host, a.VM.UUID, a.Site.ScratchDir), "VM "+a.VM.Name)
 }
 
+// Drop removes from a VM the checkpoints, and their bitmaps, of points that go; none
+// of a point that stays. A VM that is not there has none.
+func (m *Maker) Drop(ctx context.Context, site holdfast.SiteRef, o holdfast.Orphan) error {
+	leave, err := m.turns.take(ctx, o.VM.UUID)
+	if err != nil {
+		return mover.Explain(err, "VM "+o.VM.Name)
+	}
+	defer leave()
+	host, err := m.Hosts(ctx, site)
+	if err != nil {
+		return mover.Explain(err, "site "+site.Name)
+	}
+	defer host.Close()
+	have, err := host.Checkpoints(ctx, o.VM.UUID)
+	if errors.Is(err, hypervisor.ErrNoDomain) {
+		return nil
+	}
+	if err != nil {
+		return mover.Explain(err, "VM "+o.VM.Name)
+	}
+	keep, gone := "", false
+	for _, name := range have {
+		if slices.Contains(o.Checkpoints, name) {
+			gone = true
+		} else if keep == "" {
+			keep = name
+		}
+	}
+	if !gone {
+		return nil
+	}
+	return mover.Explain(snapshot.KeepOnly(ctx, host, o.VM.UUID, keep), "VM "+o.VM.Name)
+}
+
 // Take makes the point that a asks for, or answers with it when an earlier run
 // had committed it. It can be cancelled until all is read.
 func (m *Maker) Take(ctx context.Context, a holdfast.RestorePointArgs, progress holdfast.Progress) (Point, error) {
