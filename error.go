@@ -25,6 +25,10 @@ const (
 	Internal    Kind = "InternalServerError" // a defect of Holdfast
 )
 
+// ErrUnsure says of a job that was broken off that nobody can be asked now whether
+// its work had been done.
+var ErrUnsure = errors.New("whether the work was done cannot be asked")
+
 // Error is an error that a user can read and act on.
 type Error struct {
 	Kind    Kind

@@ -363,6 +363,23 @@ func TestCancelAtEachStep(t *testing.T) {
 	}
 }
 
+// TestNobodyCanBeAsked: a job that is cancelled while nobody can be asked whether its
+// work was done says so; one that is not is begun all the same.
+func TestNobodyCanBeAsked(t *testing.T) {
+	t.Parallel()
+	s := &steps{at: "in the commit, after its last step", there: make(chan struct{}),
+		away: holdfast.Errorf(holdfast.Unreachable, "v", "The vault does not answer.").WithHint("Wait.").WithCause(holdfast.ErrUnsure)}
+	b := startWork(t, db(t), s, nil, 0)
+	j := b.enqueue(t, 21)
+	<-s.there
+	if err := b.Cancel(t.Context(), j.ID); err != nil {
+		t.Fatal(err)
+	}
+	if j := b.wait(t, j.ID); j.State != job.Cancelled || j.Failure.Kind != holdfast.Canceled || j.Failure.Hint != "Wait." || !strings.Contains(j.Failure.Message, "cancelled by its user. The vault does not answer.") {
+		t.Errorf("%s, %+v", j.State, j.Failure)
+	}
+}
+
 func TestProgressIsSavedWhileRunning(t *testing.T) {
 	t.Parallel()
 	release := make(chan struct{})

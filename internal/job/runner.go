@@ -104,7 +104,9 @@ type Work[A, R any] interface {
 	// Undo takes back what a run left that did not come to its end. It is called
 	// before each run, after one that was cancelled, and before a job ends without
 	// one: cancelled, or tried too often. done says that the earlier run had done
-	// the work: that stays, and Run answers with it.
+	// the work: that stays, and Run answers with it. An error that is
+	// holdfast.ErrUnsure says that nobody can be asked: the run finds out, and a job
+	// that is cancelled ends saying so.
 	Undo(ctx context.Context, a A) (done bool, err error)
 	// Forget drops what was kept for Undo. It is called once the job has ended
 	// well, and again if the process died meanwhile.

@@ -81,8 +81,11 @@ func (w *worker) Work(ctx context.Context, t *river.Job[ticket]) error {
 func (r *Runner) attempt(ctx context.Context, j Job, h handler, p *progress) (json.RawMessage, error) {
 	return r.watch(ctx, j.ID, p, func() (json.RawMessage, error) {
 		done, err := undo(ctx, j, h)
+		unsure := errors.Is(err, holdfast.ErrUnsure)
 		switch {
-		case err != nil:
+		case unsure && j.State == Cancelling:
+			return nil, errors.Join(ErrCanceled, err)
+		case err != nil && !unsure: // else the run finds out
 			return nil, err
 		case done: // then it is neither cancelled nor given up
 		case j.State == Cancelling:
@@ -97,11 +100,13 @@ func (r *Runner) attempt(ctx context.Context, j Job, h handler, p *progress) (js
 // canceled is the outcome of a run that its user cancelled: what it left is taken
 // back, or stays when it had done the work. A run can be cancelled when its last
 // step has been taken and it hasn't heard of it; a job that says Cancelled has
-// left nothing.
+// left nothing, or says that nobody could be asked.
 func (r *Runner) canceled(ctx context.Context, j Job, h handler, p *progress) (json.RawMessage, error) {
 	return r.watch(ctx, j.ID, p, func() (json.RawMessage, error) {
 		done, err := undo(ctx, j, h)
 		switch {
+		case errors.Is(err, holdfast.ErrUnsure):
+			return nil, errors.Join(ErrCanceled, err)
 		case err != nil:
 			return nil, err
 		case !done:
@@ -258,10 +263,14 @@ func (r *Runner) end(tx *catalog.Tx, j *Job, p *progress, result json.RawMessage
 
 // userError gives a cancellation the words its user knows.
 func userError(err error) error {
-	if errors.Is(err, ErrCanceled) {
-		return holdfast.Errorf(holdfast.Canceled, "", "The job was cancelled by its user.").WithCause(err)
+	if !errors.Is(err, ErrCanceled) {
+		return err
 	}
-	return err
+	said := holdfast.Errorf(holdfast.Canceled, "", "The job was cancelled by its user.").WithCause(err)
+	if more := (*holdfast.Error)(nil); errors.Is(err, holdfast.ErrUnsure) && errors.As(err, &more) {
+		said.Message, said.Hint = said.Message+" "+more.Message, more.Hint
+	}
+	return said
 }
 
 // FailureOf keeps what a user may read of an error: its cause stays in the log.

@@ -43,17 +43,32 @@ type Mover struct {
 }
 
 // Undo gives the host back what an earlier run had taken (capture.Maker.Undo).
-// done says that the vault has the point.
+// done says that the vault has the point; it fails with holdfast.ErrUnsure when the
+// vault, which may have it, cannot be asked.
 func (m Mover) Undo(ctx context.Context, a holdfast.BackupArgs) (done bool, err error) {
 	if err := m.Capture.Undo(ctx, a.RestorePoint()); err != nil {
 		return false, err
 	}
 	vault, err := m.Repositories(ctx, a.Repository)
-	if err != nil {
-		return false, nil // Run says it, if it comes to that
+	if err == nil {
+		_, err = vault.Point(ctx, a.PointID)
 	}
-	_, err = vault.Point(ctx, a.PointID)
-	return err == nil, nil
+	if err == nil || errors.Is(err, repository.ErrNoPoint) || !m.captured(ctx, a) {
+		return err == nil, nil
+	}
+	return false, holdfast.Errorf(holdfast.Unreachable, a.Repository.URL, "The vault does not answer, so that nobody can say whether it has the point.").
+		WithHint("The point is in the instant tier; the next backup asks the vault again, and copies the point if it is not there.").
+		WithCause(fmt.Errorf("%w: %w", holdfast.ErrUnsure, err))
+}
+
+// captured says whether the first phase may have been done: without it there is no
+// copy.
+func (m Mover) captured(ctx context.Context, a holdfast.BackupArgs) bool {
+	r, err := m.Capture.Opener.Existing(ctx, a.Operational)
+	if err == nil {
+		_, err = r.Point(ctx, a.PointID)
+	}
+	return !errors.Is(err, repository.ErrNoPoint) && !mover.Absent(err)
 }
 
 // Forget does nothing: a point is whole, or not there.

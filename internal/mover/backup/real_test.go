@@ -146,6 +146,14 @@ func TestTransferGoesOn(t *testing.T) {
 		t.Fatalf("without its vault: %v, reached %v", err, p.reached)
 	}
 	first := p.reached[0].(holdfast.BackupResult)
+	if done, err := l.mover().Undo(t.Context(), a); done || !errors.Is(err, holdfast.ErrUnsure) {
+		t.Errorf("the vault, which cannot be asked, has the point: %v, %v", done, err)
+	}
+	never := a
+	never.PointID = "never"
+	if done, err := l.mover().Undo(t.Context(), never); done || err != nil {
+		t.Errorf("the vault cannot have what was never captured: %v, %v", done, err)
+	}
 	l.wantIn(l.site, "the vault is away", "001")
 	l.restored("001", true, 1)
 	l.serve() // kill -9: the one before is gone
