@@ -13,8 +13,13 @@ import (
 )
 
 // frameChunks is how many neighbouring chunks are compressed and sealed
-// together.
+// together, at most.
 const frameChunks = 16
+
+// lightFrameChunks is the same for a frame that is compressed lightly: what it
+// opens to stays in a processor's cache until it is proved and written
+// (measurements.md).
+const lightFrameChunks = 4
 
 // leafWorker makes leaves. It owns its buffers.
 type leafWorker struct {
@@ -232,7 +237,7 @@ func (w *leafWorker) keep(id chunk.ID, c []byte, kid *tree.Ref) error {
 	}
 	w.ids = append(w.ids, id)
 	w.j.stats.fresh.Add(chunk.Size)
-	if len(w.ids) == frameChunks {
+	if len(w.ids) >= w.j.w.chunks.frameChunks() {
 		return w.seal()
 	}
 	return nil

@@ -88,6 +88,14 @@ func (p *packer) effort() seal.Effort {
 	return seal.Fast
 }
 
+// frameChunks is how many chunks make a frame full now.
+func (p *packer) frameChunks() int {
+	if p.effort() == seal.Light {
+		return lightFrameChunks
+	}
+	return frameChunks
+}
+
 func (p *packer) reserve(payload seal.Payload, ids []chunk.ID) (pack.Place, pack.ID, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
