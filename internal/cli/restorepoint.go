@@ -19,7 +19,25 @@ the site. az restore-point and the Azure SDKs work on the same points.`,
 }
 
 func restorePointRow(p client.RestorePoint) []string {
-	return []string{p.Name, when(p.Time), p.State, p.Consistency, strings.Join(p.Disks, ","), p.Collection, p.Site}
+	return []string{p.Name, when(p.Time), p.State, p.Consistency, strings.Join(p.Disks, ","), p.Collection, p.Site, warned(p)}
+}
+
+// restorePointColumns are what restorePointRow gives.
+const restorePointColumns = "NAME,TIME,STATE,CONSISTENCY,DISKS,COLLECTION,SITE,WARNINGS"
+
+// warned is how much there is to know of a point: show has the words.
+func warned(p client.RestorePoint) string {
+	if n := len(p.Warnings); n > 0 {
+		return fmt.Sprint(n)
+	}
+	return ""
+}
+
+// tell says what there is to know of a point.
+func (s *session) tell(p client.RestorePoint) {
+	for _, w := range p.Warnings {
+		s.note("warning: %s", w)
+	}
 }
 
 func (a *app) restorePointList() *cobra.Command {
@@ -41,7 +59,7 @@ func (a *app) restorePointList() *cobra.Command {
 			for _, p := range points {
 				rows = append(rows, resource{p.Raw, restorePointRow(p)})
 			}
-			return s.list("NAME,TIME,STATE,CONSISTENCY,DISKS,COLLECTION,SITE", rows)
+			return s.list(restorePointColumns, rows)
 		}),
 	}
 }
@@ -83,8 +101,12 @@ func (a *app) restorePointShow() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			return s.show(p.Raw, []fact{{"name", p.Name}, {"id", p.ID}, {"time", when(p.Time)}, {"state", p.State}, {"consistency", p.Consistency},
-				{"disks", strings.Join(p.Disks, ", ")}, {"site", p.Site}, {"copy of", p.Source}})
+			facts := []fact{{"name", p.Name}, {"id", p.ID}, {"time", when(p.Time)}, {"state", p.State}, {"why", p.Failure}, {"consistency", p.Consistency},
+				{"disks", strings.Join(p.Disks, ", ")}, {"site", p.Site}, {"copy of", p.Source}}
+			for _, w := range p.Warnings {
+				facts = append(facts, fact{"warning", w})
+			}
+			return s.show(p.Raw, facts)
 		}),
 	}
 	c.Flags().StringVar(&collection, "collection", "", "the point's restore point collection, when several have one of that `NAME`")
@@ -119,7 +141,8 @@ storage pools, and shared ones, are refused: holdfast vm check says which.`,
 			if err != nil {
 				return err
 			}
-			return s.list("NAME,TIME,STATE,CONSISTENCY,DISKS,COLLECTION,SITE", []resource{{p.Raw, restorePointRow(p)}})
+			s.tell(p)
+			return s.list(restorePointColumns, []resource{{p.Raw, restorePointRow(p)}})
 		}),
 	}
 	c.Flags().StringVar(&collection, "collection", "", "the restore point collection's `NAME` (default: the VM's name); it is made if need be")

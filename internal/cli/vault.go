@@ -143,16 +143,20 @@ rights at both places; rights that were given on the vault itself end.`,
 }
 
 func (a *app) vaultDelete() *cobra.Command {
-	return &cobra.Command{
+	var yes bool
+	c := &cobra.Command{
 		Use: "delete NAME", Aliases: []string{"rm"}, Short: "Delete an empty vault",
 		Long: `Delete a vault in which nothing is protected. The server refuses while there are
 items in it: end them first with holdfast protect stop VM --delete-data.`,
-		Example:           "  holdfast vault delete safe",
+		Example:           "  holdfast vault delete safe --yes",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: first(a.vaultNames()),
 		RunE: a.verb(func(s *session, args []string) error {
 			v, err := s.theVault(s.cmd.Context(), args[0])
 			if err != nil {
+				return err
+			}
+			if err := s.confirm(yes, "Deleting the vault "+v.Name); err != nil {
 				return err
 			}
 			if err := s.client.DeleteVault(s.cmd.Context(), v.Ref()); err != nil {
@@ -162,6 +166,8 @@ items in it: end them first with holdfast protect stop VM --delete-data.`,
 			return nil
 		}),
 	}
+	c.Flags().BoolVar(&yes, "yes", false, "do not ask")
+	return c
 }
 
 // vaultFlag gives c the flag --vault.

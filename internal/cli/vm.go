@@ -68,11 +68,11 @@ func (a *app) vmList() *cobra.Command {
 }
 
 func diskSum(disks []client.VMDisk) string {
-	sum := 0
+	sum := int64(0)
 	for _, d := range disks {
-		sum += d.SizeGiB
+		sum += d.Size
 	}
-	return fmt.Sprintf("%d GiB", sum)
+	return size(sum)
 }
 
 func (a *app) vmShow() *cobra.Command {
@@ -93,7 +93,7 @@ func (a *app) vmShow() *cobra.Command {
 			facts := []fact{{"name", vm.Name}, {"id", vm.ID}, {"site", vm.Site}, {"power", vm.Power}, {"size", vm.Size},
 				{"OS", strings.TrimSpace(vm.OSType + " " + vm.OSName)}, {"guest agent", vm.Agent}}
 			for _, d := range vm.Disks {
-				facts = append(facts, fact{lunName(d.LUN), strings.TrimSpace(fmt.Sprintf("%s, %d GiB %s", d.Name, d.SizeGiB, d.Path))})
+				facts = append(facts, fact{lunName(d.LUN), strings.TrimSpace(fmt.Sprintf("%s, %s %s", d.Name, size(d.Size), d.Path))})
 			}
 			return s.show(vm.Raw, facts)
 		}),

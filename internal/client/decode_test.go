@@ -17,6 +17,7 @@ func FuzzDecode(f *testing.F) {
 		`{"properties":{"holdfast":{"repositoryUrl":7}}}`,
 		`{"properties":{"backupManagementType":"AzureIaasVM","schedulePolicy":null}}`,
 		`{"properties":{"pools":[null],"networks":null}}`,
+		`{"properties":{"holdfast":{"diskBytes":{"vda":1},"warnings":[null],"failure":"x"}}}`,
 	} {
 		f.Add([]byte(s))
 	}
@@ -26,6 +27,7 @@ func FuzzDecode(f *testing.F) {
 		}
 		_, _ = decodeSite(b)
 		_, _ = decodeVM(b)
+		_, _ = decodeRestorePoint(b)
 		_, _ = decodeVault(b)
 		_, _ = decodePolicy(b)
 		_, _ = decodeItem(b)
@@ -38,4 +40,18 @@ func FuzzDecode(f *testing.F) {
 			t.Errorf("policy %s", properties)
 		}
 	})
+}
+
+// TestBesideAzure: what Azure's models have no member for is read: a disk's bytes, and
+// what there is to know of a restore point.
+func TestBesideAzure(t *testing.T) {
+	t.Parallel()
+	vm, err := decodeVM([]byte(`{"properties":{"storageProfile":{"osDisk":{"name":"vda","diskSizeGB":1},"dataDisks":[{"name":"vdb","lun":0,"diskSizeGB":3}]},"holdfast":{"diskBytes":{"vda":67108864}}}}`))
+	if err != nil || len(vm.Disks) != 2 || vm.Disks[0].Size != 64<<20 || vm.Disks[1].Size != 3<<30 { // an older server says gigabytes only
+		t.Errorf("%+v, %v", vm, err)
+	}
+	p, err := decodeRestorePoint([]byte(`{"properties":{"provisioningState":"Failed","holdfast":{"warnings":["a","b"],"failure":"It is gone."}}}`))
+	if err != nil || len(p.Warnings) != 2 || p.Failure != "It is gone." {
+		t.Errorf("%+v, %v", p, err)
+	}
 }

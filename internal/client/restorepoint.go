@@ -27,6 +27,8 @@ type RestorePoint struct {
 	Source      string // ARM id of the point that it is a copy of; empty for none
 	Time        time.Time
 	Disks       []string // names in the VM of those in the point
+	Warnings    []string // of its making
+	Failure     string   // why it is Failed, and what to do
 }
 
 func decodeRestorePoint(raw json.RawMessage) (RestorePoint, error) {
@@ -35,6 +37,18 @@ func decodeRestorePoint(raw json.RawMessage) (RestorePoint, error) {
 		return RestorePoint{}, err
 	}
 	p := RestorePoint{Raw: raw, ID: value(m.ID), Name: value(m.Name), State: value(m.Properties.ProvisioningState), Consistency: string(value(m.Properties.ConsistencyMode)), Time: value(m.Properties.TimeCreated)}
+	var beside struct {
+		Properties struct {
+			Holdfast struct {
+				Warnings []string
+				Failure  string
+			}
+		}
+	}
+	if err := json.Unmarshal(raw, &beside); err != nil {
+		return p, err
+	}
+	p.Warnings, p.Failure = beside.Properties.Holdfast.Warnings, beside.Properties.Holdfast.Failure
 	if m.Properties.SourceRestorePoint != nil {
 		p.Source = value(m.Properties.SourceRestorePoint.ID)
 	}

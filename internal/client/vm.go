@@ -26,10 +26,10 @@ type VM struct {
 
 // VMDisk is one disk of a VM.
 type VMDisk struct {
-	LUN     int // -1 is the OS disk
-	Name    string
-	SizeGiB int
-	Path    string // on the site's host
+	LUN  int // -1 is the OS disk
+	Name string
+	Size int64  // bytes
+	Path string // on the site's host
 }
 
 func decodeVM(raw json.RawMessage) (VM, error) {
@@ -51,6 +51,19 @@ func decodeVM(raw json.RawMessage) (VM, error) {
 	if p.StorageProfile != nil {
 		vm.fillDisks(p.StorageProfile)
 	}
+	var beside struct {
+		Properties struct {
+			Holdfast struct{ DiskBytes map[string]int64 }
+		}
+	}
+	if err := json.Unmarshal(raw, &beside); err != nil {
+		return VM{}, err
+	}
+	for i, d := range vm.Disks {
+		if n, ok := beside.Properties.Holdfast.DiskBytes[d.Name]; ok {
+			vm.Disks[i].Size = n
+		}
+	}
 	return vm, nil
 }
 
@@ -71,10 +84,10 @@ func (vm *VM) fillView(v *armcompute.VirtualMachineInstanceView) {
 func (vm *VM) fillDisks(s *armcompute.StorageProfile) {
 	if d := s.OSDisk; d != nil {
 		vm.OSType = string(value(d.OSType))
-		vm.Disks = append(vm.Disks, VMDisk{LUN: -1, Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB)), Path: diskPath(d.Vhd)})
+		vm.Disks = append(vm.Disks, VMDisk{LUN: -1, Name: value(d.Name), Size: int64(value(d.DiskSizeGB)) << 30, Path: diskPath(d.Vhd)})
 	}
 	for d := range each(s.DataDisks) {
-		vm.Disks = append(vm.Disks, VMDisk{LUN: int(value(d.Lun)), Name: value(d.Name), SizeGiB: int(value(d.DiskSizeGB)), Path: diskPath(d.Vhd)})
+		vm.Disks = append(vm.Disks, VMDisk{LUN: int(value(d.Lun)), Name: value(d.Name), Size: int64(value(d.DiskSizeGB)) << 30, Path: diskPath(d.Vhd)})
 	}
 }
 

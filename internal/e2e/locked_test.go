@@ -106,7 +106,7 @@ func (s *story) nobodyDeletes(vm string) {
 		s.refuses([]string{"immutable (Locked)"}, "protect", "stop", vm, "--delete-data", "--yes")
 		s.refuses([]string{"immutable (Locked)"}, "policy", "create", "nightly", "--daily", "01:00", "--retain-days", "7", "--replace")
 		s.refuses([]string{"cannot be undone"}, "vault", "immutability", "safe", "--off")
-		s.refuses(nil, "vault", "delete", "safe")
+		s.refuses(nil, "vault", "delete", "safe", "--yes")
 	}
 }
 

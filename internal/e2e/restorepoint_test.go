@@ -328,7 +328,7 @@ func TestKilledInARestorePoint(t *testing.T) {
 		}
 	}
 	l.run("restore-point", "create", g.Name, "by-hand", "--consistency", "CrashConsistent", "--exclude-disk", strings.Split(l.vm, "/virtualMachines/")[0]+"/disks/"+l.pool+"~"+filepath.Base(g.Disks[1]))
-	if out := l.run("restore-point", "list", g.Name); strings.Count(out, "Succeeded") != 3 || !strings.Contains(out, "by-hand") {
+	if out := l.run("restore-point", "list", g.Name); strings.Count(out, "Succeeded") != 3 || !strings.Contains(out, "by-hand") || !strings.Contains(out, "WARNINGS") {
 		t.Errorf("listed:\n%s", out)
 	}
 	l.run("restore-point", "delete", g.Name, "by-hand", "--yes")

@@ -106,6 +106,13 @@ func TestReadADiskRestorePoint(t *testing.T) {
 	if text := string(p.fetch(t, wrong, 403)); !strings.Contains(text, "<Code>AuthenticationFailed</Code>") {
 		t.Errorf("a wrong signature: %s", text)
 	}
+	for _, c := range [][2]string{{"se=2", "se=3"}, {"sp=r", "sp=rw"}, {"se=2", "xse=2"}} { // what the URL says of itself is a part of it
+		if changed := strings.Replace(sas, c[0], c[1], 1); changed == sas {
+			t.Errorf("%s has no %s", sas, c[0])
+		} else if text := string(p.fetch(t, changed, 403)); !strings.Contains(text, "<Code>AuthenticationFailed</Code>") {
+			t.Errorf("%s: %s", c[1], text)
+		}
+	}
 	later.Store(int64(61 * time.Second))
 	p.fetch(t, vhd, 403) // expired
 	p.fetch(t, sas, 200)

@@ -4,8 +4,6 @@ import (
 	"context"
 	"strings"
 
-	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
-
 	"holdfast/internal/api/compute"
 	"holdfast/internal/api/resources"
 	"holdfast/internal/service"
@@ -39,7 +37,7 @@ var computeRoutes = []route{
 func (s *Server) vms(r *request) (answer, error) {
 	all, err := s.Service.VMs(r.Context(), r.sub(), r.group())
 	view := strings.EqualFold(r.URL.Query().Get("$expand"), "instanceView") || strings.EqualFold(r.URL.Query().Get("statusOnly"), "true")
-	return listOf(all, err, func(vm service.VM) *sdk.VirtualMachine { return compute.VM(vm, view) })
+	return listOf(all, err, func(vm service.VM) map[string]any { return compute.Machine(vm, view) })
 }
 
 func (s *Server) vm(r *request) (answer, error) {
@@ -47,7 +45,7 @@ func (s *Server) vm(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return ok(compute.VM(vm, strings.EqualFold(r.URL.Query().Get("$expand"), "instanceView")))
+	return ok(compute.Machine(vm, strings.EqualFold(r.URL.Query().Get("$expand"), "instanceView")))
 }
 
 func (s *Server) instanceView(r *request) (answer, error) {

@@ -7,12 +7,16 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"net/url"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
 
 	"holdfast"
 	"holdfast/internal/api/compute"
+	"holdfast/internal/service"
 )
 
 // contentPath is where the disk of an access is read.
@@ -43,6 +47,9 @@ func (s *Server) content(r *request) (answer, error) {
 	}
 	ctx, end := context.WithCancel(context.WithoutCancel(r.Context()))
 	a, d, c, err := s.Service.OpenAccess(ctx, r.captures["access"], r.URL.Query().Get("sig"))
+	if err == nil && !saysAll(r.URL.Query(), a) {
+		err = service.ErrNoAccess
+	}
 	if err != nil {
 		end()
 		return s.notGiven(r, err)
@@ -55,6 +62,16 @@ func (s *Server) content(r *request) (answer, error) {
 		return answer{status: http.StatusOK, stream: http.HandlerFunc(b.pages)}, nil
 	}
 	return answer{status: http.StatusOK, stream: http.HandlerFunc(b.serve)}, nil
+}
+
+// saysAll says whether a query has the words of an access as they were given.
+func saysAll(q url.Values, a service.Access) bool {
+	for name, want := range accessWords(a) {
+		if !slices.Equal(q[name], want) {
+			return false
+		}
+	}
+	return true
 }
 
 // notGiven is a refusal in the words of the blob service.
@@ -141,8 +158,16 @@ func (b blob) serve(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Range", asked)
 	}
+	if nothing.MatchString(r.Header.Get("Range")) { // which net/http answers with 206
+		w.Header().Set("Content-Range", fmt.Sprintf("bytes */%d", b.size()))
+		(&patient{ResponseWriter: w}).WriteHeader(http.StatusRequestedRangeNotSatisfiable)
+		return
+	}
 	http.ServeContent(&patient{ResponseWriter: w}, r, "", b.made, &ahead{ReadSeeker: io.NewSectionReader(b, 0, b.size())})
 }
+
+// nothing is the last no bytes, which no blob can satisfy (RFC 9110, 14.1.2).
+var nothing = regexp.MustCompile(`^\s*bytes\s*=\s*-0+\s*$`)
 
 // pages answers Get Page Ranges: which pages are not known to be empty.
 func (b blob) pages(w http.ResponseWriter, r *http.Request) {
@@ -151,7 +176,7 @@ func (b blob) pages(w http.ResponseWriter, r *http.Request) {
 	w.Header().Set("Content-Type", "application/xml")
 	from, to, found := pageRange(r.Header, b.size())
 	if !found {
-		blobRefusal(http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The range is not one of the blob.").write(w)
+		noRange.write(w)
 		return
 	}
 	out := &patient{ResponseWriter: w}
@@ -204,16 +229,27 @@ func pageRange(h http.Header, size int64) (from, to int64, found bool) {
 
 // patient gives a client time for each piece instead of for the whole, and says
 // in the blob service's way that a range is none.
-type patient struct{ http.ResponseWriter }
-
-func (p *patient) WriteHeader(code int) {
-	if code == http.StatusRequestedRangeNotSatisfiable {
-		p.Header().Set("x-ms-error-code", "InvalidRange")
-	}
-	p.ResponseWriter.WriteHeader(code)
+type patient struct {
+	http.ResponseWriter
+	refused bool // that was said
 }
 
+func (p *patient) WriteHeader(code int) {
+	if code != http.StatusRequestedRangeNotSatisfiable {
+		p.ResponseWriter.WriteHeader(code)
+		return
+	}
+	p.refused = true
+	noRange.write(p.ResponseWriter)
+}
+
+// noRange is what the blob service answers about a range that is none of the blob.
+var noRange = blobRefusal(http.StatusRequestedRangeNotSatisfiable, "InvalidRange", "The range specified is invalid for the current size of the resource.")
+
 func (p *patient) Write(b []byte) (int, error) {
+	if p.refused { // net/http says it in its own way
+		return len(b), nil
+	}
 	// A writer without deadlines has none to move.
 	_ = http.NewResponseController(p.ResponseWriter).SetWriteDeadline(time.Now().Add(chunkTime))
 	return p.ResponseWriter.Write(b)

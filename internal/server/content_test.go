@@ -92,3 +92,23 @@ func number(s string, n *int) bool {
 	}
 	return s != ""
 }
+
+// TestRangesOfNothing: a range that is none of the blob is refused in the words of the
+// blob service (RFC 9110, 14.1.2 and 15.5.17).
+func TestRangesOfNothing(t *testing.T) {
+	t.Parallel()
+	for _, header := range []string{"bytes=-0", "bytes=-00", "bytes=1024-", "bytes=5000-6000", "bytes=9-3"} {
+		b := blob{content: plain(1024), made: time.Unix(1, 0), tag: `"x"`, ctx: t.Context(), end: func() {}}
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
+		r.Header.Set("Range", header)
+		w := httptest.NewRecorder()
+		b.serve(w, r)
+		if w.Code != http.StatusRequestedRangeNotSatisfiable || w.Header().Get("Content-Type") != "application/xml" || w.Header().Get("X-Ms-Error-Code") != "InvalidRange" ||
+			strings.Count(w.Body.String(), "<Code>InvalidRange</Code>") != 1 || !strings.HasSuffix(w.Body.String(), "</Error>") {
+			t.Errorf("%s: %d %v %s", header, w.Code, w.Header(), w.Body)
+		}
+		if header == "bytes=-0" && w.Header().Get("Content-Range") != "bytes */1024" {
+			t.Errorf("%s: %v", header, w.Header())
+		}
+	}
+}

@@ -192,8 +192,15 @@ func (s *Server) grantAccess(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	q := url.Values{"sv": {"2018-03-28"}, "sr": {"b"}, "sp": {"r"}, "se": {a.Expires.Format(time.RFC3339)}, "sig": {secret}}
+	q := accessWords(a)
+	q.Set("sig", secret)
 	return ok(map[string]string{"accessSAS": r.base() + "/content/" + name + "/disk?" + q.Encode()})
+}
+
+// accessWords are what the URL of an access says of it, beside its secret. They are
+// no part of the secret, so that whoever reads with it has to send them as they are.
+func accessWords(a service.Access) url.Values {
+	return url.Values{"sv": {"2018-03-28"}, "sr": {"b"}, "sp": {"r"}, "se": {a.Expires.UTC().Format(time.RFC3339)}}
 }
 
 func (s *Server) endAccess(r *request) (answer, error) {

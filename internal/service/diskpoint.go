@@ -205,8 +205,8 @@ func hashOf(secret string) string {
 	return hex.EncodeToString(sum[:])
 }
 
-// noAccess is what is said to whoever may not read, whatever the reason is.
-var noAccess = holdfast.Errorf(holdfast.Forbidden, "", "The access is not valid: its signature is wrong, it has expired or was ended.")
+// ErrNoAccess is what is said to whoever may not read, whatever the reason is.
+var ErrNoAccess = holdfast.Errorf(holdfast.Forbidden, "", "The access is not valid: its signature is wrong, what it says was changed, it has expired or was ended.")
 
 // OpenAccess opens the disk that an access lets its holder read. ctx bounds every
 // later read.
@@ -216,13 +216,13 @@ func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, 
 	d, err := read(ctx, s, func(tx *catalog.Tx) (d DiskPoint, err error) {
 		a, _, err = catalog.Read[Access](tx, accessID(name))
 		if err != nil && holdfast.KindOf(err) == holdfast.NotFound {
-			return d, noAccess
+			return d, ErrNoAccess
 		}
 		if err != nil {
 			return d, err
 		}
 		if subtle.ConstantTimeCompare([]byte(a.Hash), []byte(hashOf(secret))) != 1 || !a.Expires.After(tx.Now()) {
-			return d, noAccess
+			return d, ErrNoAccess
 		}
 		if d, err = findDiskPoint(tx, a.Disk); err != nil {
 			return d, err

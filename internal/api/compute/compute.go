@@ -3,6 +3,7 @@
 package compute
 
 import (
+	"encoding/json"
 	"fmt"
 	"slices"
 
@@ -40,6 +41,21 @@ func VM(vm service.VM, view bool) *sdk.VirtualMachine {
 	}
 	wire.ID, wire.Name, wire.Type = &vm.ID, &vm.Name, to.Ptr(service.TypeVM)
 	wire.Location, wire.Tags = to.Ptr(service.Location(vm.Location)), tags(vm.Tags)
+	return wire
+}
+
+// Machine is VM with what Azure's model has no member for: the sizes of the disks in
+// bytes, by their libvirt targets.
+func Machine(vm service.VM, view bool) map[string]any {
+	var wire map[string]any
+	if err := json.Unmarshal(holdfast.Marshal(VM(vm, view)), &wire); err != nil {
+		panic("internal error: " + err.Error()) // it was just written
+	}
+	bytes := map[string]int64{}
+	for _, d := range vm.Disks {
+		bytes[d.Target] = d.Size
+	}
+	wire["properties"].(map[string]any)["holdfast"] = map[string]any{"diskBytes": bytes}
 	return wire
 }
 

@@ -3,6 +3,7 @@ package compute
 import (
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
@@ -91,6 +92,13 @@ func RestorePoint(r service.RestorePoint) resources.Resource {
 	if !r.Result.Time.IsZero() {
 		p["consistencyMode"], p["timeCreated"] = r.Result.Consistency, r.Result.Time.UTC()
 		p["holdfast"] = map[string]any{"pointId": r.Result.PointID, "asked": r.Want, "reason": r.Result.Reason, "frozenFor": r.Result.FrozenFor.String(), "warnings": append([]string{}, warnings(r)...), "disks": r.Result.Disks}
+	}
+	if r.Failure != nil {
+		beside, _ := p["holdfast"].(map[string]any)
+		if beside == nil {
+			beside = map[string]any{}
+		}
+		beside["failure"], p["holdfast"] = strings.TrimSpace(r.Failure.Message+" "+r.Failure.Hint), beside
 	}
 	return resources.Resource{ID: r.ID, Name: r.Name, Type: service.TypeRestorePoint, Properties: p}
 }
