@@ -15,7 +15,8 @@ import (
 
 // TestGeneration2 backs up a UEFI machine with a TPM, destroys it, and wants
 // both back: the variables and the state byte for byte, and a machine that boots
-// with them.
+// with them. Its data is on a pool over two disks, which is written to while it is
+// backed up: what Storage Spaces is to a Windows guest, which is not tried here.
 func TestGeneration2(t *testing.T) {
 	t.Parallel()
 	for _, need := range []string{"/usr/share/OVMF/OVMF_CODE_4M.fd", "/usr/bin/swtpm"} {
@@ -23,8 +24,8 @@ func TestGeneration2(t *testing.T) {
 			t.Skipf("no UEFI or TPM on this machine: %v", err)
 		}
 	}
-	matrix.Covers(t, "CMP-10")
-	g := guestlab.New(t, guestlab.Options{Name: "gen2", UEFI: true, TPM: true})
+	matrix.Covers(t, "CMP-10", "CMP-14")
+	g := guestlab.New(t, guestlab.Options{Name: "gen2", UEFI: true, TPM: true, Disks: []guestlab.Disk{{}, {}}})
 	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
 	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")
 	s.run("vault", "create", "safe")
@@ -33,6 +34,7 @@ func TestGeneration2(t *testing.T) {
 		t.Errorf("vm check says\n%s", out)
 	}
 	g.Sh("test -d /sys/firmware/efi && echo kept >/root/proof && sync")
+	fillPool(g)
 	point := s.backup()
 	vars, tpm := s.firmware(g.Name)
 	g.Destroy()
@@ -64,6 +66,7 @@ func TestGeneration2(t *testing.T) {
 	if got := copied.Sh("test -d /sys/firmware/efi && cat /root/proof"); got != "kept\n" {
 		t.Errorf("the machine came back with %q", got)
 	}
+	poolIsWhole(&copied)
 }
 
 // TestTemporaryDisk: a disk that is marked temporary is in no point, and comes

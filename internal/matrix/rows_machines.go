@@ -69,9 +69,9 @@ var compute = []Row{
 		Must:   "Exactly so, in the paired region too.",
 	},
 	{
-		ID: "CMP-14", Subject: "Storage Spaces", Verdict: Supported, Open: "issue 8",
+		ID: "CMP-14", Subject: "Storage Spaces", Verdict: Supported, In: []string{"snapshot", "mover/backup", "mover/restore"},
 		Stance: "A standalone VM with Storage Spaces is supported.",
-		Must:   "Backup and whole restore work for a pool over several disks.",
+		Must:   "Backup and whole restore work for a pool over several disks. Shown with a Linux pool that is written to meanwhile; Windows itself is not tried.",
 	},
 	{
 		ID: "CMP-15", Subject: "scale sets", Verdict: Supported, In: []string{"mover/backup", "mover/restore"},

@@ -89,6 +89,9 @@ var tests = map[string][]string{
 		"e2e.TestRestoredDisksAndTemplate",
 		"mover/restore.TestTemplate",
 	},
+	"CMP-14": {
+		"e2e.TestGeneration2",
+	},
 	"CMP-15": {
 		"embedded.TestKindsOfVMs",
 		"mover/restore.TestLeftBehind",
