@@ -135,6 +135,49 @@ func TestBadBackupsAndRestoresAreRefused(t *testing.T) {
 	})
 }
 
+// TestRefusedRestoresNameTheWay: each refusal of a restore says what to do instead,
+// and what that names is there.
+func TestRefusedRestoresNameTheWay(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "MGT-01", "MGT-02", "MGT-05", "CMP-04", "CMP-13")
+	w := newWorld()
+	managed(w)
+	w.change(w.vms[0].VMRef, func(vm *holdfast.VMFact) {
+		vm.Kept = map[string]any{"plan": map[string]any{"name": "p"}, "zones": []any{"1"}}
+	})
+	s := dial(t, serve(t, w, t.TempDir()))
+	lab(t, s)
+	s.protect(t)
+	s.job(t, s.backupNow(t))
+	path := "~I/recoveryPoints/" + *s.points(t)[0].Name + "/restore"
+	const disks, vm = `"recoveryType":"RestoreDisks"`, `"recoveryType":"AlternateLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/`
+	for _, c := range []struct{ name, members, code, way string }{
+		{"a name that is there", vm + `db"`, "OperationNotAllowed", "RestoreDisks"}, // of a marketplace image first of all
+		{"a marketplace image", vm + `new"`, "OperationNotAllowed", "Restore its disks (RestoreDisks)"},
+		{"another region", disks + `,"region":"mars"`, "OperationNotAllowed", "cross-region restore"},
+		{"another subscription", disks + `,"targetResourceGroupId":"/subscriptions/00000000-0000-0000-0000-000000000009/resourceGroups/lab"`, "OperationNotAllowed", "subscription " + s.sub},
+		{"another zone", disks + `,"zones":["2"]`, "OperationNotAllowed", "Leave out zones"},
+		{"an availability set", vm + `new","availabilitySetId":"/sets/a"`, "OperationNotAllowed", "availabilitySetId (MGT-05)"},
+		{"an availability set, whole", vm + `new","availabilitySet":{"id":"/sets/a"}`, "OperationNotAllowed", "deploy their template"},
+		{"a dedicated host", vm + `new","hostId":"/hosts/a"`, "OperationNotAllowed", "hostId (CMP-13)"},
+		{"an encryption set", disks + `,"diskEncryptionSetId":"/sets/a"`, "OperationNotAllowed", "Leave it out"},
+		{"an identity", disks + `,"identityBasedRestoreDetails":{"targetStorageAccountId":"/a"}`, "OperationNotAllowed", "storageAccountId"},
+		{"to a network of its own", `"recoveryType":"OriginalLocation","virtualNetworkId":"~G/providers/Microsoft.Network/virtualNetworks/lab"`, "InvalidParameter", "Leave the member out"},
+		{"over another VM", `"recoveryType":"OriginalLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/db"`, "InvalidParameter", "AlternateLocation"},
+		{"at once", vm + `new","holdfast":{"instant":true}`, "OperationNotAllowed", "Restore it in full"},
+	} {
+		status := map[string]int{"OperationNotAllowed": 409, "InvalidParameter": 400}[c.code]
+		s.refuses(t, []refused{{c.name, "POST", path, `{"properties":{"objectType":"IaasVMRestoreRequest","storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default","availabilitySet":null,` + c.members + `}}`, status, c.code, c.way}})
+	}
+	w.change(w.vms[0].VMRef, func(vm *holdfast.VMFact) { vm.Kept = nil })
+	s.job(t, s.backupNow(t))
+	path = "~I/recoveryPoints/" + *s.points(t)[0].Name + "/restore"
+	s.refuses(t, []refused{{"a name that is there", "POST", path, `{"properties":{"objectType":"IaasVMRestoreRequest","storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default",` + vm + `db"}}`, 409, "Conflict", "replace the disks of the VM that the point is of (OriginalLocation)"}})
+	if len(w.restores) != 0 {
+		t.Errorf("refused, and yet: %+v", w.restores)
+	}
+}
+
 func TestSecondBackupAtOnceIsRefused(t *testing.T) {
 	t.Parallel()
 	w := newWorld()

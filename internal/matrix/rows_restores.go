@@ -110,7 +110,7 @@ var management = []Row{
 	{
 		ID: "MGT-01", Subject: "restore elsewhere", Verdict: NotSupported, Lift: true, In: []string{"service"},
 		Stance: "No restore across subscription, region or zone.",
-		Must:   "Refused, apart from RST-04.",
+		Must:   "Refused, apart from RST-04. Extended limits lift the zone: a site has the host that its VMs are on, whatever the zone.",
 	},
 	{
 		ID: "MGT-02", Subject: "restore over a VM", Verdict: NotSupported, In: []string{"service"},

@@ -57,6 +57,7 @@ var tests = map[string][]string{
 		"mover/restore.TestLeftBehind",
 	},
 	"CMP-04": {
+		"embedded.TestRefusedRestoresNameTheWay",
 		"embedded.TestRowsRefuseANewVM",
 		"mover/restore.TestTemplate",
 	},
@@ -87,6 +88,7 @@ var tests = map[string][]string{
 	},
 	"CMP-13": {
 		"e2e.TestRestoredDisksAndTemplate",
+		"embedded.TestRefusedRestoresNameTheWay",
 		"mover/restore.TestTemplate",
 	},
 	"CMP-14": {
@@ -142,18 +144,24 @@ var tests = map[string][]string{
 	},
 	"MGT-01": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",
+		"embedded.TestRefusedRestoresNameTheWay",
+		"embedded.TestRestoresUnderExtendedLimits",
 	},
 	"MGT-02": {
 		"embedded.TestBadBackupsAndRestoresAreRefused",
+		"embedded.TestRefusedRestoresNameTheWay",
 	},
 	"MGT-03": {
 		"embedded.TestClassIsKept",
+		"embedded.TestRestoresUnderExtendedLimits",
 	},
 	"MGT-04": {
+		"embedded.TestRestoresUnderExtendedLimits",
 		"embedded.TestVMOfDisks",
 	},
 	"MGT-05": {
 		"e2e.TestRestoredDisksAndTemplate",
+		"embedded.TestRefusedRestoresNameTheWay",
 		"embedded.TestVMOfDisks",
 		"mover/restore.TestTemplate",
 	},

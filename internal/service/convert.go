@@ -57,7 +57,7 @@ func (vm VM) convertible() error {
 	unmanaged := func(k holdfast.DiskFact) bool { return k.Pool == "" }
 	switch {
 	case !slices.ContainsFunc(vm.Disks, unmanaged):
-		return holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q has managed disks already: each is in a storage pool.", vm.Name)
+		return holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q has managed disks already: each is in a storage pool.", vm.Name).WithHint("There is nothing to convert.")
 	case vm.Transient:
 		return holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is transient: libvirt would forget it when it goes off.", vm.Name).
 			WithHint("Define it first (`virsh define`).")
@@ -69,16 +69,16 @@ func (vm VM) convertible() error {
 			WithHint("Start it and shut it down, or drop the memory: `virsh managedsave-remove`.")
 	}
 	for _, k := range vm.Disks {
-		what := ""
+		what, instead := "", "Define a pool that holds it (`virsh pool-define-as`): then it is managed."
 		switch {
 		case !unmanaged(k):
 		case k.Shared:
-			what = "is shared between machines. Convert it by hand: stop them all, and define the pool where it is (`virsh pool-define-as`)"
+			what, instead = "is shared between machines", "Define a pool where it is (`virsh pool-define-as`), or detach it from the others."
 		case k.NVMe || k.Path == "":
-			what = "is no file. Define a pool that holds it (`virsh pool-define-as`)"
+			what = "is no file"
 		}
 		if what != "" {
-			return holdfast.Errorf(holdfast.Unsupported, vm.ID, "The disk %s of the virtual machine %q %s.", k.Target, vm.Name, what)
+			return holdfast.Errorf(holdfast.Unsupported, vm.ID, "The disk %s of the virtual machine %q %s.", k.Target, vm.Name, what).WithHint(instead)
 		}
 	}
 	return nil

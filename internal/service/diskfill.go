@@ -124,7 +124,8 @@ func (s *Service) restoreDisk(ctx context.Context, site Site, d Disk, in DiskReq
 		return Job{}, err
 	}
 	if r.site.ID != site.ID {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The point is in %s; its disks come back there.", r.site.Name)
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The point is in %s; its disks come back there.", r.site.Name).
+			WithHint("Make the disk with location " + r.site.Name + ".")
 	}
 	if err := in.sameSize(); err != nil {
 		return Job{}, err

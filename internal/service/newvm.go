@@ -141,7 +141,8 @@ func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, r
 			lun = *w.LUN
 		}
 		if !strings.EqualFold(w.Create, "Attach") {
-			return holdfast.Errorf(holdfast.Unsupported, member+".createOption", "%s.createOption is %q; a VM is made of disks that are there (Attach).", member, w.Create)
+			return holdfast.Errorf(holdfast.Unsupported, member+".createOption", "%s.createOption is %q; a VM is made of disks that are there.", member, w.Create).
+				WithHint("Make the disk first (PUT on Microsoft.Compute/disks), and attach it (createOption Attach).")
 		}
 		if i > 0 && (lun < 0 || lun > holdfast.MaxLUN || slices.ContainsFunc(args.Attach, func(k holdfast.DiskFact) bool { return k.LUN == lun })) {
 			return holdfast.Errorf(holdfast.Invalid, member+".lun", "%s.lun is missing, not 0 to %d, or there twice.", member, holdfast.MaxLUN)

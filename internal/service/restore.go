@@ -140,7 +140,8 @@ func (s *Service) restoreOf(ctx context.Context, item, point string) (restoring,
 // checkPlace refuses a request that is about another VM or region (MGT-01).
 func (r restoring) checkPlace(in RestoreRequest) error {
 	if in.Region != "" && Location(in.Region) != r.vault.Location {
-		return holdfast.Errorf(holdfast.Unsupported, "properties.region", "The point is in %s; it cannot be restored to %s.", r.vault.Location, in.Region)
+		return holdfast.Errorf(holdfast.Unsupported, "properties.region", "The point is in %s; it cannot be restored to %s (MGT-01).", r.vault.Location, in.Region).
+			WithHint("Restore it with region " + r.vault.Location + ". To another region a point goes by cross-region restore alone (RST-04), from a vault that is copied there.")
 	}
 	if in.Source != "" && !strings.EqualFold(in.Source, r.item.Source) {
 		return holdfast.Errorf(holdfast.Invalid, "properties.sourceResourceId", "properties.sourceResourceId is %q, but the point is of %s.", in.Source, r.item.Source)
@@ -157,7 +158,8 @@ func (r restoring) checkPlace(in RestoreRequest) error {
 			return holdfast.Errorf(holdfast.Invalid, target.member, "%s is %q, which is not a resource id: %v.", target.member, target.id, err)
 		}
 		if !strings.EqualFold(id.Subscription, r.vault.sub()) {
-			return holdfast.Errorf(holdfast.Unsupported, target.member, "%s is in another subscription than the vault.", target.member)
+			return holdfast.Errorf(holdfast.Unsupported, target.member, "%s is in another subscription than the vault (MGT-01).", target.member).
+				WithHint("Name one of the subscription " + r.vault.sub() + ".")
 		}
 	}
 	return nil

@@ -41,7 +41,7 @@ type Verified struct {
 // time, so that its host keeps its strength for its machines.
 func (s *Service) verify(ctx context.Context, r restoring, in RestoreRequest) (Job, error) {
 	if s.Verify == nil {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "This server verifies no points.")
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "This server verifies no points.").WithHint("Restore the point as a new VM on a network of its own, and look at that.")
 	}
 	if in.Patience < 0 || in.Patience > maxPatience || len(in.Check) > maxCheck {
 		return Job{}, holdfast.Errorf(holdfast.Invalid, "properties.holdfast", "patience is up to %s, and a check has up to %d words.", maxPatience, maxCheck)

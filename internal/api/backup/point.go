@@ -118,6 +118,9 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 	if !ok {
 		return service.RestoreRequest{}, unknown("objectType", r.Properties.GetRestoreRequest().ObjectType, "IaasVMRestoreRequest")
 	}
+	if err := refuseMembers(body); err != nil {
+		return service.RestoreRequest{}, err
+	}
 	var own struct {
 		Properties struct {
 			Holdfast struct {
@@ -153,6 +156,42 @@ func DecodeRestore(body []byte) (service.RestoreRequest, error) {
 		Directory: h.Directory, Format: h.Format, NamePrefix: h.NamePrefix, Start: h.Start, Instant: h.Instant, FillRate: h.FillRate, SnapshotWithin: within,
 		Check: h.Check, Patience: patience,
 	}, nil
+}
+
+// notRestored are members of the properties of a restore request, or of what a
+// client would have the new VM be, that would be ignored in silence, with what there
+// is instead. Members that say nothing (null, "", {}) are none.
+var notRestored = []struct{ member, instead string }{
+	{"availabilitySet", intoSet}, {"availabilitySetId", intoSet},
+	{"host", onHost}, {"hostId", onHost}, {"hostGroup", onHost},
+	{"diskEncryptionSetId", "Leave it out: restore to a storage account on encrypted storage, or encrypt in the guest."},
+	{"identityBasedRestoreDetails", "Name the storage account in storageAccountId: a pool of the site needs no identity."},
+	{"targetDiskNetworkAccessSettings", "Leave it out: who may read a disk, roles say."},
+	{"extendedLocation", "Leave it out: there are no edge zones."},
+	{"securedVMDetails", "Leave it out: a VM comes back with the firmware and TPM that it had."},
+}
+
+const (
+	intoSet = "Restore the disks (RestoreDisks) and deploy their template, which has the parameter availabilitySetId (MGT-05)."
+	onHost  = "Restore the disks (RestoreDisks) and deploy their template, which has the parameter hostId (CMP-13)."
+)
+
+// refuseMembers refuses what a restore does not do, instead of doing less.
+func refuseMembers(body []byte) error {
+	var in struct {
+		Properties map[string]json.RawMessage `json:"properties"`
+	}
+	if err := json.Unmarshal(body, &in); err != nil {
+		return badBody(err)
+	}
+	for _, n := range notRestored {
+		switch string(in.Properties[n.member]) {
+		case "", "null", `""`, "{}":
+			continue
+		}
+		return holdfast.Errorf(holdfast.Unsupported, "properties."+n.member, "A restore takes no properties.%s.", n.member).WithHint(n.instead)
+	}
+	return nil
 }
 
 // duration reads a time of Holdfast's own members; "" is 0.
