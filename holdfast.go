@@ -84,6 +84,9 @@ type DiskFact struct {
 	NVMe      bool `json:"nvme,omitempty"`   // an NVMe device of the host
 	// Encrypted: libvirt opens the image with a key (LUKS).
 	Encrypted bool `json:"encrypted,omitempty"`
+	// Secret, of a disk in a point, is the UUID of the libvirt secret that opens it:
+	// the point keeps its value.
+	Secret string `json:"secret,omitempty"`
 }
 
 // VMFact is one VM as its site sees it.
@@ -313,6 +316,9 @@ type DiskResult struct {
 	Stored      int64  `json:"stored"`           // bytes added to the store, sealed
 	Path        string `json:"path,omitempty"`   // where it was, or was written to by a restore
 	Format      string `json:"format,omitempty"` // restore: raw or qcow2
+	// Secret is the UUID of the libvirt secret that opens the disk (LUKS): the point
+	// keeps its value, and a restored disk is encrypted under it again.
+	Secret string `json:"secret,omitempty"`
 }
 
 // BackupResult is one committed point.

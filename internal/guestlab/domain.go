@@ -22,7 +22,7 @@ func (g *Guest) domain(o Options, image string) string {
 		g.run("cp", filepath.Join(image, f), filepath.Join(g.Dir, f))
 	}
 	next := map[string]int{}
-	disks := g.disk(serial(0), Disk{Format: o.System.Format, Bus: o.System.Bus, Path: filepath.Join(image, "disk.qcow2")}, true, next)
+	disks := g.disk(serial(0), Disk{Format: o.System.Format, Bus: o.System.Bus, LUKS: o.System.LUKS, Path: filepath.Join(image, "disk.qcow2")}, true, next)
 	for i, d := range o.Disks {
 		disks += g.disk(serial(i+1), d, d.Path == "", next)
 	}
@@ -91,6 +91,8 @@ func (g *Guest) disk(name string, d Disk, fresh bool, next map[string]int) strin
 	if fresh {
 		path = filepath.Join(g.Dir, name+"."+d.Format)
 		switch {
+		case d.LUKS:
+			g.encrypt(path, d)
 		case d.Path == "":
 			g.run("qemu-img", "create", "-q", "-f", d.Format, path, strconv.FormatInt(d.Size, 10))
 		case d.Format == "qcow2":
@@ -107,8 +109,8 @@ func (g *Guest) disk(name string, d Disk, fresh bool, next map[string]int) strin
 	if d.Transient {
 		transient = "<transient/>"
 	}
-	return fmt.Sprintf(`<disk type='file' device='disk'><driver name='qemu' type='%s' discard='unmap'/><source file='%s'/><target dev='%s' bus='%s'/>%s<serial>%s</serial></disk>`,
-		d.Format, path, target, d.Bus, transient, name)
+	return fmt.Sprintf(`<disk type='file' device='disk'><driver name='qemu' type='%s' discard='unmap'/><source file='%s'/><target dev='%s' bus='%s'/>%s<serial>%s</serial>%s</disk>`,
+		d.Format, path, target, d.Bus, transient, name, g.encryption(d))
 }
 
 // run runs a program that must succeed.

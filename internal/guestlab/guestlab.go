@@ -25,6 +25,7 @@ import (
 	"time"
 
 	"holdfast/internal/guest"
+	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/libvirt"
 )
 
@@ -43,13 +44,15 @@ type Disk struct {
 	Path   string // an existing image instead of a new one
 	// Transient marks it as one whose content goes with the guest's power.
 	Transient bool
+	// LUKS encrypts it under the guest's libvirt secret.
+	LUKS bool
 }
 
 // Options of a guest. The zero value is a guest with its system disk only.
 type Options struct {
 	Name   string // goes into the domain's name
 	Disks  []Disk // data disks, in order of their targets
-	System Disk   // only Format and Bus count
+	System Disk   // only Format, Bus and LUKS count
 	UEFI   bool   // OVMF with NVRAM; the kernel is loaded by QEMU
 	TPM    bool   // swtpm 2.0
 	Off    bool   // define it only
@@ -69,6 +72,8 @@ type Guest struct {
 	Name  string
 	Dir   string   // its files; QEMU reaches it
 	Disks []string // paths: the system disk, then the data disks
+	// Secret is the libvirt secret of encrypted disks, if there are some.
+	Secret hypervisor.Secret
 
 	T testing.TB // whom a failure of a method fails; a subtest may take it over
 }

@@ -35,6 +35,10 @@ var (
 	ErrNoNetwork = errors.New("no such network")
 	// ErrNoCheckpoint: there is no such checkpoint.
 	ErrNoCheckpoint = errors.New("no such checkpoint")
+	// ErrNoSecret: there is no such secret, or it has no value.
+	ErrNoSecret = errors.New("no such secret")
+	// ErrPrivateSecret: the secret is private, so that nobody is given its value.
+	ErrPrivateSecret = errors.New("the secret does not give its value")
 	// ErrExists: the name or UUID is taken.
 	ErrExists = errors.New("already there")
 	// ErrNotRunning: it needs a running (or paused) domain.
@@ -147,6 +151,14 @@ type Host interface {
 	// Pivot ends a Mirror that is ready: its image, flushed, is then the disk's own,
 	// in both definitions if they had the same. ErrBusy while it is not ready.
 	Pivot(ctx context.Context, uuid, target string) error
+	// Secret gives a secret with its value. ErrNoSecret, ErrPrivateSecret.
+	Secret(ctx context.Context, ref SecretRef) (Secret, error)
+	// DefineSecret makes a secret with its value, and says whether it was not there;
+	// there already, with that value, is no error. ErrExists: there with another value,
+	// or its usage is another's. ErrPrivateSecret: there, with whatever value.
+	DefineSecret(ctx context.Context, s Secret) (fresh bool, err error)
+	// UndefineSecret forgets a secret; not there is no error.
+	UndefineSecret(ctx context.Context, uuid string) error
 	// Networks lists all networks, active or not, by name.
 	Networks(ctx context.Context) ([]Network, error)
 
@@ -274,8 +286,11 @@ type Disk struct {
 	Boot   int // boot order, 1 first; 0 unset
 
 	ReadOnly, Shareable, Transient bool
-	// Encrypted says that libvirt opens the image with a key (LUKS).
+	// Encrypted says that libvirt opens the image with a key, Cipher in which format
+	// (luks) and Secret whose value the key is.
 	Encrypted bool
+	Cipher    string
+	Secret    SecretRef
 	// Backing is the path of the image's backing file; "" without.
 	Backing string
 	// BackingSocket is the UNIX socket of the NBD server whose export the image is
@@ -290,6 +305,25 @@ type Mirror struct {
 	Path  string // of the other
 	Ready bool   // all is there, and what the guest writes goes to both
 }
+
+// SecretRef names a secret, by its UUID or else by its usage.
+type SecretRef struct{ UUID, Usage string }
+
+// LUKS is the Cipher of images that are encrypted with LUKS.
+const LUKS = "luks"
+
+// Secret is one secret of a host. It prints without its value.
+type Secret struct {
+	UUID  string `json:"uuid"`
+	XML   string `json:"xml"` // definition, without the value
+	Value []byte `json:"value"`
+}
+
+// String hides the value from logs.
+func (s Secret) String() string { return "secret " + s.UUID }
+
+// GoString hides the value from logs.
+func (s Secret) GoString() string { return s.String() }
 
 // NIC is one network interface of a domain.
 type NIC struct {
@@ -343,8 +377,11 @@ type BackupDisk struct {
 	// Scratch is a qcow2 file of the disk's size, made beforehand, that takes
 	// the old content of blocks that the guest overwrites meanwhile.
 	Scratch string
-	Since   string // checkpoint of an incremental backup; "" is a full one
-	Bitmap  bool   // the new checkpoint tracks this disk
+	// ScratchSecret is the UUID of the secret that opens Scratch, which is encrypted
+	// with LUKS; "" when it is not.
+	ScratchSecret string
+	Since         string // checkpoint of an incremental backup; "" is a full one
+	Bitmap        bool   // the new checkpoint tracks this disk
 }
 
 // BackupJob is a backup job found on a domain.

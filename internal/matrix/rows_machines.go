@@ -104,7 +104,7 @@ var storage = []Row{
 	{
 		ID: "STO-05", Subject: "encrypted disks", Verdict: Conditional, Open: "encryption",
 		Stance: "Azure Disk Encryption is supported for whole VMs, also when turned on later.",
-		Must:   "LUKS under libvirt secrets and dm-crypt in the guest: ciphertext and wrapped key are in the point; the whole VM boots, files are refused.",
+		Must:   "LUKS under libvirt secrets: QEMU decrypts, so that the point holds what the guest sees, sealed by the repository, and the passphrase; a disk comes back encrypted under the same secret, with a volume key of its own, and the whole VM boots. Turning encryption on reads the disk in full once and keeps the chain. dm-crypt in the guest passes through as ciphertext. Files are refused.",
 	},
 	{
 		ID: "STO-06", Subject: "write accelerator", Verdict: Conditional, In: []string{"support", "service", "mover/backup"},

@@ -149,9 +149,9 @@ var restorePoints = []Row{
 		Must:   "Kept.",
 	},
 	{
-		ID: "RPT-30", Subject: "Azure Disk Encryption", Verdict: Supported, Open: "encryption",
+		ID: "RPT-30", Subject: "Azure Disk Encryption", Verdict: Supported, In: []string{"snapshot", "mover/capture", "mover/restore", "api/compute"},
 		Stance: "Supported.",
-		Must:   "The secrets are kept in the point's security information.",
+		Must:   "Disks under libvirt secrets (LUKS): the secrets are kept, sealed, with the point, which lists them by UUID and gives nobody their values; a restore defines them again where they are missing.",
 	},
 	{
 		ID: "RPT-31", Subject: "accelerated networking", Verdict: Supported, In: []string{"service", "api/compute"},

@@ -29,9 +29,9 @@ var security = []Row{
 		Must:   "What the guest encrypts passes through untouched.",
 	},
 	{
-		ID: "SEC-06", Subject: "BitLocker and dm-crypt", Verdict: Supported, Open: "encryption",
+		ID: "SEC-06", Subject: "BitLocker and dm-crypt", Verdict: Supported, In: []string{"snapshot", "mover/capture", "mover/restore"},
 		Stance: "Azure Disk Encryption is supported.",
-		Must:   "As STO-05; keys and secrets are backed up and restored.",
+		Must:   "As STO-05: the secrets that libvirt opens disks with are backed up and restored; keys that the guest itself has (LUKS headers, BitLocker, a TPM's state) are on its disks and in its TPM, which are.",
 	},
 	{
 		ID: "SEC-07", Subject: "encryption by the store", Verdict: Supported, In: []string{"objstore/s3"},

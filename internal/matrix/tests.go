@@ -355,6 +355,9 @@ var tests = map[string][]string{
 	"RPT-28": {
 		"embedded.TestCustomersKeys",
 	},
+	"RPT-30": {
+		"mover/backup.TestEncryptedDisks",
+	},
 	"RPT-31": {
 		"embedded.TestRestorePointStory",
 	},
@@ -377,6 +380,7 @@ var tests = map[string][]string{
 	"RST-01": {
 		"e2e.TestInstantRestore",
 		"e2e.TestMachineDiesAndComesBack",
+		"mover/restore.TestInstantDiesAtEveryStep",
 	},
 	"RST-02": {
 		"e2e.TestMachineDiesAndComesBack",
@@ -409,6 +413,9 @@ var tests = map[string][]string{
 		"e2e.TestFreshServer",
 		"service.TestTakeOver",
 	},
+	"SEC-06": {
+		"mover/backup.TestEncryptedDisks",
+	},
 	"SEC-07": {
 		"objstore/s3.TestDemandedEncryption",
 	},
@@ -425,6 +432,10 @@ var tests = map[string][]string{
 	"STO-04": {
 		"e2e.TestMachineDiesAndComesBack",
 		"mover/backup.TestTwoPhases",
+	},
+	"STO-05": {
+		"mover/backup.TestEncryptedDisks",
+		"mover/backup.TestEncryptionTurnedOn",
 	},
 	"STO-06": {
 		"embedded.TestWriteAccelerator",

@@ -33,7 +33,10 @@ type Repositories func(ctx context.Context, ref holdfast.RepositoryRef) (*reposi
 
 // ManifestVersion is the version of Manifest that this build writes and the
 // newest that it reads.
-const ManifestVersion = 1
+//
+// Version 2 has Secrets: what does not know them would bring encrypted disks back in
+// the clear. A point without any is of version 1.
+const ManifestVersion = 2
 
 // Manifest is what a point says of its VM: enough to build it again on a
 // fresh host and to go on incrementally. It is sealed in the repository.
@@ -47,6 +50,8 @@ type Manifest struct {
 	DomainXML   string               `json:"domainXml"`       // inactive definition at the moment
 	NVRAM       []byte               `json:"nvram,omitempty"` // UEFI variables
 	TPM         []snapshot.File      `json:"tpm,omitempty"`   // state of the emulated TPM
+	// Secrets open the encrypted disks: libvirt's, with their values.
+	Secrets []hypervisor.Secret `json:"secrets,omitempty"`
 	// Checkpoint is where the next incremental starts from; nil when no disk
 	// could be tracked.
 	Checkpoint *snapshot.Checkpoint `json:"checkpoint,omitempty"`
@@ -146,6 +151,8 @@ var explanations = []struct {
 	{hypervisor.ErrNoDomain, holdfast.NotFound, false, "The site has no such VM.", "List what there is: `holdfast vm list`."},
 	{hypervisor.ErrNoPool, holdfast.NotFound, false, "The site has no such active storage pool.", "List what there is: `holdfast site show`."},
 	{hypervisor.ErrNoVolume, holdfast.NotFound, false, "The site has no such disk.", "List what there is: `az disk list`."},
+	{hypervisor.ErrNoSecret, holdfast.Unsupported, true, "A disk is encrypted under a libvirt secret that the host does not have, or that has no value", "Define the secret and set its value (virsh secret-define, secret-set-value): a point of the disk is of no use without it."},
+	{hypervisor.ErrPrivateSecret, holdfast.Unsupported, true, "A disk is encrypted under a libvirt secret that is private, so that its value cannot be kept with the point", "Define it without private='yes' (virsh secret-define)."},
 	{hypervisor.ErrNoNetwork, holdfast.NotFound, false, "The site has no such network.", "List what there is: `holdfast site show`."},
 	{hypervisor.ErrInvalid, holdfast.Invalid, true, "libvirt refuses it", ""},
 	{hypervisor.ErrExists, holdfast.Conflict, false, "It exists already.", "Choose another name."},

@@ -38,6 +38,10 @@ func (s *Service) checkReplace(ctx context.Context, args *holdfast.RestoreArgs, 
 	if err := vm.replaceable(in.LUNs); err != nil {
 		return err
 	}
+	if k, ok := encrypted(r.point.Result.Disks); ok {
+		return holdfast.Errorf(holdfast.Unsupported, vm.ID, "The disk %s is encrypted in the point; such disks replace none (RST-03).", k).
+			WithHint("Restore the point as a new VM (AlternateLocation).")
+	}
 	args.VM, args.Start, args.KeepPaused = vm.VMRef, vm.State != "shutoff", in.Start == nil
 	if in.Start != nil {
 		args.Start = *in.Start
@@ -55,6 +59,16 @@ func (s *Service) checkReplace(ctx context.Context, args *holdfast.RestoreArgs, 
 	}
 	spec.Exclusive = "machine:" + vm.ID // what else is done to the machine waits
 	return nil
+}
+
+// encrypted names a disk of a point that comes back encrypted, if there is one.
+func encrypted(disks []holdfast.DiskResult) (target string, ok bool) {
+	for _, d := range disks {
+		if d.Secret != "" {
+			return d.Target, true
+		}
+	}
+	return "", false
 }
 
 // replaceable refuses a VM whose disks a replacing restore does not take.

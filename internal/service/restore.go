@@ -216,6 +216,10 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 		if args.FillRate = in.FillRate; in.Start != nil && !*in.Start {
 			return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.instant", "An instant restore boots the VM; properties.holdfast.start is false.")
 		}
+		if k, ok := encrypted(r.point.Result.Disks); ok {
+			return holdfast.Errorf(holdfast.Unsupported, "properties.holdfast.instant", "The disk %s is encrypted; a VM that ran straight from the point would write what it has in the clear.", k).
+				WithHint("Restore the VM without instant: it boots when its disks are encrypted again.")
+		}
 		if in.FillRate < 0 {
 			return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.fillRate", "properties.holdfast.fillRate is %d; it is bytes a second, 0 for no limit.", in.FillRate)
 		}

@@ -50,6 +50,10 @@ func (s *Service) verify(ctx context.Context, r restoring, in RestoreRequest) (J
 		return Job{}, holdfast.Errorf(holdfast.Invalid, "properties", "A verification has no target: nothing of it stays.").
 			WithHint("Leave out the VM, the storage account, the network and the LUNs.")
 	}
+	if k, ok := encrypted(r.point.Result.Disks); ok {
+		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "The disk %s is encrypted; a VM that ran straight from the point would write what it has in the clear.", k).
+			WithHint("Restore the point as a new VM, and look at that.")
+	}
 	return write(ctx, s, func(tx *catalog.Tx) (Job, error) { return s.startVerify(ctx, tx, r, in) })
 }
 
@@ -139,6 +143,9 @@ func (s *Service) verifyNewest(ctx context.Context, i Item) error {
 	points, err := s.Points(ctx, i.ID, PointFilter{Limit: 1})
 	if err != nil || len(points) == 0 || points[0].Waiting { // for its copy
 		return err
+	}
+	if _, ok := encrypted(points[0].Result.Disks); ok {
+		return nil // what would be refused to who asks
 	}
 	r, err := s.restoreOf(ctx, i.ID, points[0].Name)
 	if err != nil {

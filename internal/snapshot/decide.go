@@ -9,23 +9,27 @@ import (
 	"syscall"
 
 	"holdfast/internal/hypervisor"
+	"holdfast/internal/luks"
 )
 
 // planned is one disk and what will be done with it.
 type planned struct {
 	disk        hypervisor.Disk
-	track       bool    // the new checkpoint records its writes
-	incremental bool    // read since Request.Last
-	reason      string  // why not incremental
-	base        int64   // size at Request.Last, bytes
-	also        []Range // changed since it, whatever the bitmap says
-	scratch     string  // path
+	track       bool     // the new checkpoint records its writes
+	incremental bool     // read since Request.Last
+	reason      string   // why not incremental
+	base        int64    // size at Request.Last, bytes
+	also        []Range  // changed since it, whatever the bitmap says
+	scratch     string   // path
+	key         luks.Key // nil: it is not encrypted
+	secret      string   // UUID
 }
 
 // changeID identifies the image that a target is: path and, where it is a file
 // that this host can see, its inode. A copy, a swap, a rename over it and an
 // overlay (external snapshot) all change it; writing and growing do not. The
-// device number is left out: it may change with a reboot.
+// device number is left out: it may change with a reboot. So does encryption, turned
+// on or off.
 func changeID(d hypervisor.Disk) string {
 	id := d.Path
 	var st syscall.Stat_t
@@ -33,6 +37,9 @@ func changeID(d hypervisor.Disk) string {
 		if err := syscall.Stat(d.Path, &st); err == nil && st.Mode&syscall.S_IFMT == syscall.S_IFREG {
 			id += fmt.Sprintf("|%d", st.Ino)
 		}
+	}
+	if d.Encrypted {
+		id += "|" + d.Cipher
 	}
 	return id
 }

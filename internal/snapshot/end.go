@@ -39,7 +39,7 @@ func End(ctx context.Context, host hypervisor.Host, uuid, scratchDir string) err
 	// A guest that cannot be thawed keeps its mark for the next try; its job
 	// is ended all the same.
 	thawed, thawErr := thawLeft(ctx, host, d, dead)
-	if err := errors.Join(thawErr, endLeft(ctx, host, d, scratchDir, dead)); err != nil {
+	if err := errors.Join(thawErr, endLeft(ctx, host, d, scratchDir, dead), forgetKeys(ctx, host, dead)); err != nil {
 		return err
 	}
 	var over []*workdir
@@ -68,7 +68,7 @@ func endDir(ctx context.Context, host hypervisor.Host, uuid, dir string) error {
 		return w.remove()
 	}
 	if err == nil {
-		err = endLeft(ctx, host, d, filepath.Dir(dir), []*workdir{w})
+		err = errors.Join(endLeft(ctx, host, d, filepath.Dir(dir), []*workdir{w}), forgetKeys(ctx, host, []*workdir{w}))
 	}
 	if err != nil || w.mayBeFrozen() {
 		return err

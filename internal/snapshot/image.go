@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"holdfast/internal/hypervisor"
+	"holdfast/internal/luks"
 )
 
 // imageInfo is what qemu-img info says of one image of a chain
@@ -47,7 +48,11 @@ func inspect(ctx context.Context, d hypervisor.Disk) (chain, error) {
 	if d.Path == "" {
 		return nil, fmt.Errorf("disk %s: source of kind %s has no path", d.Target, d.Kind)
 	}
-	cmd := exec.CommandContext(ctx, "qemu-img", "info", "-U", "--backing-chain", "--output=json", "-f", d.Format, "--", d.Path)
+	format := d.Format
+	if d.Encrypted {
+		format = luks.Format(format) // what is not the guest's is asked without the key
+	}
+	cmd := exec.CommandContext(ctx, "qemu-img", "info", "-U", "--backing-chain", "--output=json", "-f", format, "--", d.Path)
 	var stderr strings.Builder
 	cmd.Stderr = &stderr
 	out, err := cmd.Output()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"holdfast/internal/hypervisor"
+	"holdfast/internal/luks"
 )
 
 // ErrStarted: the VM was off when the snapshot began and did not stay so; what
@@ -99,9 +100,19 @@ func (t *taken) serve(ctx context.Context, p planned) error {
 	if p.incremental {
 		args = append(args, "--bitmap="+t.r.Last.Name)
 	}
-	args = append(args, "--image-opts", fmt.Sprintf("driver=%s,force-share=on,read-only=on,file.filename=%s",
-		p.disk.Format, escape.Replace(p.disk.Path)))
-	cmd := exec.CommandContext(t.life, "qemu-nbd", args...)
+	opts := fmt.Sprintf("driver=%s,file.filename=%s", p.disk.Format, escape.Replace(p.disk.Path))
+	if p.key != nil {
+		opts = luks.Opts(p.disk.Format, p.disk.Path)
+	}
+	cmd := exec.CommandContext(t.life, "qemu-nbd", append(args, "--image-opts", opts+",force-share=on,read-only=on")...)
+	if p.key != nil {
+		more, started, err := p.key.Hand(cmd)
+		if err != nil {
+			return err
+		}
+		defer started()
+		cmd.Args = append(cmd.Args, more...)
+	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	var stderr strings.Builder
 	cmd.Stderr = &stderr

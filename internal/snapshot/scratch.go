@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"holdfast/internal/hypervisor"
+	"holdfast/internal/luks"
 )
 
 // workdir is the directory of one snapshot: ScratchDir/holdfast-HASH-RANDOM
@@ -24,6 +25,7 @@ type workdir struct {
 	path   string
 	socket string
 	lock   *os.File
+	key    luks.Key // of the scratch files of encrypted disks
 }
 
 const (
@@ -133,6 +135,9 @@ func (w *workdir) scratch(ctx context.Context, p *planned) error {
 	p.scratch = filepath.Join(w.path, p.disk.Target+".qcow2")
 	if p.disk.Size <= 0 {
 		return fmt.Errorf("disk %s: its size is not known", p.disk.Target)
+	}
+	if p.key != nil {
+		return luks.Create(ctx, p.scratch, "qcow2", p.disk.Size, w.key, true)
 	}
 	cmd := exec.CommandContext(ctx, "qemu-img", "create", "-q", "-f", "qcow2", p.scratch, strconv.FormatInt(p.disk.Size, 10))
 	if out, err := cmd.CombinedOutput(); err != nil {

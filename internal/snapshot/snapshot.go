@@ -132,6 +132,8 @@ type Snapshot struct {
 	// (hypervisor.TPM.StatePath); nil without.
 	NVRAM []byte
 	TPM   []File
+	// Secrets are those that open the encrypted disks, with their values.
+	Secrets []hypervisor.Secret
 	// Scripts is what the guest's own scripts said, in order.
 	Scripts []ScriptRun
 
@@ -153,6 +155,7 @@ type Disk struct {
 	// since Request.Last.
 	Incremental bool
 	Reason      string // why the disk is read in full; "" when incremental
+	Secret      string // UUID of the one in Secrets that opens the disk; "" without
 	Source      disk.Source
 }
 

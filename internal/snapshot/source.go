@@ -41,7 +41,7 @@ func (t *taken) open(p planned, socket, export, bitmap string) error {
 		return fmt.Errorf("disk %s: %w", p.disk.Target, err)
 	}
 	t.snap.Disks = append(t.snap.Disks, Disk{
-		Target: p.disk.Target, Size: src.Size(), Incremental: p.incremental, Reason: p.reason,
+		Target: p.disk.Target, Size: src.Size(), Incremental: p.incremental, Reason: p.reason, Secret: p.secret,
 		Source: &source{Source: src, take: t, doubts: doubts{p.base, p.also}},
 	})
 	return nil

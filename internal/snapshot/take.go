@@ -95,6 +95,9 @@ func (t *taken) prepare(ctx context.Context) error {
 	if err := t.choose(); err != nil {
 		return err
 	}
+	if err := t.unlock(ctx); err != nil {
+		return err
+	}
 	if t.dir, err = makeWorkdir(t.r.ScratchDir, t.domain); err != nil {
 		return err
 	}
@@ -158,6 +161,9 @@ func (t *taken) ready(ctx context.Context) error {
 	var dogErr error
 	starting.Go(func() { t.dog, dogErr = startWatchdog(ctx, t.r, t.dir.path) })
 	err := t.decide(ctx)
+	if err == nil {
+		err = t.scratchKey(ctx)
+	}
 	if slices.ContainsFunc(t.plan, func(p planned) bool { return p.track }) {
 		t.name = newName()
 	}
@@ -239,6 +245,9 @@ func (t *taken) backup() hypervisor.Backup {
 	b := hypervisor.Backup{Socket: t.dir.socket, Checkpoint: t.name, Omit: t.omit}
 	for _, p := range t.plan {
 		d := hypervisor.BackupDisk{Target: p.disk.Target, Scratch: p.scratch, Bitmap: p.track}
+		if p.key != nil {
+			d.ScratchSecret = t.dir.secretUUID()
+		}
 		if p.incremental {
 			d.Since = t.r.Last.Name
 		}

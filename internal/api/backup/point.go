@@ -57,7 +57,8 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 			RecoveryPointTime:            moment(r.Time),
 			RecoveryPointAdditionalInfo:  to.Ptr(r.Reason + verified(p.Verified)),
 			SourceVMStorageType:          to.Ptr("NormalStorage"),
-			IsSourceVMEncrypted:          to.Ptr(false),
+			IsSourceVMEncrypted:          to.Ptr(keys(r) != nil),
+			KeyAndSecret:                 keys(r),
 			IsInstantIlrSessionActive:    to.Ptr(false),
 			IsManagedVirtualMachine:      to.Ptr(p.Managed()), // az names no target group for others
 			OriginalStorageAccountOption: to.Ptr(false),
@@ -74,6 +75,21 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 			RecoveryPointProperties: properties,
 		},
 	}
+}
+
+// secretURL is where Azure has the URL of a secret: here that of a libvirt secret
+// which a point keeps. Nobody is given its value.
+func secretURL(uuid string) string { return "libvirt://secret/" + uuid }
+
+// keys names the secrets of encrypted disks that the point keeps; nil for none. Azure
+// names one; the others are in the disks of the job.
+func keys(r holdfast.BackupResult) *sdk.KeyAndSecretDetails {
+	for _, d := range r.Disks {
+		if d.Secret != "" {
+			return &sdk.KeyAndSecretDetails{EncryptionMechanism: to.Ptr("LUKS"), BekDetails: &sdk.BEKDetails{SecretURL: to.Ptr(secretURL(d.Secret))}}
+		}
+	}
+	return nil
 }
 
 // verified says what a verification has shown, behind what the point proves of

@@ -3,6 +3,7 @@ package compute
 import (
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/compute/armcompute/v6"
 
+	"holdfast"
 	"holdfast/internal/api/resources"
 	"holdfast/internal/service"
 )
@@ -73,4 +74,30 @@ func diskPointEncryption(r service.RestorePoint) map[string]any {
 		e["diskEncryptionSetId"] = r.Set
 	}
 	return e
+}
+
+// secretURL is where Azure has the URL of a secret: here that of a libvirt secret
+// which the point keeps. Nobody is given its value.
+func secretURL(uuid string) string { return "libvirt://secret/" + uuid }
+
+// encryptionSettings are Azure's words for a disk that its machine's own key opens:
+// LUKS under a libvirt secret; nil for another.
+func encryptionSettings(k holdfast.DiskFact) *sdk.DiskEncryptionSettings {
+	if k.Secret == "" {
+		return nil
+	}
+	enabled, url := true, secretURL(k.Secret)
+	return &sdk.DiskEncryptionSettings{Enabled: &enabled, DiskEncryptionKey: &sdk.KeyVaultSecretReference{SecretURL: &url}}
+}
+
+// secrets are the libvirt secrets that a point keeps, by disk: armcompute has a member
+// for that of the OS disk only.
+func secrets(f holdfast.VMFact) []map[string]string {
+	all := []map[string]string{}
+	for _, k := range f.Disks {
+		if k.Secret != "" {
+			all = append(all, map[string]string{"disk": k.Target, "secretUrl": secretURL(k.Secret)})
+		}
+	}
+	return all
 }

@@ -174,7 +174,7 @@ func metadata(r service.RestorePoint) map[string]any {
 		"vmId": f.UUID, "location": service.Location(vm.Location), "hardwareProfile": p.HardwareProfile, "osProfile": p.OSProfile, "licenseType": p.LicenseType,
 		"diagnosticsProfile": p.DiagnosticsProfile, "securityProfile": p.SecurityProfile, "hyperVGeneration": p.InstanceView.HyperVGeneration, "userData": p.UserData,
 		"storageProfile": sourceStorage(r),
-		"holdfast":       map[string]any{"kept": keptOf(f), "tags": f.Tags, "networkInterfaces": f.NICs, "state": f.State, "os": f.OS, "extensions": extensions(f)},
+		"holdfast":       map[string]any{"kept": keptOf(f), "tags": f.Tags, "networkInterfaces": f.NICs, "state": f.State, "os": f.OS, "extensions": extensions(f), "secrets": secrets(f)},
 	}
 	maps.DeleteFunc(m, func(_ string, v any) bool { return absent(v) })
 	return m
@@ -235,7 +235,7 @@ func sourceStorage(r service.RestorePoint) *sdk.RestorePointSourceVMStorageProfi
 		was.ManagedDisk.ID = to.Ptr(service.DiskPoint{Point: r, Disk: k}.SourceDisk())
 		if k.LUN < 0 {
 			s.OSDisk = &sdk.RestorePointSourceVMOSDisk{Name: to.Ptr(k.Target), OSType: &osType, Caching: was.Caching, DiskSizeGB: gigabytes(k.Size), ManagedDisk: was.ManagedDisk,
-				WriteAcceleratorEnabled: was.WriteAcceleratorEnabled, DiskRestorePoint: in[k.Target]}
+				WriteAcceleratorEnabled: was.WriteAcceleratorEnabled, DiskRestorePoint: in[k.Target], EncryptionSettings: encryptionSettings(k)}
 			continue
 		}
 		s.DataDisks = append(s.DataDisks, &sdk.RestorePointSourceVMDataDisk{Lun: to.Ptr(int32(k.LUN)), Name: to.Ptr(k.Target), Caching: was.Caching, DiskSizeGB: gigabytes(k.Size),

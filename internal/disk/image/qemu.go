@@ -14,6 +14,7 @@ import (
 	"syscall"
 	"time"
 
+	"holdfast/internal/luks"
 	"holdfast/internal/nbd"
 )
 
@@ -34,13 +35,27 @@ type child struct {
 // backing files that the caller trusts. The socket listens before the
 // process starts (sd_listen_fds(3)), so there is nothing to wait for.
 func startQEMU(path string, flags ...string) (*child, error) {
-	bin, err := exec.LookPath("qemu-nbd")
-	if err != nil {
-		return nil, fmt.Errorf("%s: this qcow2 image needs qemu-nbd (package qemu-utils): %w", path, err)
-	}
 	abs, err := filepath.Abs(path) // a relative path with a colon would be a protocol to QEMU
 	if err != nil {
 		return nil, err
+	}
+	return start(path, nil, append(append([]string{"--format=qcow2", "--cache=writeback"}, flags...), "--", abs)...)
+}
+
+// startSealed starts qemu-nbd on an image that is encrypted with LUKS.
+func startSealed(path, format string, key luks.Key) (*child, error) {
+	abs, err := filepath.Abs(path)
+	if err != nil {
+		return nil, err
+	}
+	return start(path, key, "--cache=writeback", "--image-opts", luks.Opts(format, abs))
+}
+
+// start starts qemu-nbd with a key, if one is needed.
+func start(path string, key luks.Key, flags ...string) (*child, error) {
+	bin, err := exec.LookPath("qemu-nbd")
+	if err != nil {
+		return nil, fmt.Errorf("%s: this qcow2 image needs qemu-nbd (package qemu-utils): %w", path, err)
 	}
 	dir, err := os.MkdirTemp("", "holdfast-nbd-") // mode 0700
 	if err != nil {
@@ -53,11 +68,19 @@ func startQEMU(path string, flags ...string) (*child, error) {
 		return nil, err
 	}
 	defer listener.Close()
-	args := append([]string{"-c", `export LISTEN_PID=$$; exec "$@"`, "sh",
-		bin, "--persistent", "--shared=8", "--format=qcow2", "--cache=writeback"}, flags...)
-	c.cmd = exec.Command("/bin/sh", append(args, "--", abs)...)
+	c.cmd = exec.Command("/bin/sh", "-c", `export LISTEN_PID=$$; exec "$@"`, "sh", bin, "--persistent", "--shared=8")
 	c.cmd.Env = []string{"LISTEN_FDS=1", "PATH=" + os.Getenv("PATH"), "LC_ALL=C"}
 	c.cmd.ExtraFiles = []*os.File{listener}
+	if key != nil {
+		object, started, err := key.Hand(c.cmd)
+		if err != nil {
+			_ = os.RemoveAll(dir)
+			return nil, err
+		}
+		defer started()
+		flags = append(object, flags...)
+	}
+	c.cmd.Args = append(c.cmd.Args, flags...)
 	c.cmd.Stderr = c.stderr
 	c.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL, Setpgid: true}
 	started := make(chan error)

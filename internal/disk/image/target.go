@@ -36,6 +36,8 @@ type Target struct {
 	durable int64                        // changes at the last Sync; under sending
 	lost    atomic.Pointer[os.PathError] // what was sent and did not arrive
 	arrive  func(fd int) error           // waits until what was written is on the disk
+
+	child *child // that encrypts what is written; nil for none
 }
 
 // sendEvery is how much is written before it is put on the disk and dropped
@@ -139,6 +141,24 @@ func (t *Target) Sync() error {
 // format is Raw or Qcow2. A path that exists is os.ErrExist. The bytes go to
 // path.partial first; one that a dead process left is taken over.
 func CreateTarget(ctx context.Context, path, format string, size int64) (*Target, error) {
+	t, err := newPartial(ctx, path, format)
+	if err != nil {
+		return nil, err
+	}
+	if format == Raw {
+		t.Target, err = raw.NewTarget(t.file, size)
+	} else {
+		t.Target, err = qcow2.Create(t.file, size)
+	}
+	if err != nil {
+		_ = t.Close()
+		return nil, err
+	}
+	return t, nil
+}
+
+// newPartial is a Target without an image: its file is there, empty and locked.
+func newPartial(ctx context.Context, path, format string) (*Target, error) {
 	if format != Raw && format != Qcow2 {
 		return nil, fmt.Errorf("%w: %q for %s; only raw and qcow2 are written", ErrFormat, format, path)
 	}
@@ -155,17 +175,7 @@ func CreateTarget(ctx context.Context, path, format string, size int64) (*Target
 	if err != nil {
 		return nil, err
 	}
-	t := &Target{path: path, partial: partial, file: f, durable: -1, arrive: arrive}
-	if format == Raw {
-		t.Target, err = raw.NewTarget(f, size)
-	} else {
-		t.Target, err = qcow2.Create(f, size)
-	}
-	if err != nil {
-		_ = t.Close()
-		return nil, err
-	}
-	return t, nil
+	return &Target{path: path, partial: partial, file: f, durable: -1, arrive: arrive}, nil
 }
 
 // ResumeTarget goes on with the raw image that a killed CreateTarget left at
@@ -262,8 +272,11 @@ func (t *Target) Close() error {
 	t.sending.Lock() // the file is not closed under a sender
 	defer t.sending.Unlock()
 	var err error
+	if t.child != nil {
+		err = t.child.Close()
+	}
 	if !t.committed && !t.resumed {
-		err = os.Remove(t.partial) // before the lock goes
+		err = errors.Join(err, os.Remove(t.partial)) // before the lock goes
 	}
 	return errors.Join(err, t.file.Close())
 }

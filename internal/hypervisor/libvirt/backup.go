@@ -88,6 +88,9 @@ func backupXML(b hypervisor.Backup) (backup, checkpoint string, err error) {
 			Driver:     &libvirtxml.DomainBackupDiskDriver{Type: "qcow2"},
 			Scratch:    &libvirtxml.DomainDiskSource{File: &libvirtxml.DomainDiskSourceFile{File: d.Scratch}},
 		}
+		if d.ScratchSecret != "" {
+			x.Scratch.Encryption = &libvirtxml.DomainDiskEncryption{Format: "luks", Secrets: []libvirtxml.DomainDiskSecret{{Type: "passphrase", UUID: d.ScratchSecret}}}
+		}
 		if d.Since != "" {
 			x.BackupMode, x.Incremental, x.ExportBitmap = "incremental", d.Since, "backup-"+d.Target
 		}

@@ -19,6 +19,8 @@ var kinds = map[rpc.ErrorNumber]error{
 	rpc.ErrNoStorageVol:        hypervisor.ErrNoVolume,
 	rpc.ErrStorageVolExist:     hypervisor.ErrExists,
 	rpc.ErrNoNetwork:           hypervisor.ErrNoNetwork,
+	rpc.ErrNoSecret:            hypervisor.ErrNoSecret,
+	rpc.ErrInvalidSecret:       hypervisor.ErrPrivateSecret, // "secret is private"
 	rpc.ErrNoDomainCheckpoint:  hypervisor.ErrNoCheckpoint,
 	rpc.ErrDomExist:            hypervisor.ErrExists,
 	rpc.ErrAgentUnresponsive:   hypervisor.ErrNoAgent,

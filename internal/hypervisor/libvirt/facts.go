@@ -242,7 +242,12 @@ func diskFacts(x *libvirtxml.DomainDisk) hypervisor.Disk {
 		ReadOnly:  x.ReadOnly != nil,
 		Shareable: x.Shareable != nil,
 		Transient: x.Transient != nil,
-		Encrypted: x.Encryption != nil || x.Source != nil && x.Source.Encryption != nil,
+	}
+	if e := encryption(x); e != nil {
+		d.Encrypted, d.Cipher = true, e.Format
+		if len(e.Secrets) == 1 {
+			d.Secret = hypervisor.SecretRef{UUID: e.Secrets[0].UUID, Usage: e.Secrets[0].Usage}
+		}
 	}
 	if d.Device == "" {
 		d.Device = "disk"

@@ -59,8 +59,11 @@ type lab struct {
 	full        sync.Map // URLs of stores that take nothing more
 }
 
-func newLab(t *testing.T) *lab {
-	l := &lab{Guest: guestlab.New(t, guestlab.Options{Name: "tier", Paused: true, NoAgent: true, Disks: []guestlab.Disk{{Size: diskSize}}}), dir: t.TempDir()}
+func newLab(t *testing.T) *lab { return newLabOf(t, guestlab.Disk{Size: diskSize}) }
+
+// newLabOf is newLab with these data disks.
+func newLabOf(t *testing.T, disks ...guestlab.Disk) *lab {
+	l := &lab{Guest: guestlab.New(t, guestlab.Options{Name: "tier", Paused: true, NoAgent: true, Disks: disks}), dir: t.TempDir()}
 	l.vault = holdfast.RepositoryRef{URL: "file://" + filepath.Join(l.dir, "vault"), KeyID: "vault"}
 	l.site = holdfast.RepositoryRef{URL: "file://" + filepath.Join(l.dir, "operational"), KeyID: "operational", Quick: true}
 	l.serve()
@@ -129,8 +132,14 @@ func (l *lab) args() holdfast.BackupArgs {
 // write leaves the mark of a moment on the disk.
 func (l *lab) write(moment byte) {
 	l.T.Helper()
+	l.writeTo(1, moment)
+}
+
+// writeTo leaves it on the n-th disk.
+func (l *lab) writeTo(n int, moment byte) {
+	l.T.Helper()
 	out, err := exec.Command("virsh", "-q", "-c", guestlab.URI, "qemu-monitor-command", l.Name, "--hmp",
-		fmt.Sprintf(`qemu-io -d /machine/peripheral/virtio-disk1/virtio-backend "write -P %d %d %d"`, moment, int(moment)*block, block)).CombinedOutput()
+		fmt.Sprintf(`qemu-io -d /machine/peripheral/virtio-disk%d/virtio-backend "write -P %d %d %d"`, n, moment, int(moment)*block, block)).CombinedOutput()
 	if err != nil || len(bytes.TrimSpace(out)) > 0 {
 		l.T.Fatalf("write: %v: %s", err, out)
 	}

@@ -343,7 +343,7 @@ func excluded(disks []holdfast.DiskFact, luns []int) (targets []string) {
 // manifest says of the point all that is known before its bytes are read.
 func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) mover.Manifest {
 	man := mover.Manifest{
-		Version:     mover.ManifestVersion,
+		Version:     1,
 		VM:          mover.Facts(ctx, r.host, s.Domain, true),
 		Time:        s.Time.UTC(),
 		Consistency: proved[s.Consistency],
@@ -354,6 +354,16 @@ func (r *run) manifest(ctx context.Context, s *snapshot.Snapshot) mover.Manifest
 		TPM:         s.TPM,
 		Checkpoint:  s.Checkpoint,
 		Warnings:    append(r.warnings, s.Warnings...),
+	}
+	if len(s.Secrets) > 0 {
+		man.Version, man.Secrets = mover.ManifestVersion, s.Secrets
+	}
+	for _, d := range s.Disks {
+		for i := range man.VM.Disks {
+			if man.VM.Disks[i].Target == d.Target {
+				man.VM.Disks[i].Secret = d.Secret
+			}
+		}
 	}
 	if r.args.Want == holdfast.ApplicationConsistent && man.Consistency != r.args.Want ||
 		r.args.Want == holdfast.FileSystemConsistent && man.Consistency == holdfast.CrashConsistent {

@@ -45,10 +45,10 @@ func (r *run) transfer(ctx context.Context, w *repository.Writer, s *snapshot.Sn
 		}
 		before += d.Size
 		i := slices.IndexFunc(facts, func(f holdfast.DiskFact) bool { return f.Target == d.Target })
-		facts[i].Size = d.Size
+		facts[i].Size, facts[i].Secret = d.Size, d.Secret
 		man.Disks = append(man.Disks, mover.ManifestDisk{Fact: facts[i], Cost: holdfast.DiskResult{
 			LUN: facts[i].LUN, Target: d.Target, Pool: facts[i].Pool, Path: facts[i].Path, Size: d.Size, Incremental: d.Incremental, Reason: d.Reason,
-			Read: stats.Read, New: stats.New, Stored: stats.Stored,
+			Read: stats.Read, New: stats.New, Stored: stats.Stored, Secret: d.Secret,
 		}})
 	}
 	return nil

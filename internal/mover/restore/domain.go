@@ -22,6 +22,7 @@ type newDomain struct {
 	NICs      []holdfast.NICFact // if not nil, and Networks is: those that it is to have (NET-01)
 	Disks     map[string]string  // disk target (vda) -> path of the restored disk
 	Formats   map[string]string  // disk target -> raw or qcow2
+	Secrets   map[string]string  // disk target -> UUID of the secret that opens it; none is not encrypted
 	NVRAM     string             // path of the restored UEFI variables; "" when there are none
 	Base      string             // socket on which the disks' base images are served; "" when they stand alone
 	Whole     map[string]bool    // targets of disks that stand alone even so
@@ -204,6 +205,7 @@ func placeDevices(dom *etree.Element, n newDomain) (notes []string, err error) {
 			continue
 		}
 		placeDisk(d, path, n.Formats[target])
+		placeKey(d, n.Secrets[target])
 		if n.Base != "" && !n.Whole[target] {
 			placeBase(d, n.Base, target)
 		}
@@ -236,6 +238,19 @@ func placeDisk(d *etree.Element, path, format string) {
 		d.InsertChildAt(0, drv)
 	}
 	drv.CreateAttr("type", format)
+}
+
+// placeKey says of a disk with which secret libvirt opens it, after placeDisk.
+func placeKey(d *etree.Element, secret string) {
+	removeAll(d, "encryption")
+	if secret == "" {
+		return
+	}
+	e := d.SelectElement("source").CreateElement("encryption")
+	e.CreateAttr("format", "luks")
+	s := e.CreateElement("secret")
+	s.CreateAttr("type", "passphrase")
+	s.CreateAttr("uuid", secret)
 }
 
 // addDisk adds a disk that the point's VM did not have.

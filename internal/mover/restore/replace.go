@@ -70,6 +70,9 @@ func (r *run) prepare(ctx context.Context, m Mover, res *holdfast.RestoreResult)
 		return err
 	}
 	disks, err := r.chosen()
+	if err == nil {
+		err = r.keysFit(disks)
+	}
 	if err != nil {
 		return err
 	}

@@ -184,6 +184,9 @@ func (r *run) restore(ctx context.Context, m Mover) (res holdfast.RestoreResult,
 	if err != nil {
 		return res, err
 	}
+	if err := r.keysFit(disks); err != nil {
+		return res, err
+	}
 	if r.args.BootFirst {
 		stop, err := r.serve(ctx)
 		if err != nil {
@@ -224,6 +227,15 @@ func (r *run) filling(ctx context.Context, names []string, fill func(context.Con
 
 // bringBack writes disks of the point, and makes the VM of them.
 func (r *run) bringBack(ctx context.Context, disks []mover.ManifestDisk, res *holdfast.RestoreResult) (err error) {
+	undo, err := r.secrets(ctx, disks)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if err != nil {
+			undo()
+		}
+	}()
 	switch {
 	case r.args.Attach != nil:
 		res.Disks = r.attached()
@@ -395,9 +407,9 @@ func (r *run) disk(ctx context.Context, d mover.ManifestDisk, progress func(done
 func (r *run) writeDisk(ctx context.Context, d mover.ManifestDisk, progress func(done, total int64)) (res holdfast.DiskResult, err error) {
 	res = holdfast.DiskResult{
 		LUN: d.Fact.LUN, Target: d.Fact.Target, Size: d.Fact.Size,
-		Path: r.staging.final(r.name(d.Fact.Target)), Format: r.args.Format,
+		Path: r.staging.final(r.name(d.Fact.Target)), Format: r.args.Format, Secret: d.Fact.Secret,
 	}
-	target, err := image.CreateTarget(ctx, r.staging.path(r.name(d.Fact.Target)), r.args.Format, d.Fact.Size)
+	target, err := r.target(ctx, d.Fact)
 	if err != nil {
 		return res, err
 	}

@@ -10,7 +10,7 @@ import (
 // What of a VM is secret, and where it is (libvirt.org/formatdomain.html): the
 // passwords of displays are in its definition, which libvirt shows with them when it
 // is asked to (VIR_DOMAIN_XML_SECURE), and so in the point; what a <secret> refers
-// to is libvirt's own, and in no point.
+// to is libvirt's own, and in no point, but for those of disks (sealed.go).
 
 // withoutPasswords is a definition without the passwords of its displays, and what
 // its reader is told of that.
@@ -34,7 +34,7 @@ func withoutPasswords(xml string) (string, []string) {
 
 // secretsNeeded tells of the secrets of libvirt's that devices of a definition refer
 // to, and that its host has to have before the VM starts. Those of disks are not
-// looked at: a restored disk needs none.
+// looked at: the point has them.
 func secretsNeeded(dom *etree.Element) (notes []string) {
 	note := func(device, secret string) {
 		n := fmt.Sprintf("A %s of the VM needs the libvirt secret %s, which no point holds: see that the host has it (virsh secret-define, virsh secret-set-value) before the VM starts.", device, secret)

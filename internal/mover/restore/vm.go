@@ -111,7 +111,7 @@ func (r *run) newDomain(name string, disks []holdfast.DiskResult) newDomain {
 	a := r.args
 	n := newDomain{
 		Name: name, RestoreID: a.RestoreID, PointID: r.point.ID, Network: a.Network, NICs: a.NICs, Isolated: a.Isolated, LeaveSets: a.LeaveSets,
-		Disks: map[string]string{}, Formats: map[string]string{}, Whole: map[string]bool{},
+		Disks: map[string]string{}, Formats: map[string]string{}, Whole: map[string]bool{}, Secrets: map[string]string{},
 	}
 	if a.BootFirst {
 		n.Base = r.socket()
@@ -126,6 +126,7 @@ func (r *run) newDomain(name string, disks []holdfast.DiskResult) newDomain {
 			n.LUNs[d.Target] = d.LUN
 		}
 		if slices.ContainsFunc(r.manifest.VM.Disks, func(f holdfast.DiskFact) bool { return f.Target == d.Target }) {
+			n.Secrets[d.Target] = d.Secret
 			if n.Disks[d.Target], n.Formats[d.Target] = d.Path, d.Format; a.BootFirst {
 				n.Disks[d.Target], n.Formats[d.Target] = r.overlay(d.Target), image.Qcow2
 			}
@@ -164,7 +165,7 @@ func (r *run) attached() (disks []holdfast.DiskResult) {
 	for _, k := range r.args.Attach {
 		d := holdfast.DiskResult{LUN: k.LUN, Size: k.Size, Path: k.Path, Format: k.Format}
 		if i := slices.IndexFunc(r.manifest.VM.Disks, func(f holdfast.DiskFact) bool { return f.LUN == k.LUN }); i >= 0 {
-			d.Target = r.manifest.VM.Disks[i].Target
+			d.Target, d.Secret = r.manifest.VM.Disks[i].Target, r.sealedUnder(r.manifest.VM.Disks[i], k)
 		}
 		for c := 'a'; d.Target == ""; c++ {
 			if name := "vd" + string(c); !taken[name] {

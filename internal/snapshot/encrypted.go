@@ -1,0 +1,79 @@
+package snapshot
+
+import (
+	"context"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"slices"
+
+	"github.com/google/uuid"
+
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/luks"
+)
+
+// Disks that libvirt opens with a key (matrix STO-05). QEMU decrypts them: what is
+// read of a disk is what its guest sees. So the key goes with the point, and what of
+// a running guest's disk has to be set aside is encrypted, too.
+
+// unlock asks the host for the secrets of encrypted disks.
+func (t *taken) unlock(ctx context.Context) error {
+	for i := range t.plan {
+		p := &t.plan[i]
+		if !p.disk.Encrypted {
+			continue
+		}
+		if p.disk.Cipher != hypervisor.LUKS || p.disk.Secret == (hypervisor.SecretRef{}) {
+			return &FormatError{Target: p.disk.Target, Path: p.disk.Path, Format: "encrypted otherwise than with LUKS under one secret"}
+		}
+		s, err := t.r.Host.Secret(ctx, p.disk.Secret)
+		if err != nil {
+			return fmt.Errorf("disk %s, secret %s%s: %w", p.disk.Target, p.disk.Secret.UUID, p.disk.Secret.Usage, err)
+		}
+		p.key, p.secret = s.Value, s.UUID
+		if !slices.ContainsFunc(t.snap.Secrets, func(o hypervisor.Secret) bool { return o.UUID == s.UUID }) {
+			t.snap.Secrets = append(t.snap.Secrets, s)
+		}
+	}
+	return nil
+}
+
+// secretUUID is that of the secret which opens the encrypted scratch files of a
+// working directory: whoever finds the directory can take it away.
+func (w *workdir) secretUUID() string {
+	sum := sha256.Sum256([]byte("holdfast scratch " + w.path))
+	id, _ := uuid.FromBytes(sum[:16]) // 16 bytes are one
+	return id.String()
+}
+
+// scratchKey has the host know a random key for the scratch files of encrypted disks,
+// while there are any.
+func (t *taken) scratchKey(ctx context.Context) error {
+	if !slices.ContainsFunc(t.plan, func(p planned) bool { return p.key != nil }) {
+		return nil
+	}
+	var b [32]byte
+	if _, err := rand.Read(b[:]); err != nil {
+		return err
+	}
+	t.dir.key = luks.Key(hex.EncodeToString(b[:]))
+	id := t.dir.secretUUID()
+	s := hypervisor.Secret{UUID: id, Value: t.dir.key,
+		XML: "<secret ephemeral='yes' private='yes'><uuid>" + id + "</uuid><description>scratch files of a Holdfast backup</description></secret>"}
+	if _, err := t.r.Host.DefineSecret(ctx, s); err != nil {
+		return fmt.Errorf("a key for scratch files: %w", err)
+	}
+	t.closers = append(t.closers, func() error { return t.r.Host.UndefineSecret(context.WithoutCancel(ctx), id) })
+	return nil
+}
+
+// forgetKeys takes the keys of the scratch files of dead processes away.
+func forgetKeys(ctx context.Context, host hypervisor.Host, dead []*workdir) (failed error) {
+	for _, w := range dead {
+		failed = errors.Join(failed, host.UndefineSecret(ctx, w.secretUUID()))
+	}
+	return failed
+}
