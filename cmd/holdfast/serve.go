@@ -83,7 +83,6 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 	c.Flags().StringVar(&o.outside.Issuer, "oidc-issuer", "", "`URL` of an outside OIDC issuer whose tokens are accepted, too")
 	c.Flags().StringVar(&o.outside.Audience, "oidc-audience", "", "`AUDIENCE` that the outside issuer's tokens must be for")
 	c.Flags().StringVar(&o.limits, "limits", string(service.AzureLimits), "whose `LIMITS` hold: azure, or extended for those of the machine only")
-	c.Flags().BoolVar(&o.instant, "experimental-instant-restores", false, "offer restores that boot first and fill the disks then; a VM may lose what it wrote")
 	_ = c.RegisterFlagCompletionFunc("limits", cobra.FixedCompletions([]string{string(service.AzureLimits), string(service.ExtendedLimits)}, cobra.ShellCompDirectiveNoFileComp))
 	o.alerts.addFlags(c)
 	c.Flags().StringVar(&o.metrics, "metrics", "", "`HOST:PORT` of this machine, such as 127.0.0.1:9469, where Prometheus reads /metrics without signing in")
@@ -101,7 +100,6 @@ type serveOptions struct {
 	catalog               string
 	cert, key             string
 	limits                string
-	instant               bool
 	outside               authn.Outside
 	alerts                alertOptions
 	metrics               string
@@ -138,7 +136,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 	}
 	maker := &capture.Maker{Hosts: connect, Opener: opener, Clock: clock.System, Log: log}
 	s, err := embedded.Start(ctx, embedded.Config{
-		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Instant: o.instant, Log: log,
+		DataDir: data, Listen: o.listen, Catalog: o.catalog, ScratchDir: scratch, TLSCert: o.cert, TLSKey: o.key, Outside: o.accepted(), Limits: limits, Log: log,
 		Channels: tell, Metrics: o.metrics,
 		Inventory:   discover.Mover{Hosts: connect},
 		Machines:    machine.Mover{Hosts: connect},

@@ -84,9 +84,7 @@ With --instant the VM is started at once, whatever the size of its disks: it rea
 the point what is not there yet, and writes into its own disks, which are filled
 meanwhile. It needs the server until they are; while the server or the vault is away,
 the VM waits and nothing that it wrote is lost. The job ends when its disks stand
-alone. It is experimental: the server must be told to offer it. QEMU 7.2 was seen to crash
-seconds after such a VM had booted, and what was filled is on the disk for sure only
-when the guest has flushed its disks.`,
+alone.`,
 		Example: `  holdfast restore vm web --point latest --name web-restored --start
   holdfast restore vm web --point oldest --name web-lab --network isolated --pool default`,
 		Args:              cobra.ExactArgs(1),

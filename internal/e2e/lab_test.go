@@ -57,7 +57,7 @@ type server struct {
 func serve(t *testing.T, data string) *server {
 	t.Helper()
 	s := &server{t: t, data: data, log: &bytes.Buffer{}, done: make(chan struct{})}
-	s.cmd = exec.Command(binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--limits", "extended", "--experimental-instant-restores")
+	s.cmd = exec.Command(binary, "serve", "--data", data, "--listen", "127.0.0.1:0", "--limits", "extended")
 	s.cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	stderr, err := s.cmd.StderrPipe()
 	if err != nil {

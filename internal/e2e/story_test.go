@@ -65,12 +65,12 @@ func (s *story) points() (names []string) {
 	return names
 }
 
-// restored restores a point as a new running VM, gives its agent, and takes it
-// away when the test ends.
-func (s *story) restored(point, name string) guest.Agent {
+// restored restores a point as a new running VM, which is started as how says, gives
+// its agent, and takes it away when the test ends.
+func (s *story) restored(point, name, how string) guest.Agent {
 	s.t.Helper()
 	s.t.Cleanup(func() { s.forget(name) })
-	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, "--start")
+	s.run("restore", "vm", s.guest.Name, "--point", point, "--name", name, "--directory", s.dir, how)
 	return s.boot(name)
 }
 
@@ -193,7 +193,8 @@ func TestMachineDiesAndComesBack(t *testing.T) {
 
 	for i, want := range []struct{ point, sums string }{{p1, first}, {p2, second}} {
 		name := s.guest.Name + "-" + string(rune('1'+i))
-		agent := s.restored(want.point, name)
+		agent := s.restored(want.point, name, []string{"--instant", "--start"}[i])
+		s.alone(name)
 		if got := strings.TrimSpace(s.sums(agent)); got != strings.TrimSpace(want.sums) {
 			t.Errorf("point %s came back with\n%s\nwant\n%s", want.point, got, want.sums)
 		}

@@ -42,7 +42,6 @@ type Config struct {
 	TLSCert, TLSKey string
 	Outside         *authn.Outside // an issuer whose tokens are accepted, too; nil is nobody
 	Limits          service.Limits // "" is azure
-	Instant         bool           // offers instant restores, which are experimental
 	Clock           clock.Clock
 	Log             *slog.Logger
 
@@ -180,7 +179,7 @@ func (s *Server) openService(ctx context.Context) error {
 	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate(), Workers: workers})
 	var deployer server.Deployer // sends its requests to the server, which is made of the service
 	s.service = service.New(service.Deps{
-		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits, Instant: s.cfg.Instant,
+		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,
 		Alerts: s.alerts, Ended: s.metrics.Job, Run: s.metrics.Run,
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer, Verify: s.cfg.Verify,
 		RestorePoint: s.cfg.RestorePoint, Contents: s.cfg.Contents, Examiner: s.cfg.Examiner,

@@ -6,15 +6,14 @@ import (
 	"testing"
 
 	"holdfast"
-	"holdfast/internal/embedded"
 )
 
 // TestInstant asks for a VM that boots at once; what cannot be is refused, and while
 // it runs on the point its item is not deleted.
 func TestInstant(t *testing.T) {
 	t.Parallel()
-	running := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Instant = true })
-	w, s := running.world, dial(t, running)
+	w := newWorld()
+	s := dial(t, serve(t, w, t.TempDir()))
 	lab(t, s)
 	s.send(t, "PUT", s.vaultPath()+"/backupconfig/vaultconfig?api-version=2025-02-01", `{"properties":{"softDeleteFeatureState":"Disabled"}}`)
 	s.protect(t)
@@ -44,16 +43,4 @@ func TestInstant(t *testing.T) {
 	if a := w.restores[len(w.restores)-1]; !a.BootFirst || a.FillRate != 1<<20 || !a.Start || a.Format != "qcow2" || a.Mode != holdfast.CreateVM {
 		t.Errorf("%+v", a)
 	}
-}
-
-// TestInstantIsAskedFor: a server offers instant restores only when it is told to.
-func TestInstantIsAskedFor(t *testing.T) {
-	t.Parallel()
-	s := dial(t, serve(t, newWorld(), t.TempDir()))
-	lab(t, s)
-	s.protect(t)
-	s.job(t, s.backupNow(t))
-	s.refuses(t, []refused{{"instant", "POST", "~I/recoveryPoints/" + *s.points(t)[0].Name + "/restore",
-		`{"properties":{"objectType":"IaasVMRestoreRequest","storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default","recoveryType":"AlternateLocation",` +
-			`"targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/new","holdfast":{"instant":true}}}`, 409, "OperationNotAllowed", "experimental"}})
 }

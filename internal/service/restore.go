@@ -188,10 +188,6 @@ func checkForm(args *holdfast.RestoreArgs, r restoring) error {
 
 // checkTarget checks what is to be made: disks only, or a VM whose name is free.
 func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, spec *job.Spec, r restoring, in RestoreRequest) error {
-	if in.Instant && !s.Instant {
-		return holdfast.Errorf(holdfast.Unsupported, "properties.holdfast.instant", "This server offers no instant restores: they are experimental, and a VM may lose what it wrote (docs/design/restores.md).").
-			WithHint("Restore it in full. To try them: holdfast serve --experimental-instant-restores.")
-	}
 	if in.Instant && args.Mode != holdfast.CreateVM {
 		return holdfast.Errorf(holdfast.Invalid, "properties.holdfast.instant", "Only a new VM (AlternateLocation) is restored instantly.")
 	}

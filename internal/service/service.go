@@ -66,8 +66,6 @@ type Deps struct {
 	DataDir     string // where vaults go that name no repository, absolute
 	ScratchDir  string // where sites go that name no scratch directory, absolute
 	Limits      Limits // "" is AzureLimits
-	// Instant offers instant restores, which may lose what a VM wrote.
-	Instant bool
 
 	// Alerts keeps what people are told; nil keeps it and brings it to nobody.
 	Alerts *notify.Outbox
