@@ -5,12 +5,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"holdfast"
-	"holdfast/internal/disk/image"
-	"holdfast/internal/hypervisor"
-	"holdfast/internal/matrix"
-	"holdfast/internal/mover"
-	"holdfast/internal/nbd"
 	"net"
 	"os"
 	"os/exec"
@@ -19,6 +13,13 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"holdfast"
+	"holdfast/internal/disk/image"
+	"holdfast/internal/hypervisor"
+	"holdfast/internal/matrix"
+	"holdfast/internal/mover"
+	"holdfast/internal/nbd"
 )
 
 // TestInstant makes the disks of a VM that runs whole.
