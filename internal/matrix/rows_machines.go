@@ -34,9 +34,9 @@ var compute = []Row{
 		Must:   "The verdict says so when the agent doesn't answer; crash-consistent backup stays on offer by policy.",
 	},
 	{
-		ID: "CMP-07", Subject: "several VMs at one instant", Verdict: NotSupported, Lift: true, In: []string{"api/backup"}, Open: "nothing is lifted: no consistency groups under extended limits either",
+		ID: "CMP-07", Subject: "several VMs at one instant", Verdict: NotSupported, In: []string{"api/backup"}, Open: "the lift: machines of one site that stop together, once how long each stands still can be bounded",
 		Stance: "Not offered.",
-		Must:   "Not promised; a request for a consistency group is refused, whatever the limits.",
+		Must:   "Not promised; a request for a consistency group is refused, under extended limits too: for one moment every guest would stand still until the slowest has stopped and the last snapshot has begun, which a guest bears for seconds only (Windows goes on by itself after 10), and one that goes on too early makes the moment of all of them worthless.",
 	},
 	{
 		ID: "CMP-08", Subject: "diagnostic settings", Verdict: NotSupported, In: []string{"support", "service"},
