@@ -130,6 +130,15 @@ func Absent(err error) bool {
 	return errors.Is(err, repository.ErrNotRepository) || errors.Is(err, objstore.ErrNotExist) || errors.Is(err, fs.ErrNotExist)
 }
 
+// Gone says of an operational repository that is not there what to do about it.
+func Gone(ref holdfast.RepositoryRef, err error) error {
+	if !ref.Quick || !Absent(err) {
+		return err
+	}
+	return holdfast.Errorf(holdfast.Damaged, ref.URL, "The operational repository that has the point is not at %s any more.", ref.URL).
+		WithHint("Put its directory back, or mount its file system. If it is lost, its restore points are: delete them and make others; recovery points come back from their vault.").WithCause(err)
+}
+
 // Beyond says of an error that the repository will not open again by itself.
 func Beyond(err error) bool {
 	return errors.Is(err, repository.ErrDamaged) || errors.Is(err, keyring.ErrWrongKey) || holdfast.KindOf(err) == holdfast.WrongKey

@@ -67,6 +67,8 @@ func healthOf(tx *catalog.Tx, site Site, ref holdfast.RepositoryRef) (health, er
 type examined struct {
 	site   Site
 	args   holdfast.ExamineArgs
+	points []RestorePoint // that are to be readable there
+	lost   bool           // some of the site's are known not to be
 	known  health
 	newest time.Time // point
 }
@@ -81,6 +83,7 @@ func (s *Service) toExamine(tx *catalog.Tx) ([]examined, error) {
 	if err != nil {
 		return nil, err
 	}
+	points = slices.DeleteFunc(points, func(p RestorePoint) bool { return !p.listed() })
 	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
 	if err != nil {
 		return nil, err
@@ -97,20 +100,7 @@ func (s *Service) toExamine(tx *catalog.Tx) ([]examined, error) {
 				own.newest = later(own.newest, i.LastPoint)
 			}
 		}
-		here := []examined{own} // then those of disk encryption sets
-		for _, p := range points {
-			if p.Location != Location(site.Name) || !p.listed() {
-				continue
-			}
-			at := s.at(site, p)
-			n := slices.IndexFunc(here, func(e examined) bool { return e.args.Repository == at })
-			if n < 0 {
-				n, here = len(here), append(here, examined{site: site, args: holdfast.ExamineArgs{Repository: at, ReadRate: site.collectRate()}})
-			}
-			here[n].args.Points = append(here[n].args.Points, p.Result.PointID)
-			here[n].newest = later(here[n].newest, p.Updated)
-		}
-		all = append(all, here...)
+		all = append(all, s.withPoints(own, points)...)
 	}
 	for i, e := range all {
 		if all[i].known, err = healthOf(tx, e.site, e.args.Repository); err != nil {
@@ -118,6 +108,29 @@ func (s *Service) toExamine(tx *catalog.Tx) ([]examined, error) {
 		}
 	}
 	return all, nil
+}
+
+// withPoints gives a site's own repository its restore points, and adds those for
+// disk encryption sets.
+func (s *Service) withPoints(own examined, points []RestorePoint) []examined {
+	here, lost := []examined{own}, false
+	for _, p := range points {
+		if p.Location != Location(own.site.Name) {
+			continue
+		}
+		at := s.at(own.site, p)
+		n := slices.IndexFunc(here, func(e examined) bool { return e.args.Repository == at })
+		if n < 0 {
+			n, here = len(here), append(here, examined{site: own.site, args: holdfast.ExamineArgs{Repository: at, ReadRate: own.args.ReadRate}})
+		}
+		e := &here[n]
+		e.points, e.args.Points = append(e.points, p), append(e.args.Points, p.Result.PointID)
+		e.newest, lost = later(e.newest, p.Updated), lost || p.Lost
+	}
+	for i := range here {
+		here[i].lost = lost
+	}
+	return here
 }
 
 // listed says that the point is to be readable.
@@ -183,21 +196,11 @@ func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, foun
 		maps.Copy(bad, e.known.Unreadable)
 	}
 	maps.Copy(bad, h.Unreadable)
-	news, err := read(ctx, s, func(tx *catalog.Tx) (bool, error) {
-		changed, err := judged(tx, e, bad)
-		if err != nil || len(changed) > 0 {
-			return true, err
-		}
-		lost, err := lostAt(tx, e.site)
-		if err != nil || len(lost) > 0 {
-			return false, err
-		}
-		return notify.Open(tx, unreadable(e.site)) // those that it told of were deleted
-	})
-	if err != nil || found == nil && !news {
-		return err
+	changed := judged(e.points, bad)
+	if len(changed) == 0 && found == nil && !e.over(ctx, s) {
+		return nil
 	}
-	_, err = write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
 		if _, err := findSite(tx, e.site.Subscription, e.site.Name); err != nil {
 			return nil, notThere(err)
 		}
@@ -206,12 +209,8 @@ func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, foun
 				return nil, err
 			}
 		}
-		changed, err := judged(tx, e, bad)
-		if err != nil {
-			return nil, err
-		}
 		for _, p := range changed {
-			if _, err := putRestorePoint(tx, p); err != nil {
+			if err := putJudged(tx, p.ID, bad); err != nil {
 				return nil, err
 			}
 		}
@@ -220,25 +219,42 @@ func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, foun
 	return err
 }
 
-// judged are the points of a repository of which something else is to be said now.
-func judged(tx *catalog.Tx, e examined, bad map[string]string) (changed []RestorePoint, err error) {
-	points, err := list(tx, catalog.Query{Type: TypeRestorePoint}, decodeRestorePoint)
+// over says that an alert is open, though all points of the site can be read: those
+// that it told of were deleted.
+func (e examined) over(ctx context.Context, s *Service) bool {
+	open, err := read(ctx, s, func(tx *catalog.Tx) (bool, error) { return notify.Open(tx, unreadable(e.site)) })
+	return err == nil && open && !e.lost
+}
+
+// judged are those points of which something else is to be said now.
+func judged(points []RestorePoint, bad map[string]string) (changed []RestorePoint) {
 	for _, p := range points {
-		if p.Location != Location(e.site.Name) || !p.listed() || !slices.Contains(e.args.Points, p.Result.PointID) {
-			continue
-		}
 		why, lost := bad[p.Result.PointID]
 		switch {
-		case lost && !p.Lost:
-			p.State, p.Lost, p.Failure = PointFailed, true, &Failure{Kind: holdfast.Damaged, Target: p.ID, Message: why, Hint: unreadableHint}
-		case !lost && p.Lost:
-			p.State, p.Lost, p.Failure = PointSucceeded, false, nil
-		default:
+		case !p.listed() || lost == p.Lost:
 			continue
+		case lost:
+			p.State, p.Lost, p.Failure = PointFailed, true, &Failure{Kind: holdfast.Damaged, Target: p.ID, Message: why, Hint: unreadableHint}
+		default:
+			p.State, p.Lost, p.Failure = PointSucceeded, false, nil
 		}
 		changed = append(changed, p)
 	}
-	return changed, err
+	return changed
+}
+
+// putJudged judges a point as it is now, which may be gone or going.
+func putJudged(tx *catalog.Tx, id string, bad map[string]string) error {
+	p, err := findRestorePoint(tx, id)
+	if err != nil {
+		return notThere(err)
+	}
+	for _, p := range judged([]RestorePoint{p}, bad) {
+		if _, err := putRestorePoint(tx, p); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // unreadable is what the alert of a site's restore points is about.

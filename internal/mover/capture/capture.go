@@ -79,24 +79,24 @@ func (m *Maker) Undo(ctx context.Context, a holdfast.RestorePointArgs) error {
 }
 
 // Drop removes from a VM the checkpoints, and their bitmaps, of points that go; none
-// of a point that stays. A VM that is not there has none.
-func (m *Maker) Drop(ctx context.Context, site holdfast.SiteRef, o holdfast.Orphan) error {
+// of a point that stays. there says that the site has the VM.
+func (m *Maker) Drop(ctx context.Context, site holdfast.SiteRef, o holdfast.Orphan) (there bool, err error) {
 	leave, err := m.turns.take(ctx, o.VM.UUID)
 	if err != nil {
-		return mover.Explain(err, "VM "+o.VM.Name)
+		return false, mover.Explain(err, "VM "+o.VM.Name)
 	}
 	defer leave()
 	host, err := m.Hosts(ctx, site)
 	if err != nil {
-		return mover.Explain(err, "site "+site.Name)
+		return false, mover.Explain(err, "site "+site.Name)
 	}
 	defer host.Close()
 	have, err := host.Checkpoints(ctx, o.VM.UUID)
 	if errors.Is(err, hypervisor.ErrNoDomain) {
-		return nil
+		return false, nil
 	}
 	if err != nil {
-		return mover.Explain(err, "VM "+o.VM.Name)
+		return false, mover.Explain(err, "VM "+o.VM.Name)
 	}
 	keep, gone := "", false
 	for _, name := range have {
@@ -107,9 +107,9 @@ func (m *Maker) Drop(ctx context.Context, site holdfast.SiteRef, o holdfast.Orph
 		}
 	}
 	if !gone {
-		return nil
+		return true, nil
 	}
-	return mover.Explain(snapshot.KeepOnly(ctx, host, o.VM.UUID, keep), "VM "+o.VM.Name)
+	return true, mover.Explain(snapshot.KeepOnly(ctx, host, o.VM.UUID, keep), "VM "+o.VM.Name)
 }
 
 // Take makes the point that a asks for, or answers with it when an earlier run

@@ -25,7 +25,7 @@ type Mover struct {
 func (m Mover) OpenDisk(ctx context.Context, ref holdfast.RepositoryRef, point, target string) (holdfast.Content, error) {
 	repo, err := m.Repositories(ctx, ref)
 	if err != nil {
-		return nil, mover.Explain(err, "the repository of the point")
+		return nil, mover.Explain(mover.Gone(ref, err), "the repository of the point")
 	}
 	p, err := repo.Point(ctx, point)
 	if err != nil {

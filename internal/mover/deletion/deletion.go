@@ -31,7 +31,7 @@ type Mover struct {
 	Repositories mover.Repositories
 	// Drop removes checkpoints from a VM of a site (capture.Maker.Drop); nil: they
 	// stay until the VM's next point.
-	Drop func(ctx context.Context, site holdfast.SiteRef, o holdfast.Orphan) error
+	Drop func(ctx context.Context, site holdfast.SiteRef, o holdfast.Orphan) (there bool, err error)
 }
 
 // Undo does nothing: what a run that died left, the next collection takes up.
@@ -184,15 +184,24 @@ func orphaned(ctx context.Context, repo *repository.Repository, points []reposit
 // a later job.
 func (d deleting) drop(ctx context.Context, orphans []holdfast.Orphan) {
 	for _, o := range orphans {
-		var failed error
-		for _, site := range d.args.Hosts {
-			if d.Drop != nil {
-				failed = errors.Join(failed, d.Drop(ctx, site, o))
-			}
-		}
-		if failed != nil {
+		if failed := d.dropOne(ctx, o); failed != nil {
 			d.progress.Warn(fmt.Sprintf("The checkpoint of the deleted point may still be on %s: %v. The clean-up tries again.", o.VM.Name, failed))
 			d.res.Orphans = append(d.res.Orphans, o)
 		}
 	}
+}
+
+// dropOne removes checkpoints from a VM where it is: on the first site that has it.
+func (d deleting) dropOne(ctx context.Context, o holdfast.Orphan) (failed error) {
+	if d.Drop == nil {
+		return nil
+	}
+	for _, site := range d.args.Hosts {
+		there, err := d.Drop(ctx, site, o)
+		if there {
+			return err
+		}
+		failed = errors.Join(failed, err)
+	}
+	return failed
 }

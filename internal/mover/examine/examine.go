@@ -72,18 +72,28 @@ func (m Mover) look(ctx context.Context, a holdfast.ExamineArgs) (*repository.Re
 	return r, h, nil
 }
 
-// Examine reads all that the repository stores. A run that was broken off is gone
-// on with by the next one.
+// Examine reads all that the repository stores, and compares it with its checksums:
+// what is stored was opened before it was written. Once damage is known all is opened,
+// which tells what was put right. A run that was broken off is gone on with by the next
+// one.
 func (m Mover) Examine(ctx context.Context, a holdfast.ExamineArgs) (holdfast.Health, error) {
 	r, h, err := m.look(ctx, a)
-	if err != nil || r == nil {
+	if err == nil && r == nil {
+		err = holdfast.Errorf(holdfast.NotFound, a.Repository.URL, "There is no operational repository at %s that opens.", a.Repository.URL).
+			WithHint("Put it back, or mount its file system; the next point of a VM of the site makes a new one.")
+	}
+	if err != nil {
+		return h, mover.Explain(err, a.Repository.URL)
+	}
+	known, err := r.Damage(ctx)
+	if err != nil {
 		return h, mover.Explain(err, a.Repository.URL)
 	}
 	cache := r.CacheDir()
 	if err := os.MkdirAll(cache, 0o700); err != nil {
 		return h, err
 	}
-	stats, err := r.Verify(ctx, repository.VerifyOptions{ReadRate: a.ReadRate, Resume: filepath.Join(cache, "examined-"+r.ID())})
+	stats, err := r.Verify(ctx, repository.VerifyOptions{ChecksumsOnly: len(known) == 0, ReadRate: a.ReadRate, Resume: filepath.Join(cache, "examined-"+r.ID())})
 	if err != nil && !errors.Is(err, repository.ErrDamaged) {
 		return h, mover.Explain(err, a.Repository.URL)
 	}

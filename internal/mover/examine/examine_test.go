@@ -14,6 +14,7 @@ import (
 	"holdfast"
 	"holdfast/internal/disk/disktest"
 	"holdfast/internal/mover"
+	"holdfast/internal/mover/content"
 	"holdfast/internal/mover/examine"
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/open"
@@ -158,5 +159,19 @@ func TestAsides(t *testing.T) {
 	all, err := examine.Mover{}.Asides(t.Context(), p.ref)
 	if err != nil || len(all) != 1 || all[0].Path != p.dir+".damaged-1" || all[0].Bytes < 1<<20 {
 		t.Errorf("%+v, %v", all, err)
+	}
+}
+
+// TestGone: who reads a disk of a point whose repository is away is told what to do.
+func TestGone(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	if err := errors.Join(p.opener.Close(), os.RemoveAll(p.dir)); err != nil {
+		t.Fatal(err)
+	}
+	_, err := content.Mover{Repositories: p.opener.Repository}.OpenDisk(t.Context(), p.ref, "1", "vda")
+	var said *holdfast.Error
+	if !errors.As(err, &said) || said.Kind != holdfast.Damaged || !strings.Contains(said.Hint, "Put its directory back") {
+		t.Errorf("%v", err)
 	}
 }

@@ -51,7 +51,7 @@ func (r *run) openPoint(ctx context.Context, m Mover) error {
 func (r *run) openIn(ctx context.Context, ref holdfast.RepositoryRef) error {
 	repo, err := r.mover.Repositories(ctx, ref)
 	if err != nil {
-		return err
+		return mover.Gone(ref, err)
 	}
 	p, err := repo.Point(ctx, r.args.PointID)
 	if err != nil {
