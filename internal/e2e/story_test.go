@@ -30,8 +30,14 @@ type story struct {
 // test runs beside others from here on: each has a server and a guest of its own.
 func begin(t *testing.T) *story {
 	t.Helper()
+	return beginOn(t, guestlab.Disk{})
+}
+
+// beginOn is begin with such a system disk.
+func beginOn(t *testing.T, system guestlab.Disk) *story {
+	t.Helper()
 	t.Parallel()
-	g := guestlab.New(t, guestlab.Options{Name: "e2e", Disks: []guestlab.Disk{{Size: dataSize}}})
+	g := guestlab.New(t, guestlab.Options{Name: "e2e", System: system, Disks: []guestlab.Disk{{Size: dataSize}}})
 	g.Sh("mkfs.ext4 -q /dev/vdb && mkdir -p /data && mount /dev/vdb /data")
 	s := &story{server: serve(t, t.TempDir()), guest: g, dir: guestlab.Dir(t)}
 	s.run("site", "register", "home", "--uri", guestlab.URI, "--resource-group", "lab")

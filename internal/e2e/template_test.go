@@ -14,17 +14,21 @@ import (
 
 // TestRestoredDisksAndTemplate restores the disks of a deleted machine to a pool,
 // makes a machine of them with the template that came with them, changed by its
-// parameters, and attaches a restored disk to it while it runs.
+// parameters, and attaches a restored disk to it while it runs. The system disk is
+// encrypted under a libvirt secret, which the host has lost by then, and on the data
+// disk is a volume that the guest encrypts itself.
 func TestRestoredDisksAndTemplate(t *testing.T) {
-	matrix.Covers(t, "RST-02", "MGT-05", "MGT-06", "CMP-02", "CMP-13")
-	s := begin(t)
+	matrix.Covers(t, "RST-02", "MGT-05", "MGT-06", "CMP-02", "CMP-13", "STO-05", "SEC-05", "SEC-06", "RPT-30")
+	s := beginOn(t, guestlab.Disk{LUKS: true})
 	pool := poolOn(t, s.dir)
+	s.encryptInside()
 	want := s.fill("first")
 	point := s.backup() // of a machine whose disks are in no pool: unmanaged
 	s.guest.Destroy()
 	if err := s.guest.Host.Undefine(t.Context(), s.guest.UUID); err != nil {
 		t.Fatal(err)
 	}
+	s.loseSecret()
 
 	s.run("restore", "disks", s.guest.Name, "--point", point, "--pool", pool, "--name-prefix", "back")
 	job := s.newest("Restore")
@@ -53,6 +57,8 @@ func TestRestoredDisksAndTemplate(t *testing.T) {
 	s.run("restore", "deploy", job, "--name", name, "--set", "virtualMachineSize=3 vCPU, 1 GiB",
 		"--set", "availabilitySetId=/subscriptions/x/resourceGroups/lab/providers/Microsoft.Compute/availabilitySets/front", "--set", "hostId=/hosts/one")
 	agent := s.boot(name)
+	s.sealedAgain(t, name)
+	opensInside(t, agent)
 	if got := strings.TrimSpace(s.sums(agent)); got != strings.TrimSpace(want) {
 		t.Errorf("it came back with\n%s\nwant\n%s", got, want)
 	}

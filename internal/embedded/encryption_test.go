@@ -408,3 +408,63 @@ func (p *points) disksName(t *testing.T, set string) {
 		}
 	}
 }
+
+// TestEncryptionAtHost: that a machine is encrypted at its host is kept, with whatever
+// keys its disks are under, in the point and in what a machine is made of.
+func TestEncryptionAtHost(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "RPT-29")
+	p := servePoints(t, func(c *embedded.Config, w *world) { w.vms, c.Limits = w.vms[:1], service.ExtendedLimits })
+	p.site(t, "site1", "qemu:///system", "lab")
+	poller, err := p.vms.BeginUpdate(t.Context(), "lab", "web", armcompute.VirtualMachineUpdate{Properties: &armcompute.VirtualMachineProperties{
+		SecurityProfile: &armcompute.SecurityProfile{EncryptionAtHost: to.Ptr(true)}}}, nil)
+	if vm := done(t, poller, err); !*vm.Properties.SecurityProfile.EncryptionAtHost {
+		t.Errorf("the machine: %+v", vm.Properties.SecurityProfile)
+	}
+	p.collection(t, "lab", "rpc", "site1", p.vmID("web"))
+	for name, kind := range map[string]armcompute.DiskEncryptionSetType{"platform": "", "customer": armcompute.DiskEncryptionSetTypeEncryptionAtRestWithCustomerKey,
+		"both": armcompute.DiskEncryptionSetTypeEncryptionAtRestWithPlatformAndCustomerKeys} {
+		set := ""
+		if kind != "" {
+			set = *p.set(t, name, "site1", kind).ID
+		}
+		p.disksName(t, set)
+		m := p.point(t, "lab", "rpc", name, armcompute.RestorePointProperties{}).Properties.SourceMetadata
+		if m.SecurityProfile == nil || !*m.SecurityProfile.EncryptionAtHost {
+			t.Errorf("%s: the point's security profile is %+v", name, m.SecurityProfile)
+		}
+		got := m.StorageProfile.OSDisk.ManagedDisk.DiskEncryptionSet
+		if (got == nil) != (set == "") || got != nil && *got.ID != set {
+			t.Errorf("%s: the point's disk names %+v", name, got)
+		}
+	}
+}
+
+// TestBackupsOfASet: a backup's point is first in the repository of the set that the
+// disks name, and one that waits there is copied after they name another.
+func TestBackupsOfASet(t *testing.T) {
+	t.Parallel()
+	matrix.Covers(t, "RPT-27")
+	p := servePoints(t, func(c *embedded.Config, w *world) { w.vms = w.vms[:1] })
+	lab(t, p.sdk)
+	p.protect(t)
+	e := p.set(t, "mine", "site1", armcompute.DiskEncryptionSetTypeEncryptionAtRestWithCustomerKey)
+	p.disksName(t, *e.ID)
+	p.world.cut = holdfast.Errorf(holdfast.Unreachable, "/vaults/safe", "The vault's storage does not answer.")
+	p.job(t, p.backupNow(t))
+	p.world.cut = nil
+	p.disksName(t, "")
+	p.job(t, p.backupNow(t))
+	one, two := p.world.backups[0], p.world.backups[1]
+	if !one.Operational.Revocable || one.Operational.KeyURL != "hashivault://mine" || one.Operational.Twice || two.Operational.Revocable {
+		t.Errorf("the points go to %+v and %+v", one.Operational, two.Operational)
+	}
+	if len(two.Waiting) != 0 || len(two.Elsewhere) != 1 || two.Elsewhere[0] != (holdfast.PointRef{Repository: one.Operational, PointID: one.PointID}) {
+		t.Errorf("what waits: %v, elsewhere %v", two.Waiting, two.Elsewhere)
+	}
+	p.job(t, p.backupNow(t))
+	if three := p.world.backups[2]; len(three.Waiting)+len(three.Elsewhere) != 0 {
+		t.Errorf("what is copied waits still: %v, %v", three.Waiting, three.Elsewhere)
+	}
+	p.refuses(t, []refused{{"a set with a point in the instant tier", "DELETE", *e.ID, "", 409, "Conflict", "instant tier"}})
+}

@@ -169,6 +169,9 @@ func (w *world) Backup(ctx context.Context, a holdfast.BackupArgs, p holdfast.Pr
 	}
 	res := holdfast.BackupResult{Kept: vm.Kept, PointID: a.PointID, Time: time.Now().UTC(), Consistency: holdfast.FileSystemConsistent, Reason: "The guest agent froze the file systems.",
 		VMSize: "2 vCPU, 1 GiB", OSType: "Linux", Disks: []holdfast.DiskResult{{LUN: -1, Target: "vda", Pool: vm.Disks[0].Pool, Path: vm.Disks[0].Path, Size: 2 << 30}, {LUN: 0, Target: "vdb", Pool: vm.Disks[1].Pool, Size: 1 << 30}}, Copied: a.Waiting}
+	for _, ref := range a.Elsewhere {
+		res.Copied = append(res.Copied, ref.PointID)
+	}
 	p.Cancellable(false)
 	if err := p.Reached(res); err != nil {
 		return holdfast.BackupResult{}, err

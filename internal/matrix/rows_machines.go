@@ -102,7 +102,7 @@ var storage = []Row{
 		Must:   "Supported.",
 	},
 	{
-		ID: "STO-05", Subject: "encrypted disks", Verdict: Conditional, Open: "encryption",
+		ID: "STO-05", Subject: "encrypted disks", Verdict: Conditional, In: []string{"snapshot", "mover/capture", "mover/restore"},
 		Stance: "Azure Disk Encryption is supported for whole VMs, also when turned on later.",
 		Must:   "LUKS under libvirt secrets: QEMU decrypts, so that the point holds what the guest sees, sealed by the repository, and the passphrase; a disk comes back encrypted under the same secret, with a volume key of its own, and the whole VM boots. Turning encryption on reads the disk in full once and keeps the chain. dm-crypt in the guest passes through as ciphertext. Files are refused.",
 	},

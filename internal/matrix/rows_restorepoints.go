@@ -144,9 +144,9 @@ var restorePoints = []Row{
 		Must:   "Two layers under two keys: the repository's AES-256-GCM, whose key the customer's wraps, and every object once more in AES-256-CTR under a key file of the server. Each key alone opens nothing.",
 	},
 	{
-		ID: "RPT-29", Subject: "encryption at the host", Verdict: Supported, Open: "encryption",
+		ID: "RPT-29", Subject: "encryption at the host", Verdict: Supported, In: []string{"api/compute", "service", "mover/restore"},
 		Stance: "Supported with platform keys, customer keys and both.",
-		Must:   "Kept.",
+		Must:   "That a VM has it, and which disk encryption set its disks name, is kept in the point and on a VM made of it. (libvirt has no such encryption; LUKS under its secrets is STO-05.)",
 	},
 	{
 		ID: "RPT-30", Subject: "Azure Disk Encryption", Verdict: Supported, In: []string{"snapshot", "mover/capture", "mover/restore", "api/compute"},

@@ -24,7 +24,7 @@ var security = []Row{
 		Must:   "A passphrase is stored nowhere, and a vault's key in a key service stays there; without it nothing restores from the vault, with it a fresh server restores from the store alone. (A key that the server makes itself is a file of its user; so is that of a site's operational repository.)",
 	},
 	{
-		ID: "SEC-05", Subject: "encryption inside the VM", Verdict: Behaviour, Open: "encryption",
+		ID: "SEC-05", Subject: "encryption inside the VM", Verdict: Behaviour, In: []string{"e2e"},
 		Stance: "It is set up inside the VM.",
 		Must:   "What the guest encrypts passes through untouched.",
 	},

@@ -350,12 +350,19 @@ var tests = map[string][]string{
 		"embedded.TestRestorePointStory",
 	},
 	"RPT-27": {
+		"embedded.TestBackupsOfASet",
 		"embedded.TestCustomersKeys",
+		"mover/backup.TestElsewhere",
 	},
 	"RPT-28": {
 		"embedded.TestCustomersKeys",
 	},
+	"RPT-29": {
+		"embedded.TestEncryptionAtHost",
+		"mover/restore.TestSetsAreLeftBehind",
+	},
 	"RPT-30": {
+		"e2e.TestRestoredDisksAndTemplate",
 		"mover/backup.TestEncryptedDisks",
 	},
 	"RPT-31": {
@@ -413,7 +420,11 @@ var tests = map[string][]string{
 		"e2e.TestFreshServer",
 		"service.TestTakeOver",
 	},
+	"SEC-05": {
+		"e2e.TestRestoredDisksAndTemplate",
+	},
 	"SEC-06": {
+		"e2e.TestRestoredDisksAndTemplate",
 		"mover/backup.TestEncryptedDisks",
 	},
 	"SEC-07": {
@@ -434,6 +445,7 @@ var tests = map[string][]string{
 		"mover/backup.TestTwoPhases",
 	},
 	"STO-05": {
+		"e2e.TestRestoredDisksAndTemplate",
 		"mover/backup.TestEncryptedDisks",
 		"mover/backup.TestEncryptionTurnedOn",
 	},

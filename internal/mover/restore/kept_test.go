@@ -51,14 +51,15 @@ func TestLeftBehind(t *testing.T) {
 // other site; any other VM names the one of its point.
 func TestSetsAreLeftBehind(t *testing.T) {
 	t.Parallel()
-	const kept = `{"disks":{"vda":{"caching":"None","managedDisk":{"diskEncryptionSet":{"id":"S"}}},"vdb":{"caching":"None"}}}`
+	matrix.Covers(t, "RPT-29")
+	const kept = `{"properties":{"securityProfile":{"encryptionAtHost":true}},"disks":{"vda":{"caching":"None","managedDisk":{"diskEncryptionSet":{"id":"S"}}},"vdb":{"caching":"None"}}}`
 	from := strings.Replace(original, "<metadata>", `<metadata><holdfast:kept xmlns:holdfast="`+mover.KeptSpace+`">`+kept+`</holdfast:kept>`, 1)
 	for _, leave := range []bool{false, true} {
 		out, notes, err := rewriteDomain(from, newDomain{Name: "n", LeaveSets: leave, Disks: map[string]string{"vda": "/a", "vdb": "/b", "vdc": "/c"}})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if strings.Contains(out, "diskEncryptionSet") == leave || strings.Count(out, "caching") != 2 || strings.Contains(strings.Join(notes, "\n"), "RPL-05") != leave {
+		if strings.Contains(out, "diskEncryptionSet") == leave || strings.Count(out, "caching") != 2 || !strings.Contains(out, "encryptionAtHost") || strings.Contains(strings.Join(notes, "\n"), "RPL-05") != leave {
 			t.Errorf("leave %v: %s, notes %q", leave, out, notes)
 		}
 	}
