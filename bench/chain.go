@@ -86,6 +86,7 @@ func (c *comparison) steps(repeat int) []step {
 	each("size", func(t tool.Tool) bool { return t.Incremental }, c.size)
 	again("verify", func(t tool.Tool) bool { return t.Verify != nil }, c.verify)
 	again("restore", always, c.restore)
+	again("restore to qcow2", func(t tool.Tool) bool { return t.RestoreQcow2 != nil }, c.restoreQcow2)
 	return list
 }
 
@@ -187,6 +188,20 @@ func (c *comparison) scan(ctx context.Context, t tool.Tool, p tool.Place, n int)
 func (c *comparison) verify(ctx context.Context, t tool.Tool) error {
 	p := c.place(t)
 	return c.sample(ctx, t, p, report.Verify, len(c.chain.Days), t.Verify(p), p.Store)
+}
+
+// restoreQcow2 is restore into a qcow2 image.
+func (c *comparison) restoreQcow2(ctx context.Context, t tool.Tool) error {
+	folder, day := filepath.Join(c.dir, "restored"), len(c.chain.Days)
+	defer os.RemoveAll(folder)
+	if err := os.MkdirAll(folder, 0o700); err != nil {
+		return err
+	}
+	p := c.place(t)
+	if err := c.sample(ctx, t, p, report.RestoreQcow2, day, t.RestoreQcow2(p, point(day), folder), p.Store, folder); err != nil {
+		return err
+	}
+	return sameImage(ctx, c.disk, folder)
 }
 
 // restore measures bringing back the newest point a tool has into a new file,

@@ -130,8 +130,8 @@ func (r *liveRun) days(ctx context.Context) error {
 	return nil
 }
 
-// restores brings both back as qcow2 images and compares them with the disks
-// of the VMs, which are off by then.
+// restores brings both back as qcow2 images, ours as a raw one, too, and compares
+// them with the disks of the VMs, which are off by then.
 func (r *liveRun) restores(ctx context.Context) error {
 	if err := errors.Join(r.ours.Stop(ctx), r.peer.Stop(ctx)); err != nil {
 		return err
@@ -145,6 +145,17 @@ func (r *liveRun) restores(ctx context.Context) error {
 			}
 		}
 		if err := r.book.run(ctx, report.Ours, report.LiveRestore, last, r.own("restore", point(last), "", own), r.store(), own); err != nil {
+			return err
+		}
+		if err := sameImage(ctx, r.ours.Disk(), own); err != nil {
+			return err
+		}
+		if err := errors.Join(os.RemoveAll(own), os.MkdirAll(own, 0o700)); err != nil {
+			return err
+		}
+		asRaw := r.own("restore", point(last), "", own)
+		asRaw.Args = append(asRaw.Args, "-live-format", "raw")
+		if err := r.book.run(ctx, report.Ours, report.LiveRestoreRaw, last, asRaw, r.store(), own); err != nil {
 			return err
 		}
 		theirs := measure.Command{Args: []string{"virtnbdrestore", "-U", r.o.job.URI, "-i", r.backup(), "-o", their, "-n"}}
@@ -161,7 +172,7 @@ func (r *liveRun) restores(ctx context.Context) error {
 // sameImage compares a disk with the one disk image in the folder.
 func sameImage(ctx context.Context, disk, folder string) error {
 	var found []string
-	for _, pattern := range []string{"*.qcow2", "vda"} {
+	for _, pattern := range []string{"*.qcow2", "*.raw", "vda"} {
 		list, err := filepath.Glob(filepath.Join(folder, pattern))
 		if err != nil {
 			return err

@@ -77,6 +77,7 @@ func parse() options {
 	flag.StringVar(&o.job.Point, "live-point", "", "for -live-one: the point")
 	flag.StringVar(&o.job.Base, "live-base", "", "for -live-one: the point before")
 	flag.StringVar(&o.job.Target, "live-target", "", "for -live-one restore: the folder to write to")
+	flag.StringVar(&o.job.Format, "live-format", "qcow2", "for -live-one restore: raw or qcow2")
 	flag.Int64Var(&o.scale.Data, "scale-data", 0, "bytes of data on the sparse disk (default 10 GiB)")
 	flag.IntVar(&o.scale.Points, "scale-points", 0, "points of one disk (default 9,999)")
 	flag.Uint64Var(&o.scale.Chunks, "scale-chunks", 0, "chunks in the index (default 100 million)")

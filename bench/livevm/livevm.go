@@ -30,6 +30,7 @@ type Job struct {
 	Point   string
 	Base    string // the point before, "" for a full backup
 	Target  string // folder that Restore writes to
+	Format  string // and what: raw or qcow2
 }
 
 // Connect reaches a libvirt, for the watchdog that thaws a guest.
@@ -131,8 +132,8 @@ func doubt(ctx context.Context, r *repository.Repository, d snapshot.Disk, base 
 	return snapshot.SelfCheck(ctx, d.Source, was, doubts, rand.New(rand.NewPCG(1, 2)))
 }
 
-// Restore writes every disk of the point as a qcow2 image into the target
-// folder, under the name of its target device.
+// Restore writes every disk of the point as an image into the target folder, under
+// the name of its target device.
 func Restore(ctx context.Context, j Job) error {
 	r, err := engine.Open(ctx, j.Store, engine.Operational)
 	if err != nil {
@@ -144,15 +145,15 @@ func Restore(ctx context.Context, j Job) error {
 		return err
 	}
 	for _, d := range p.Disks {
-		if err := restore(ctx, r, p, d, j.Target+"/"+d.Name+".qcow2"); err != nil {
+		if err := restore(ctx, r, p, d, j.Target+"/"+d.Name+"."+j.Format, j.Format); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func restore(ctx context.Context, r *repository.Repository, p repository.Point, d repository.Disk, path string) error {
-	t, err := image.CreateTarget(ctx, path, image.Qcow2, d.Size)
+func restore(ctx context.Context, r *repository.Repository, p repository.Point, d repository.Disk, path, format string) error {
+	t, err := image.CreateTarget(ctx, path, format, d.Size)
 	if err != nil {
 		return err
 	}

@@ -19,13 +19,19 @@ const (
 	Incremental = "incremental" // with the dirty extents, for a tool that can be told
 	Scan        = "scan"        // without them, for such a tool
 	Restore     = "restore"
-	Verify      = "verify"
-	Size        = "size"
+	// RestoreQcow2 is a restore to a qcow2 image, beside a peer's of the raw file, which
+	// is all that it can do.
+	RestoreQcow2 = "restore_qcow2"
+	Verify       = "verify"
+	Size         = "size"
 
 	// Of a running VM, beside virtnbdbackup.
 	LiveFull        = "live_full"
 	LiveIncremental = "live_incremental"
 	LiveRestore     = "live_restore"
+	// LiveRestoreRaw is to a raw image, beside a peer's to qcow2, which is all that it
+	// can do.
+	LiveRestoreRaw = "live_restore_raw"
 
 	// From the command that restores a machine instantly to the answer of its agent,
 	// beside its boot: with a small data disk, and with one of 1 TiB.
@@ -66,10 +72,15 @@ type Result struct {
 func Compile(samples []Sample, versions map[string]string) []Result {
 	var list []Result
 	for _, peer := range []string{"restic", "borg", "qemu-img", "nbdcopy", "virtnbdbackup", LocalBoot} {
-		for _, test := range []string{Full, Incremental, Scan, Restore, Verify, LiveFull, LiveIncremental, LiveRestore, InstantSmall, InstantLarge} {
+		for _, test := range []string{Full, Incremental, Scan, Restore, RestoreQcow2, Verify, LiveFull, LiveIncremental, LiveRestore, LiveRestoreRaw, InstantSmall, InstantLarge} {
 			theirs := test
-			if test == Scan { // a peer always scans
+			switch test {
+			case Scan: // a peer always scans
 				theirs = Incremental
+			case RestoreQcow2:
+				theirs = Restore
+			case LiveRestoreRaw:
+				theirs = LiveRestore
 			}
 			ours, their, ok := times(samples, test, peer, theirs)
 			if ok {

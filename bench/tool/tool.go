@@ -38,6 +38,8 @@ type Tool struct {
 	Scans   bool
 	Verify  func(p Place) []string
 	Restore func(p Place, point, folder string) []string
+	// RestoreQcow2 restores to a qcow2 image instead of a raw one.
+	RestoreQcow2 func(p Place, point, folder string) []string
 }
 
 // Command is args made ready to run at the place.
@@ -79,6 +81,9 @@ func Holdfast(path string) Tool {
 		Verify:      func(p Place) []string { return []string{path, "repository", "verify", url(p), key(p)} },
 		Restore: func(p Place, point, folder string) []string {
 			return []string{path, "repository", "export", point, "--repo", url(p), key(p), "--to", filepath.Join(folder, "disk.raw")}
+		},
+		RestoreQcow2: func(p Place, point, folder string) []string {
+			return []string{path, "repository", "export", point, "--repo", url(p), key(p), "--to", filepath.Join(folder, "disk.qcow2")}
 		},
 	}
 }

@@ -7,6 +7,13 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/arm"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/cloud"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/policy"
+	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
+	"github.com/Azure/azure-sdk-for-go/sdk/azidentity"
+	"github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/resources/armresources"
+
 	"holdfast/internal/guest"
 	"holdfast/internal/guestlab"
 	"holdfast/internal/matrix"
@@ -54,8 +61,8 @@ func TestRestoredDisksAndTemplate(t *testing.T) {
 	if _, err := s.guest.Host.DomainNamed(t.Context(), name); err == nil {
 		t.Fatal("a refused template made a machine")
 	}
-	s.run("restore", "deploy", job, "--name", name, "--set", "virtualMachineSize=3 vCPU, 1 GiB",
-		"--set", "availabilitySetId=/subscriptions/x/resourceGroups/lab/providers/Microsoft.Compute/availabilitySets/front", "--set", "hostId=/hosts/one")
+	s.deploy(t, text, map[string]any{"virtualMachineName": name, "virtualMachineSize": "3 vCPU, 1 GiB", "hostId": "/hosts/one",
+		"availabilitySetId": "/subscriptions/x/resourceGroups/lab/providers/Microsoft.Compute/availabilitySets/front"})
 	agent := s.boot(name)
 	s.sealedAgain(t, name)
 	opensInside(t, agent)
@@ -69,6 +76,35 @@ func TestRestoredDisksAndTemplate(t *testing.T) {
 		t.Errorf("it is not in the set or not on the host:\n%s", shown)
 	}
 	s.attach(t, job, pool, name, agent, point, want)
+}
+
+// deploy deploys a template with the client of Azure's SDK, as az does.
+func (s *story) deploy(t *testing.T, template string, parameters map[string]any) {
+	t.Helper()
+	env, hc := s.client()
+	base := env["HOLDFAST_ENDPOINT"]
+	o := policy.ClientOptions{Transport: hc, Cloud: cloud.Configuration{ActiveDirectoryAuthorityHost: base, Services: map[cloud.ServiceName]cloud.ServiceConfiguration{cloud.ResourceManager: {Endpoint: base, Audience: base}}}}
+	cred, err := azidentity.NewClientSecretCredential(env["HOLDFAST_TENANT_ID"], env["HOLDFAST_CLIENT_ID"], env["HOLDFAST_CLIENT_SECRET"],
+		&azidentity.ClientSecretCredentialOptions{ClientOptions: o, DisableInstanceDiscovery: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	d, err := armresources.NewDeploymentsClient(env["HOLDFAST_SUBSCRIPTION_ID"], cred, &arm.ClientOptions{ClientOptions: o})
+	if err != nil {
+		t.Fatal(err)
+	}
+	given := map[string]any{}
+	for name, value := range parameters {
+		given[name] = map[string]any{"value": value}
+	}
+	p, err := d.BeginCreateOrUpdate(t.Context(), "lab", "machine", armresources.Deployment{Properties: &armresources.DeploymentProperties{
+		Mode: to.Ptr(armresources.DeploymentModeIncremental), Template: json.RawMessage(template), Parameters: given}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := p.PollUntilDone(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
 }
 
 // attach restores one disk once more and gives it to a running machine by a
@@ -118,9 +154,5 @@ func edited(t *testing.T, text, from, to string) string {
 	if changed == text || !json.Valid([]byte(changed)) {
 		t.Fatalf("%q is not in the template, or it is no JSON any more", from)
 	}
-	file := filepath.Join(t.TempDir(), "edited.json")
-	if err := os.WriteFile(file, []byte(changed), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return file
+	return written(t, changed)
 }

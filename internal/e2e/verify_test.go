@@ -97,21 +97,11 @@ func (s *story) unmanaged(point, pool, want string) {
 	name := s.guest.Name + "-then"
 	s.t.Cleanup(func() { s.forget(name) })
 	s.run("restore", "deploy", s.newest("Restore"), "--name", name, "--set", "start=false")
-	at := func() (dirs []string) {
-		d, err := s.guest.Host.DomainNamed(s.t.Context(), name)
-		if err != nil {
-			s.t.Fatal(err)
-		}
-		for _, k := range d.Disks {
-			dirs = append(dirs, filepath.Dir(k.Path)+" "+k.Pool)
-		}
-		return slices.Compact(dirs)
-	}
-	if is := at(); !slices.Equal(is, []string{s.guest.Dir + " "}) {
+	if is := s.dirs(name); !slices.Equal(is, []string{s.guest.Dir + " "}) {
 		s.t.Errorf("its disks are in %q, and were in %s", is, s.guest.Dir)
 	}
 	s.run("vm", "convert", name, "--pool", pool)
-	if is := at(); len(is) != 1 || !strings.HasSuffix(is[0], " "+pool) {
+	if is := s.dirs(name); len(is) != 1 || !strings.HasSuffix(is[0], " "+pool) {
 		s.t.Errorf("its disks are in %q, and are to be in the pool %s", is, pool)
 	}
 	d, err := s.guest.Host.DomainNamed(s.t.Context(), name)

@@ -1,11 +1,9 @@
 package embedded_test
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -13,73 +11,20 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/internal/authz"
+	"holdfast/internal/aztest"
 	"holdfast/internal/service"
 )
 
-// lowerCompute works around Debian 12's az, which asks for a Microsoft.Compute
-// version that Debian's SDK does not have (arm-contract, 0).
-const lowerCompute = `
-try:
-    from azure.cli.core.profiles import _shared as s
-    p = s.AZURE_API_PROFILES['latest'][s.ResourceType.MGMT_COMPUTE].profile
-    for k, v in list(p.items()):
-        if v == '2022-11-01':
-            p[k] = '2022-08-01'
-except ImportError:
-    pass
-`
-
 // az is the command line of Azure, signed in to a server.
 type az struct {
-	t   *testing.T
-	r   *running
-	env []string
+	*aztest.Az
+	t *testing.T
+	r *running
 }
 
 func newAz(t *testing.T, r *running) *az {
 	t.Helper()
-	path, err := exec.LookPath("az")
-	if os.Getenv("HOLDFAST_AZ") == "" || err != nil {
-		t.Skipf("az takes minutes: HOLDFAST_AZ=1 runs it, if it is installed (now: %q, %v)", path, err)
-	}
-	site := t.TempDir()
-	if err := os.WriteFile(filepath.Join(site, "sitecustomize.py"), []byte(lowerCompute), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	return &az{t: t, r: r, env: append(os.Environ(), "PYTHONPATH="+site, "AZURE_CONFIG_DIR="+t.TempDir(), "REQUESTS_CA_BUNDLE="+r.env["HOLDFAST_CA_FILE"],
-		"AZURE_CORE_COLLECT_TELEMETRY=false", "AZURE_CORE_NO_COLOR=true", "PATH=/usr/bin:"+os.Getenv("PATH"))}
-}
-
-// try runs one command.
-func (a *az) try(args ...string) (out, errs string, err error) {
-	cmd := exec.CommandContext(a.t.Context(), "az", append(args, "-o", "json")...)
-	var stdout, stderr bytes.Buffer
-	cmd.Env, cmd.Stdout, cmd.Stderr = a.env, &stdout, &stderr
-	err = cmd.Run()
-	return stdout.String(), stderr.String(), err
-}
-
-// run runs one command that must succeed, and reads what it prints into into.
-func (a *az) run(into any, args ...string) {
-	a.t.Helper()
-	out, errs, err := a.try(args...)
-	if err != nil {
-		a.t.Fatalf("az %s: %v\n%s%s", strings.Join(args, " "), err, out, errs)
-	}
-	if into == nil {
-		return
-	}
-	if err := json.Unmarshal([]byte(out), into); err != nil {
-		a.t.Fatalf("az %s: %v: %s", strings.Join(args, " "), err, out)
-	}
-}
-
-// fails runs one command that must fail and say a text.
-func (a *az) fails(says string, args ...string) {
-	a.t.Helper()
-	if out, errs, err := a.try(args...); err == nil || !strings.Contains(errs, says) {
-		a.t.Errorf("az %s: %v\n%s%s\nwant it to fail saying %q", strings.Join(args, " "), err, out, errs, says)
-	}
+	return &az{aztest.New(t, r.env), t, r}
 }
 
 type object = map[string]any
@@ -87,13 +32,10 @@ type object = map[string]any
 // TestAzStory is the whole story of a backup through az.
 func TestAzStory(t *testing.T) {
 	t.Parallel()
-	w := newWorld()
-	managed(w)
-	r := serve(t, w, t.TempDir())
+	r := serve(t, newWorld(), t.TempDir())
 	a := newAz(t, r)
 	s := dial(t, r)
 	a.signIn()
-	a.r = r
 	lab(t, s)
 	a.vault()
 	a.resources()
@@ -105,14 +47,9 @@ func TestAzStory(t *testing.T) {
 }
 
 func (a *az) signIn() {
-	base := a.r.env["HOLDFAST_ENDPOINT"]
-	a.run(nil, "cloud", "register", "-n", "Holdfast", "--endpoint-resource-manager", base, "--endpoint-active-directory", base+"/adfs",
-		"--endpoint-active-directory-resource-id", base, "--endpoint-active-directory-graph-resource-id", base)
-	a.run(nil, "cloud", "set", "-n", "Holdfast")
-	a.fails("AADSTS7000215", "login", "--service-principal", "-u", a.r.env["HOLDFAST_CLIENT_ID"], "-p", "wrong", "--tenant", a.r.env["HOLDFAST_TENANT_ID"])
-	a.run(nil, "login", "--service-principal", "-u", a.r.env["HOLDFAST_CLIENT_ID"], "-p", a.r.env["HOLDFAST_CLIENT_SECRET"], "--tenant", a.r.env["HOLDFAST_TENANT_ID"])
+	a.SignIn()
 	var account object
-	a.run(&account, "account", "show")
+	a.Run(&account, "account", "show")
 	if account["id"] != a.r.env["HOLDFAST_SUBSCRIPTION_ID"] {
 		a.t.Errorf("account: %v", account)
 	}
@@ -120,31 +57,31 @@ func (a *az) signIn() {
 
 func (a *az) vault() {
 	var list []object
-	a.run(&list, "account", "list-locations")
+	a.Run(&list, "account", "list-locations")
 	if len(list) != 1 || list[0]["name"] != site {
 		a.t.Errorf("locations: %v", list)
 	}
-	a.run(nil, "group", "create", "-n", "more", "-l", site, "--tags", "a=b")
-	a.run(&list, "group", "list")
+	a.Run(nil, "group", "create", "-n", "more", "-l", site, "--tags", "a=b")
+	a.Run(&list, "group", "list")
 	if len(list) != 2 {
 		a.t.Errorf("groups: %v", list)
 	}
-	a.run(nil, "group", "delete", "-n", "more", "--yes")
+	a.Run(nil, "group", "delete", "-n", "more", "--yes")
 	var vault object
-	a.run(&vault, "backup", "vault", "create", "-g", "lab", "-n", "azvault", "-l", site)
-	a.run(&vault, "backup", "vault", "create", "-g", "lab", "-n", "azvault", "-l", site) // again
+	a.Run(&vault, "backup", "vault", "create", "-g", "lab", "-n", "azvault", "-l", site)
+	a.Run(&vault, "backup", "vault", "create", "-g", "lab", "-n", "azvault", "-l", site) // again
 	if vault["name"] != "azvault" {
 		a.t.Errorf("vault: %v", vault)
 	}
-	a.run(nil, "backup", "vault", "backup-properties", "show", "-g", "lab", "-n", "azvault")
-	a.run(nil, "backup", "vault", "backup-properties", "set", "-g", "lab", "-n", "azvault", "--backup-storage-redundancy", "LocallyRedundant")
-	a.run(nil, "backup", "vault", "backup-properties", "set", "-g", "lab", "-n", "azvault", "--soft-delete-feature-state", "Disable")
-	a.run(&list, "backup", "vault", "list", "-g", "lab")
+	a.Run(nil, "backup", "vault", "backup-properties", "show", "-g", "lab", "-n", "azvault")
+	a.Run(nil, "backup", "vault", "backup-properties", "set", "-g", "lab", "-n", "azvault", "--backup-storage-redundancy", "LocallyRedundant")
+	a.Run(nil, "backup", "vault", "backup-properties", "set", "-g", "lab", "-n", "azvault", "--soft-delete-feature-state", "Disable")
+	a.Run(&list, "backup", "vault", "list", "-g", "lab")
 	if len(list) != 2 {
 		a.t.Errorf("vaults: %v", list)
 	}
-	a.run(nil, "backup", "vault", "delete", "-g", "lab", "-n", "azvault", "--yes")
-	a.fails("ResourceNotFound", "backup", "vault", "show", "-g", "lab", "-n", "azvault")
+	a.Run(nil, "backup", "vault", "delete", "-g", "lab", "-n", "azvault", "--yes")
+	a.Fails("ResourceNotFound", "backup", "vault", "show", "-g", "lab", "-n", "azvault")
 }
 
 // resources deploys a template, tags what it made and moves it.
@@ -165,39 +102,39 @@ func (a *az) resources() {
 	at := []string{"-g", "lab", "-n", "first"}
 	var out object
 	var list []object
-	a.run(&out, append([]string{"deployment", "group", "validate", "--template-file", file, "--parameters", "name=azmade"}, at...)...)
-	a.run(&out, append([]string{"deployment", "group", "create", "--template-file", file, "--parameters", "name=azmade"}, at...)...)
+	a.Run(&out, append([]string{"deployment", "group", "validate", "--template-file", file, "--parameters", "name=azmade"}, at...)...)
+	a.Run(&out, append([]string{"deployment", "group", "create", "--template-file", file, "--parameters", "name=azmade"}, at...)...)
 	p := out["properties"].(object)
 	if p["provisioningState"] != "Succeeded" || len(p["outputResources"].([]any)) != 2 {
 		a.t.Fatalf("deployment: %v", out)
 	}
 	vault := p["outputs"].(object)["vault"].(object)["value"].(string)
-	a.run(&list, append([]string{"deployment", "operation", "group", "list"}, at...)...)
+	a.Run(&list, append([]string{"deployment", "operation", "group", "list"}, at...)...)
 	if len(list) != 2 {
 		a.t.Errorf("operations: %v", list)
 	}
-	a.run(&list, "deployment", "group", "list", "-g", "lab")
+	a.Run(&list, "deployment", "group", "list", "-g", "lab")
 	if len(list) != 1 {
 		a.t.Errorf("deployments: %v", list)
 	}
-	a.run(nil, append([]string{"deployment", "group", "export"}, at...)...)
-	a.run(nil, append([]string{"deployment", "group", "delete"}, at...)...)
-	a.fails("there is no function nothing", "deployment", "group", "create", "-g", "lab", "-n", "bad", "--template-file", a.bad())
+	a.Run(nil, append([]string{"deployment", "group", "export"}, at...)...)
+	a.Run(nil, append([]string{"deployment", "group", "delete"}, at...)...)
+	a.Fails("there is no function nothing", "deployment", "group", "create", "-g", "lab", "-n", "bad", "--template-file", a.bad())
 
-	a.run(&out, "tag", "create", "--resource-id", vault, "--tags", "stage=test")
-	a.run(&out, "tag", "update", "--resource-id", vault, "--operation", "merge", "--tags", "owner=me")
-	a.run(&list, "resource", "list", "--tag", "stage=test")
+	a.Run(&out, "tag", "create", "--resource-id", vault, "--tags", "stage=test")
+	a.Run(&out, "tag", "update", "--resource-id", vault, "--operation", "merge", "--tags", "owner=me")
+	a.Run(&list, "resource", "list", "--tag", "stage=test")
 	if len(list) != 1 {
 		a.t.Errorf("tagged resources: %v", list)
 	}
-	a.run(nil, "group", "create", "-n", "away", "-l", site)
-	a.run(nil, "resource", "move", "--destination-group", "away", "--ids", vault)
-	a.run(&out, "backup", "vault", "show", "-g", "away", "-n", "azmade")
+	a.Run(nil, "group", "create", "-n", "away", "-l", site)
+	a.Run(nil, "resource", "move", "--destination-group", "away", "--ids", vault)
+	a.Run(&out, "backup", "vault", "show", "-g", "away", "-n", "azmade")
 	if out["tags"].(object)["owner"] != "me" {
 		a.t.Errorf("the moved vault: %v", out)
 	}
-	a.run(nil, "group", "delete", "-n", "away", "--yes")
-	a.run(nil, "disk", "delete", "-g", "lab", "-n", "azmade-disk", "--yes")
+	a.Run(nil, "group", "delete", "-n", "away", "--yes")
+	a.Run(nil, "disk", "delete", "-g", "lab", "-n", "azmade-disk", "--yes")
 }
 
 // bad is a template with a function that is none.
@@ -211,20 +148,20 @@ func (a *az) bad() string {
 
 func (a *az) policies() {
 	var list []object
-	a.run(&list, "backup", "policy", "list", "-g", "lab", "-v", "safe")
+	a.Run(&list, "backup", "policy", "list", "-g", "lab", "-v", "safe")
 	if len(list) != 2 {
 		a.t.Errorf("policies: %v", list)
 	}
 	var policy object
-	a.run(&policy, "backup", "policy", "show", "-g", "lab", "-v", "safe", "-n", "DefaultPolicy")
+	a.Run(&policy, "backup", "policy", "show", "-g", "lab", "-v", "safe", "-n", "DefaultPolicy")
 	text, err := json.Marshal(policy)
 	if err != nil {
 		a.t.Fatal(err)
 	}
-	a.run(nil, "backup", "policy", "create", "-g", "lab", "-v", "safe", "-n", "mine", "--backup-management-type", "AzureIaasVM", "--policy", string(text))
-	a.run(nil, "backup", "policy", "set", "-g", "lab", "-v", "safe", "-n", "mine", "--policy", string(text))
-	a.run(nil, "backup", "policy", "delete", "-g", "lab", "-v", "safe", "-n", "mine")
-	a.fails("scheduleRunTimes", "backup", "policy", "create", "-g", "lab", "-v", "safe", "-n", "bad", "--backup-management-type", "AzureIaasVM",
+	a.Run(nil, "backup", "policy", "create", "-g", "lab", "-v", "safe", "-n", "mine", "--backup-management-type", "AzureIaasVM", "--policy", string(text))
+	a.Run(nil, "backup", "policy", "set", "-g", "lab", "-v", "safe", "-n", "mine", "--policy", string(text))
+	a.Run(nil, "backup", "policy", "delete", "-g", "lab", "-v", "safe", "-n", "mine")
+	a.Fails("scheduleRunTimes", "backup", "policy", "create", "-g", "lab", "-v", "safe", "-n", "bad", "--backup-management-type", "AzureIaasVM",
 		"--policy", strings.Replace(string(text), `"scheduleRunTimes":[`, `"scheduleRunTimes":["2024-01-01T01:00:00Z",`, 1))
 }
 
@@ -233,41 +170,41 @@ var ofItem = []string{"-g", "lab", "-v", "safe", "-c", "web", "-i", "web", "--ba
 // backup protects a machine and backs it up; it returns the point's name.
 func (a *az) backup() string {
 	var vms []object
-	a.run(&vms, "vm", "list", "-g", "lab")
+	a.Run(&vms, "vm", "list", "-g", "lab")
 	if len(vms) != 2 {
 		a.t.Errorf("VMs: %v", vms)
 	}
 	var job object
-	a.run(&job, "backup", "protection", "enable-for-vm", "-g", "lab", "-v", "safe", "--vm", "web", "-p", "DefaultPolicy")
+	a.Run(&job, "backup", "protection", "enable-for-vm", "-g", "lab", "-v", "safe", "--vm", "web", "-p", "DefaultPolicy")
 	if op := job["properties"].(object)["operation"]; op != "ConfigureBackup" {
 		a.t.Errorf("enable-for-vm: %v", job)
 	}
-	a.run(nil, "backup", "protection", "check-vm", "--vm-id", "/subscriptions/"+a.r.env["HOLDFAST_SUBSCRIPTION_ID"]+"/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/web")
+	a.Run(nil, "backup", "protection", "check-vm", "--vm-id", "/subscriptions/"+a.r.env["HOLDFAST_SUBSCRIPTION_ID"]+"/resourceGroups/lab/providers/Microsoft.Compute/virtualMachines/web")
 	var list []object
-	a.run(&list, "backup", "container", "list", "-g", "lab", "-v", "safe", "--backup-management-type", "AzureIaasVM")
+	a.Run(&list, "backup", "container", "list", "-g", "lab", "-v", "safe", "--backup-management-type", "AzureIaasVM")
 	if len(list) != 1 {
 		a.t.Errorf("containers: %v", list)
 	}
-	a.run(&list, "backup", "item", "list", "-g", "lab", "-v", "safe")
+	a.Run(&list, "backup", "item", "list", "-g", "lab", "-v", "safe")
 	if len(list) != 1 {
 		a.t.Errorf("items: %v", list)
 	}
-	a.run(&job, append([]string{"backup", "protection", "backup-now"}, ofItem...)...)
-	a.run(nil, "backup", "job", "wait", "-g", "lab", "-v", "safe", "-n", job["name"].(string), "--timeout", "60")
-	a.run(&job, "backup", "job", "show", "-g", "lab", "-v", "safe", "-n", job["name"].(string))
+	a.Run(&job, append([]string{"backup", "protection", "backup-now"}, ofItem...)...)
+	a.Run(nil, "backup", "job", "wait", "-g", "lab", "-v", "safe", "-n", job["name"].(string), "--timeout", "60")
+	a.Run(&job, "backup", "job", "show", "-g", "lab", "-v", "safe", "-n", job["name"].(string))
 	if s := job["properties"].(object)["status"]; s != "Completed" {
 		a.t.Errorf("backup job: %v", job)
 	}
-	a.run(&list, "backup", "job", "list", "-g", "lab", "-v", "safe", "--operation", "Backup", "--status", "Completed")
+	a.Run(&list, "backup", "job", "list", "-g", "lab", "-v", "safe", "--operation", "Backup", "--status", "Completed")
 	if len(list) != 1 {
 		a.t.Errorf("jobs: %v", list)
 	}
-	a.run(&list, append([]string{"backup", "recoverypoint", "list"}, ofItem...)...)
+	a.Run(&list, append([]string{"backup", "recoverypoint", "list"}, ofItem...)...)
 	if len(list) != 1 {
 		a.t.Fatalf("points: %v", list)
 	}
 	point := list[0]["name"].(string)
-	a.run(nil, append([]string{"backup", "recoverypoint", "show", "-n", point}, ofItem...)...)
+	a.Run(nil, append([]string{"backup", "recoverypoint", "show", "-n", point}, ofItem...)...)
 	return point
 }
 
@@ -296,51 +233,51 @@ func (a *az) guarded(s *sdk) {
 		return append([]string{"backup", "vault", "resource-guard-mapping", verb, "-g", "lab", "-n", "safe"}, more...)
 	}
 	tenant := []string{"--tenant-id", a.r.env["HOLDFAST_TENANT_ID"]}
-	a.run(nil, at("update", "--resource-guard-id", guard)...)
-	a.run(&out, at("show")...)
+	a.Run(nil, at("update", "--resource-guard-id", guard)...)
+	a.Run(&out, at("show")...)
 	if p := out["properties"].(object); p["resourceGuardResourceId"] != guard || len(p["resourceGuardOperationDetails"].([]any)) != len(service.Criticals()) {
 		a.t.Errorf("mapping: %v", out)
 	}
 	deleted := append([]string{"backup", "protection", "disable", "--delete-backup-data", "true", "--yes"}, ofItem...)
 	const second = "needs a second person"
-	a.fails(second, deleted...)
-	a.fails(second, append(deleted, tenant...)...)
-	a.fails(second, "backup", "vault", "backup-properties", "set", "-g", "lab", "-n", "safe", "--soft-delete-feature-state", "Disable")
-	a.fails(second, at("delete", append(tenant, "--yes")...)...)
+	a.Fails(second, deleted...)
+	a.Fails(second, append(deleted, tenant...)...)
+	a.Fails(second, "backup", "vault", "backup-properties", "set", "-g", "lab", "-n", "safe", "--soft-delete-feature-state", "Disable")
+	a.Fails(second, at("delete", append(tenant, "--yes")...)...)
 	code, out, _ = s.send(a.t, "GET", s.ownerAssignment(a.t)+"?api-version=2022-04-01", "")
 	must(code, out)
 	code, kind = s.give(a.t, security, authz.MUAOperator, out["properties"].(object)["principalId"].(string), guard)
 	must(code, kind)
-	a.run(nil, at("delete", append(tenant, "--yes")...)...)
-	a.fails("ResourceNotFound", at("show")...)
+	a.Run(nil, at("delete", append(tenant, "--yes")...)...)
+	a.Fails("ResourceNotFound", at("show")...)
 }
 
 func (a *az) restore(point string) {
 	const disks = "restore-disks"
 	at := []string{"backup", "restore", disks, "-g", "lab", "-v", "safe", "-c", "web", "-i", "web", "-r", point, "--storage-account", "default"}
 	var job object
-	a.run(&job, append(at, "--target-resource-group", "lab")...)
-	a.run(nil, "backup", "job", "wait", "-g", "lab", "-v", "safe", "-n", job["name"].(string), "--timeout", "60")
+	a.Run(&job, append(at, "--target-resource-group", "lab")...)
+	a.Run(nil, "backup", "job", "wait", "-g", "lab", "-v", "safe", "-n", job["name"].(string), "--timeout", "60")
 	if r := a.r.restores[len(a.r.restores)-1]; r.Mode != "RestoreDisks" || r.Pool != "default" || r.LUNs != nil {
 		a.t.Errorf("restore-disks: %+v", r)
 	}
-	a.run(nil, append(at, "--target-resource-group", "lab", "--diskslist", "0")...)
-	a.run(nil, append(at, "--target-resource-group", "lab", "--target-vm-name", "web-2", "--target-vnet-name", "lab",
+	a.Run(nil, append(at, "--target-resource-group", "lab", "--diskslist", "0")...)
+	a.Run(nil, append(at, "--target-resource-group", "lab", "--target-vm-name", "web-2", "--target-vnet-name", "lab",
 		"--target-vnet-resource-group", "lab", "--target-subnet-name", "default", "--restore-mode", "AlternateLocation")...)
 	if r := a.r.restores[len(a.r.restores)-1]; r.VMName != "web-2" || r.Network != "lab" {
 		a.t.Errorf("create VM: %+v", r)
 	}
-	a.fails("is there already", append(at, "--target-resource-group", "lab", "--target-vm-name", "db", "--target-vnet-name", "lab",
+	a.Fails("is there already", append(at, "--target-resource-group", "lab", "--target-vm-name", "db", "--target-vnet-name", "lab",
 		"--target-vnet-resource-group", "lab", "--target-subnet-name", "default", "--restore-mode", "AlternateLocation")...)
 }
 
 // end stops protection, resumes it, changes the policy, and gives the item up.
 func (a *az) end() {
-	a.run(nil, append([]string{"backup", "protection", "disable", "--yes"}, ofItem...)...)
-	a.run(nil, append([]string{"backup", "protection", "resume", "-p", "EnhancedPolicy"}, ofItem...)...)
-	a.run(nil, append([]string{"backup", "item", "set-policy", "-p", "DefaultPolicy", "-n", "web", "-g", "lab", "-v", "safe", "-c", "web"}, "--backup-management-type", "AzureIaasVM")...)
-	a.run(nil, "backup", "protection", "update-for-vm", "-g", "lab", "-v", "safe", "-c", "web", "-i", "web", "--disk-list-setting", "exclude", "--diskslist", "0")
-	a.run(nil, append([]string{"backup", "protection", "disable", "--delete-backup-data", "true", "--yes"}, ofItem...)...)
-	a.run(nil, append([]string{"backup", "protection", "undelete"}, ofItem...)...)
-	a.fails("existing resources within the vault", "backup", "vault", "delete", "-g", "lab", "-n", "safe", "--yes")
+	a.Run(nil, append([]string{"backup", "protection", "disable", "--yes"}, ofItem...)...)
+	a.Run(nil, append([]string{"backup", "protection", "resume", "-p", "EnhancedPolicy"}, ofItem...)...)
+	a.Run(nil, append([]string{"backup", "item", "set-policy", "-p", "DefaultPolicy", "-n", "web", "-g", "lab", "-v", "safe", "-c", "web"}, "--backup-management-type", "AzureIaasVM")...)
+	a.Run(nil, "backup", "protection", "update-for-vm", "-g", "lab", "-v", "safe", "-c", "web", "-i", "web", "--disk-list-setting", "exclude", "--diskslist", "0")
+	a.Run(nil, append([]string{"backup", "protection", "disable", "--delete-backup-data", "true", "--yes"}, ofItem...)...)
+	a.Run(nil, append([]string{"backup", "protection", "undelete"}, ofItem...)...)
+	a.Fails("existing resources within the vault", "backup", "vault", "delete", "-g", "lab", "-n", "safe", "--yes")
 }

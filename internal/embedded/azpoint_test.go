@@ -15,39 +15,39 @@ func TestAzRestorePoints(t *testing.T) {
 	a.signIn()
 	var made, list object
 	var all []object
-	a.run(&made, "restore-point", "collection", "create", "-g", "lab", "--collection-name", "rpc", "--source-id", p.vmID("web"), "--tags", "a=b")
+	a.Run(&made, "restore-point", "collection", "create", "-g", "lab", "--collection-name", "rpc", "--source-id", p.vmID("web"), "--tags", "a=b")
 	if made["provisioningState"] != "Succeeded" || made["location"] != site {
 		t.Errorf("the collection: %v", made)
 	}
-	a.run(nil, "restore-point", "collection", "update", "-g", "lab", "--collection-name", "rpc", "--tags", "c=d")
-	a.run(&made, "restore-point", "create", "-g", "lab", "--collection-name", "rpc", "-n", "one")
+	a.Run(nil, "restore-point", "collection", "update", "-g", "lab", "--collection-name", "rpc", "--tags", "c=d")
+	a.Run(&made, "restore-point", "create", "-g", "lab", "--collection-name", "rpc", "-n", "one")
 	if made["provisioningState"] != "Succeeded" || made["consistencyMode"] != string(holdfast.FileSystemConsistent) {
 		t.Errorf("the point: %v", made)
 	}
-	a.run(nil, "restore-point", "create", "-g", "lab", "--collection-name", "rpc", "-n", "two", "--consistency-mode", "CrashConsistent",
+	a.Run(nil, "restore-point", "create", "-g", "lab", "--collection-name", "rpc", "-n", "two", "--consistency-mode", "CrashConsistent",
 		"--exclude-disks", "/subscriptions/"+p.sub+"/resourceGroups/lab/providers/Microsoft.Compute/disks/b")
-	a.fails("RPT-33", "restore-point", "create", "-g", "lab", "--collection-name", "rpc", "-n", "three", "--consistency-mode", "CrashConsistent")
-	a.run(&made, "restore-point", "show", "-g", "lab", "--collection-name", "rpc", "-n", "one", "--instance-view")
+	a.Fails("RPT-33", "restore-point", "create", "-g", "lab", "--collection-name", "rpc", "-n", "three", "--consistency-mode", "CrashConsistent")
+	a.Run(&made, "restore-point", "show", "-g", "lab", "--collection-name", "rpc", "-n", "one", "--instance-view")
 	if view, _ := made["instanceView"].(object); view == nil || len(view["diskRestorePoints"].([]any)) != 2 {
 		t.Errorf("shown: %v", made)
 	}
-	a.run(nil, "restore-point", "wait", "-g", "lab", "--collection-name", "rpc", "-n", "one", "--created")
-	a.run(&list, "restore-point", "collection", "show", "-g", "lab", "--collection-name", "rpc", "--restore-points")
+	a.Run(nil, "restore-point", "wait", "-g", "lab", "--collection-name", "rpc", "-n", "one", "--created")
+	a.Run(&list, "restore-point", "collection", "show", "-g", "lab", "--collection-name", "rpc", "--restore-points")
 	if points, _ := list["restorePoints"].([]any); len(points) != 2 {
 		t.Errorf("with its points: %v", list)
 	}
-	a.run(&all, "restore-point", "collection", "list", "-g", "lab")
-	a.run(&all, "restore-point", "collection", "list-all")
+	a.Run(&all, "restore-point", "collection", "list", "-g", "lab")
+	a.Run(&all, "restore-point", "collection", "list-all")
 	if len(all) != 1 || all[0]["tags"].(object)["c"] != "d" {
 		t.Errorf("listed: %v", all)
 	}
 	disk := made["sourceMetadata"].(object)["storageProfile"].(object)["osDisk"].(object)["diskRestorePoint"].(object)["id"].(string)
-	a.run(&made, "rest", "--method", "post", "--url", p.env["HOLDFAST_ENDPOINT"]+disk+"/beginGetAccess?api-version=2022-07-02", "--resource", p.env["HOLDFAST_ENDPOINT"], "--body", `{"access":"Read","durationInSeconds":60}`)
+	a.Run(&made, "rest", "--method", "post", "--url", p.env["HOLDFAST_ENDPOINT"]+disk+"/beginGetAccess?api-version=2022-07-02", "--resource", p.env["HOLDFAST_ENDPOINT"], "--body", `{"access":"Read","durationInSeconds":60}`)
 	if got := p.fetch(t, made["accessSAS"].(string), 200); len(got) != diskSize {
 		t.Errorf("the disk: %d bytes", len(got))
 	}
-	a.run(nil, "restore-point", "delete", "-g", "lab", "--collection-name", "rpc", "-n", "two", "-y")
-	a.run(nil, "restore-point", "collection", "delete", "-g", "lab", "--collection-name", "rpc", "-y")
+	a.Run(nil, "restore-point", "delete", "-g", "lab", "--collection-name", "rpc", "-n", "two", "-y")
+	a.Run(nil, "restore-point", "collection", "delete", "-g", "lab", "--collection-name", "rpc", "-y")
 	if len(p.store.points) != 0 {
 		t.Errorf("%d points are left", len(p.store.points))
 	}

@@ -229,7 +229,7 @@ func TestSDKStory(t *testing.T) {
 		t.Fatalf("points: %v", points)
 	}
 	rp := points[0].Properties.(*armrecoveryservicesbackup.IaasVMRecoveryPoint)
-	if *rp.RecoveryPointType != "FileSystemConsistent" || *rp.IsManagedVirtualMachine /* vdb is in no pool */ || len(rp.RecoveryPointDiskConfiguration.IncludedDiskList) != 2 {
+	if *rp.RecoveryPointType != "FileSystemConsistent" || !*rp.IsManagedVirtualMachine || len(rp.RecoveryPointDiskConfiguration.IncludedDiskList) != 2 {
 		t.Errorf("point: %+v", rp)
 	}
 	s.restoreStory(t, *points[0].Name)

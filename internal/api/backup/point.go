@@ -60,7 +60,7 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 			IsSourceVMEncrypted:          to.Ptr(keys(r) != nil),
 			KeyAndSecret:                 keys(r),
 			IsInstantIlrSessionActive:    to.Ptr(false),
-			IsManagedVirtualMachine:      to.Ptr(p.Managed()), // az names no target group for others
+			IsManagedVirtualMachine:      to.Ptr(true), // of unmanaged ones az 2.45 makes no VM (it adds to a group that is None)
 			OriginalStorageAccountOption: to.Ptr(false),
 			VirtualMachineSize:           &r.VMSize,
 			OSType:                       to.Ptr(cmp.Or(r.OSType, "Linux")),
