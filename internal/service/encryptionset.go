@@ -357,6 +357,9 @@ func (s *Service) namesSets(ctx context.Context, vm VM, in VMUpdate) error {
 	const member = "diskEncryptionSet.id"
 	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) {
 		for _, id := range in.EncryptionSets() {
+			if slices.ContainsFunc(vm.Disks, func(k holdfast.DiskFact) bool { return strings.EqualFold(vm.EncryptionSet(k.Target), id) }) {
+				continue // read and sent back, as clients do
+			}
 			e, err := findEncryptionSet(tx, id)
 			switch {
 			case err != nil && holdfast.KindOf(err) == holdfast.NotFound:

@@ -19,6 +19,31 @@ import (
 // read of a disk is what its guest sees. So the key goes with the point, and what of
 // a running guest's disk has to be set aside is encrypted, too.
 
+// secretOf asks the host for the secret of an encrypted disk.
+func secretOf(ctx context.Context, host hypervisor.Host, d hypervisor.Disk) (hypervisor.Secret, error) {
+	if d.Cipher != hypervisor.LUKS || d.Secret == (hypervisor.SecretRef{}) {
+		return hypervisor.Secret{}, &FormatError{Target: d.Target, Path: d.Path, Format: "encrypted otherwise than with LUKS under one secret"}
+	}
+	s, err := host.Secret(ctx, d.Secret)
+	if err != nil {
+		err = fmt.Errorf("disk %s, secret %s%s: %w", d.Target, d.Secret.UUID, d.Secret.Usage, err)
+	}
+	return s, err
+}
+
+// aboutKey looks for what opens an encrypted disk.
+func aboutKey(ctx context.Context, host hypervisor.Host, d hypervisor.Disk) []Finding {
+	if !d.Encrypted {
+		return nil
+	}
+	subject := "disk " + d.Target
+	if _, err := secretOf(ctx, host, d); err != nil {
+		return []Finding{{Blocks, subject, fmt.Sprintf("its key cannot be kept with a point: %v", err),
+			"let libvirt have the secret with its value, and not private (virsh secret-define, secret-set-value)"}}
+	}
+	return []Finding{{Good, subject, "it is encrypted; its libvirt secret is kept with each point", ""}}
+}
+
 // unlock asks the host for the secrets of encrypted disks.
 func (t *taken) unlock(ctx context.Context) error {
 	for i := range t.plan {
@@ -26,12 +51,9 @@ func (t *taken) unlock(ctx context.Context) error {
 		if !p.disk.Encrypted {
 			continue
 		}
-		if p.disk.Cipher != hypervisor.LUKS || p.disk.Secret == (hypervisor.SecretRef{}) {
-			return &FormatError{Target: p.disk.Target, Path: p.disk.Path, Format: "encrypted otherwise than with LUKS under one secret"}
-		}
-		s, err := t.r.Host.Secret(ctx, p.disk.Secret)
+		s, err := secretOf(ctx, t.r.Host, p.disk)
 		if err != nil {
-			return fmt.Errorf("disk %s, secret %s%s: %w", p.disk.Target, p.disk.Secret.UUID, p.disk.Secret.Usage, err)
+			return err
 		}
 		p.key, p.secret = s.Value, s.UUID
 		if !slices.ContainsFunc(t.snap.Secrets, func(o hypervisor.Secret) bool { return o.UUID == s.UUID }) {

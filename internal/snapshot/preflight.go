@@ -63,6 +63,7 @@ func Preflight(ctx context.Context, host hypervisor.Host, uuid, scratchDir strin
 	for _, k := range d.Disks {
 		if k.Device == "disk" || k.Device == "lun" {
 			all = append(all, aboutDisk(ctx, k, d.State.Active()))
+			all = append(all, aboutKey(ctx, host, k)...)
 		}
 	}
 	return all, nil
