@@ -177,6 +177,11 @@ func (o *Opener) setAside(ref holdfast.RepositoryRef, why error) (note string, e
 	if err := os.Rename(u.Path, aside); err != nil {
 		return "", err
 	}
+	if ref.Given { // its file system is there, and nobody else makes the directory
+		if err := os.Mkdir(u.Path, 0o700); err != nil {
+			return "", err
+		}
+	}
 	return fmt.Sprintf("The operational repository at %s could not be used any more (%v). It was set aside as %s, which can be deleted when no restore point in it is missed, and made anew.", ref.URL, why, aside), nil
 }
 

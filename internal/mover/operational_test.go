@@ -155,3 +155,47 @@ func TestOperationalAway(t *testing.T) {
 		t.Errorf("when it is back: %q, %v", note, err)
 	}
 }
+
+// TestOperationalGiven: a place that somebody chose is not made: its file system may
+// not be mounted. What cannot be used there is set aside all the same.
+func TestOperationalGiven(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.ref.Given = true
+	o := p.opener(t)
+	away := func(what string) {
+		t.Helper()
+		if _, note, err := o.Operational(t.Context(), p.ref); holdfast.KindOf(err) != holdfast.Unreachable || note != "" {
+			t.Errorf("%s: %q, %v", what, note, err)
+		}
+		if _, err := os.Stat(p.path()); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s, and yet there is a directory: %v", what, err)
+		}
+	}
+	must := func(err error) {
+		t.Helper()
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	away("before it was made")
+	must(os.MkdirAll(p.path(), 0o700))
+	r, _, err := o.Operational(t.Context(), p.ref)
+	must(err)
+	mark(t, r)
+	must(os.Rename(p.path(), p.path()+".elsewhere"))
+	away("not mounted")
+	must(os.Rename(p.path()+".elsewhere", p.path()))
+	r, note, err := o.Operational(t.Context(), p.ref)
+	must(err)
+	if _, err := r.Point(t.Context(), "mark"); err != nil || note != "" {
+		t.Errorf("mounted again: %q, %v", note, err)
+	}
+	_, err = o.SetAside(p.ref, errors.New("a test"))
+	must(err)
+	r, _, err = o.Operational(t.Context(), p.ref)
+	must(err)
+	if _, err := r.Point(t.Context(), "mark"); !errors.Is(err, repository.ErrNoPoint) {
+		t.Errorf("set aside: %v", err)
+	}
+}
