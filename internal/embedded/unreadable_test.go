@@ -69,11 +69,11 @@ func TestRestorePointsAreLost(t *testing.T) {
 	tick()
 	p.stands(t, "first", "Failed", "It is gone.", 1)
 	disk := *p.disk(t, "first").Name
-	if _, out, _ := p.send(t, "GET", "/subscriptions/"+p.sub+"/resourceGroups/lab/providers/Microsoft.Compute/restorePointCollections/rpc?api-version=2024-11-01&$expand=restorePoints", ""); !strings.Contains(fmt.Sprint(out), "failure:It is gone. If a copy") {
+	if _, out, _ := p.send(t, "GET", "/subscriptions/"+p.sub+"/resourceGroups/lab/providers/Microsoft.Compute/restorePointCollections/rpc?api-version=2024-11-01&$expand=restorePoints", ""); !strings.Contains(fmt.Sprint(out), "failure:It is gone. If there is a copy") {
 		t.Errorf("listed: %v", out)
 	}
 	p.refuses(t, []refused{
-		{"access", "POST", "~G/providers/Microsoft.Compute/restorePointCollections/rpc/restorePoints/first/diskRestorePoints/" + disk + "/beginGetAccess?api-version=2024-03-02", `{"access":"Read","durationInSeconds":60}`, 409, "DataDamaged", "It is gone. If a copy"},
+		{"access", "POST", "~G/providers/Microsoft.Compute/restorePointCollections/rpc/restorePoints/first/diskRestorePoints/" + disk + "/beginGetAccess?api-version=2024-03-02", `{"access":"Read","durationInSeconds":60}`, 409, "DataDamaged", "It is gone. If there is a copy"},
 	})
 	p.point(t, "lab", "rpc", "second", armcompute.RestorePointProperties{}) // nothing says that it is too soon
 	p.stands(t, "second", "Succeeded", "", 1)

@@ -260,7 +260,7 @@ func putJudged(tx *catalog.Tx, id string, bad map[string]string) error {
 // unreadable is what the alert of a site's restore points is about.
 func unreadable(site Site) string { return "points:" + site.ID }
 
-const unreadableHint = "If a copy of the repository's directory is there, put it back, and the point can be read again; else delete the restore point and make another."
+const unreadableHint = "If there is a copy of the repository's directory, put it back; another restore point of the VM stores again what the VM still has. What cannot be read then is lost: delete those restore points."
 
 // maxNamed is how many restore points an alert names.
 const maxNamed = 5

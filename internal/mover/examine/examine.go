@@ -107,7 +107,7 @@ func (m Mover) Examine(ctx context.Context, a holdfast.ExamineArgs) (holdfast.He
 	}
 	for _, d := range damage {
 		for _, hurt := range d.Points {
-			h.Unreadable[hurt.Point] = fmt.Sprintf("%s is damaged (%v).", d.Artifact, d.Cause)
+			h.Unreadable[hurt.Point] = fmt.Sprintf("Stored data that it needs is damaged: %s in %s.", d.Artifact, a.Repository.URL)
 		}
 	}
 	return h, nil
