@@ -35,6 +35,7 @@ type moving struct {
 	state  hypervisor.State
 	runs   string // the definition that it runs with
 	others []hypervisor.Domain
+	refuse error          // of a definition
 	before func(step int) // something that happens before a step
 	dieAt  int            // the how manieth step kills; 0 none
 	steps  int
@@ -99,7 +100,12 @@ func (m *moving) DomainXML(context.Context, string) (xml string, err error) {
 }
 
 func (m *moving) Redefine(_ context.Context, _, xml string) error {
-	return m.of(func() error { m.xml = xml; return nil })
+	return m.of(func() error {
+		if m.refuse == nil {
+			m.xml = xml
+		}
+		return m.refuse
+	})
 }
 
 func (m *moving) Domain(context.Context, string) (d hypervisor.Domain, err error) {
@@ -260,7 +266,7 @@ func TestConvertKeepsWhatIsStarted(t *testing.T) {
 		}
 		m.bootable(when)
 		for _, target := range []string{"vda", "vdb"} {
-			if on, defined := pathIn(t, m.runs, target), pathIn(t, m.xml, target); on != defined && (err == nil || holdfast.KindOf(err) != holdfast.Conflict) {
+			if on, defined := pathIn(t, m.runs, target), pathIn(t, m.xml, target); on != defined || err != nil && holdfast.KindOf(err) != holdfast.Conflict {
 				t.Fatalf("%s: it runs on %s, and is defined with %s: %v", when, on, defined, err)
 			}
 			if _, err := os.Stat(pathIn(t, m.runs, target)); err != nil {
@@ -296,6 +302,15 @@ func TestConvertRefuses(t *testing.T) {
 		{"running", func(m *moving) { m.state, m.runs = hypervisor.Running, m.xml }, holdfast.Conflict, "az vm deallocate"},
 		{"paused", func(m *moving) { m.state, m.runs = hypervisor.Paused, m.xml }, holdfast.Conflict, "az vm deallocate"},
 		{"name taken", func(m *moving) { _ = os.WriteFile(filepath.Join(m.pool, "os.qcow2"), []byte("mine"), 0o600) }, holdfast.Conflict, "exists already"},
+		{"a definition that libvirt does not take", func(m *moving) { m.refuse = hypervisor.ErrInvalid }, holdfast.Invalid, ""},
+		{"written to meanwhile", func(m *moving) {
+			var once sync.Once
+			m.before = func(int) {
+				if left, _ := filepath.Glob(filepath.Join(m.pool, ".holdfast-move-*")); len(left) > 0 {
+					once.Do(func() { _ = os.WriteFile(filepath.Join(m.out, "vda"), imageOf(0), 0o640) })
+				}
+			}
+		}, holdfast.Conflict, "written to while"},
 		{"two VMs", other(hypervisor.Disk{Target: "vda", Path: "~/vdb"}), holdfast.Conflict, "Detach"},
 		{"a backing image", other(hypervisor.Disk{Target: "vda", Path: "/x", Backing: "~/vdb"}), holdfast.Conflict, "blockpull"},
 		{"a link", func(m *moving) {
@@ -309,6 +324,9 @@ func TestConvertRefuses(t *testing.T) {
 			t.Errorf("%s: %v", c.name, err)
 		}
 		m.unchanged(c.name)
+		if left := files(t, m.pool); left != "" && c.name != "name taken" {
+			t.Errorf("%s: in the pool is %q", c.name, left)
+		}
 	}
 }
 
