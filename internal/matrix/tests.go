@@ -448,6 +448,7 @@ var tests = map[string][]string{
 		"e2e.TestRestoredDisksAndTemplate",
 		"mover/backup.TestEncryptedDisks",
 		"mover/backup.TestEncryptionTurnedOn",
+		"snapshot.TestUnlock",
 	},
 	"STO-06": {
 		"embedded.TestWriteAccelerator",
