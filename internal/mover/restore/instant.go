@@ -141,7 +141,7 @@ func (r *run) complete(ctx context.Context, vm holdfast.VMRef) error {
 	watched, stop := context.WithCancel(ctx)
 	ended := make(chan struct{})
 	go func() { defer close(ended); r.keepGoing(watched, vm.UUID) }()
-	defer func() { stop(); <-ended }()
+	defer func() { stop(); <-ended; r.showFiles(ctx) }()
 
 	var before, total int64
 	for _, d := range r.manifest.Disks {

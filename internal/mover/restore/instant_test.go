@@ -229,7 +229,8 @@ func TestInstantStuckAtTheEnd(t *testing.T) {
 }
 
 // TestInstantForeign: a disk on an image that the restore has not made is left
-// alone, with its overlay, until it is back.
+// alone, with its overlay, until it is back; and so is one of a VM whose memory is
+// saved.
 func TestInstantForeign(t *testing.T) {
 	t.Parallel()
 	b := newInstantBed(t, "qcow2")
@@ -256,7 +257,11 @@ func TestInstantForeign(t *testing.T) {
 		t.Error(err)
 	}
 	b.bed.mu.Lock()
-	b.xml = xml
+	b.xml, b.saved = xml, true
+	b.bed.mu.Unlock()
+	await(t, func() bool { b.bed.mu.Lock(); defer b.bed.mu.Unlock(); return strings.Contains(l.said, "memory saved") })
+	b.bed.mu.Lock()
+	b.saved = false
 	b.bed.mu.Unlock()
 	if err := <-ended; err != nil {
 		t.Error(err)

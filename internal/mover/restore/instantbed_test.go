@@ -25,6 +25,7 @@ import (
 type instantBed struct {
 	*bed
 	gone   bool               // the VM was deleted
+	saved  bool               // it is off with its memory saved
 	reason string             // why the VM is paused
 	mirror *hypervisor.Mirror // of the disk that mirrors names
 	on     string
@@ -47,6 +48,7 @@ type instantLife struct {
 	died   chan struct{}
 	asks   []string // what was asked of the host that changes something
 	warned []string
+	said   string // the last that it waited for
 }
 
 // cluster is what QEMU keeps the writes of a guest in, bytes.
@@ -119,12 +121,21 @@ func (l *instantLife) ask(what string, do func() error) error {
 }
 
 // The progress of a life.
-func (l *instantLife) Task(string)             { l.step() }
-func (l *instantLife) Cancellable(bool)        { l.step() }
-func (l *instantLife) Bytes(int64, int64)      { l.alive() }
-func (l *instantLife) Property(string, string) { l.step() }
-func (l *instantLife) Reached(any) error       { return nil }
-func (l *instantLife) Warn(m string)           { l.step(); l.warned = append(l.warned, m) }
+func (l *instantLife) Task(string)        { l.step() }
+func (l *instantLife) Cancellable(bool)   { l.step() }
+func (l *instantLife) Bytes(int64, int64) { l.alive() }
+
+func (l *instantLife) Property(name, value string) {
+	l.step()
+	if name == "Waiting" {
+		l.bed.mu.Lock()
+		defer l.bed.mu.Unlock()
+		l.said = value
+	}
+}
+
+func (l *instantLife) Reached(any) error { return nil }
+func (l *instantLife) Warn(m string)     { l.step(); l.warned = append(l.warned, m) }
 
 // The host of a life.
 func (l *instantLife) Close() error                              { return nil }
@@ -148,7 +159,7 @@ func (l *instantLife) Domain(_ context.Context, uuid string) (d hypervisor.Domai
 	if uuid != "u-1" || l.xml == "" || l.gone {
 		return d, hypervisor.ErrNoDomain
 	}
-	d = hypervisor.Domain{UUID: uuid, Name: "new", State: l.state, StateReason: l.reason, Persistent: true}
+	d = hypervisor.Domain{UUID: uuid, Name: "new", State: l.state, StateReason: l.reason, Persistent: true, Saved: l.saved}
 	xml := l.xml
 	if l.state.Active() {
 		xml = l.running

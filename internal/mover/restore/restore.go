@@ -216,13 +216,18 @@ func (r *run) filling(ctx context.Context, names []string, fill func(context.Con
 				r.progress.Warn(left.Error())
 			}
 		}
-		if r.args.Pool != "" {
-			// The pool shows the new files; that it doesn't is no failure.
-			_ = r.host.RefreshPool(context.WithoutCancel(ctx), r.args.Pool)
-		}
+		r.showFiles(ctx)
 	}()
 	err = fill(ctx, &res)
 	return res, err
+}
+
+// showFiles has the pool see the files that were made or removed; that it doesn't is
+// no failure.
+func (r *run) showFiles(ctx context.Context) {
+	if r.args.Pool != "" {
+		_ = r.host.RefreshPool(context.WithoutCancel(ctx), r.args.Pool)
+	}
 }
 
 // bringBack writes disks of the point, and makes the VM of them.
