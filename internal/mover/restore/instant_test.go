@@ -173,6 +173,7 @@ func TestInstantStartedLate(t *testing.T) {
 			})
 			b.bed.mu.Lock()
 			defer b.bed.mu.Unlock()
+			b.guestReads()
 			b.guestWrites()
 			b.state, b.running = hypervisor.ShutOff, "" // killed
 		}()

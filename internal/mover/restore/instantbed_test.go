@@ -289,13 +289,7 @@ func (b *instantBed) guestWrites() {
 	b.writes++
 	for _, k := range parsed(b.t, b.running) {
 		at := b.writes*cluster%diskSize + from
-		file := func(path string) map[string]any { return map[string]any{"driver": "file", "filename": path} }
-		image := map[string]any{"driver": b.args.Format, "file": file(k.path)}
-		if strings.HasSuffix(k.path, ".overlay") {
-			image = map[string]any{"driver": "qcow2", "file": file(k.path), "backing": map[string]any{"driver": "raw", "file": file(b.points[k.target])}}
-		}
-		name, _ := json.Marshal(image)
-		out, err := exec.Command("qemu-io", "-c", fmt.Sprintf("write -P %d %d %d", b.writes, at, length), "json:"+string(name)).CombinedOutput()
+		out, err := exec.Command("qemu-io", "-c", fmt.Sprintf("write -P %d %d %d", b.writes, at, length), b.image(k)).CombinedOutput()
 		if err != nil || !bytes.Contains(out, []byte("wrote")) {
 			b.t.Errorf("the guest cannot write to %s: %v: %s", k.path, err, out)
 		}
@@ -303,6 +297,29 @@ func (b *instantBed) guestWrites() {
 			b.guest[k.target][at+i] = byte(b.writes)
 		}
 	}
+}
+
+// guestReads fails the test unless the guest reads what it wrote, and the point's.
+func (b *instantBed) guestReads() {
+	for _, k := range parsed(b.t, b.running) {
+		raw := filepath.Join(b.t.TempDir(), k.target)
+		out, err := exec.Command("qemu-img", "convert", "-O", "raw", b.image(k), raw).CombinedOutput()
+		if got, _ := os.ReadFile(raw); err != nil || !slices.Equal(got, b.guest[k.target]) {
+			b.t.Errorf("the guest reads something else on %s: %v: %s", k.target, err, out)
+		}
+	}
+}
+
+// image names the image that a disk is on, with the point behind it if it is an
+// overlay.
+func (b *instantBed) image(k hardDisk) string {
+	file := func(path string) map[string]any { return map[string]any{"driver": "file", "filename": path} }
+	image := map[string]any{"driver": b.args.Format, "file": file(k.path)}
+	if strings.HasSuffix(k.path, ".overlay") {
+		image = map[string]any{"driver": "qcow2", "file": file(k.path), "backing": map[string]any{"driver": "raw", "file": file(b.points[k.target])}}
+	}
+	name, _ := json.Marshal(image)
+	return "json:" + string(name)
 }
 
 // right fails the test unless the VM stands alone, on whole disks with all that
