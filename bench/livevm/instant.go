@@ -69,7 +69,7 @@ func (i *Instant) data() string { return filepath.Join(i.Dir, "data") }
 
 // serve starts the server and waits until it is ready.
 func (i *Instant) serve(ctx context.Context) error {
-	i.server = exec.CommandContext(ctx, i.binary, "serve", "--data", i.data(), "--listen", "127.0.0.1:0")
+	i.server = exec.CommandContext(ctx, i.binary, "serve", "--data", i.data(), "--listen", "127.0.0.1:0", "--limits", "extended")
 	i.server.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	log, err := i.server.StderrPipe()
 	if err != nil {
