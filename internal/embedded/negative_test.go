@@ -164,7 +164,6 @@ func TestRefusedRestoresNameTheWay(t *testing.T) {
 		{"an identity", disks + `,"identityBasedRestoreDetails":{"targetStorageAccountId":"/a"}`, "OperationNotAllowed", "storageAccountId"},
 		{"to a network of its own", `"recoveryType":"OriginalLocation","virtualNetworkId":"~G/providers/Microsoft.Network/virtualNetworks/lab"`, "InvalidParameter", "Leave the member out"},
 		{"over another VM", `"recoveryType":"OriginalLocation","targetVirtualMachineId":"~G/providers/Microsoft.Compute/virtualMachines/db"`, "InvalidParameter", "AlternateLocation"},
-		{"at once", vm + `new","holdfast":{"instant":true}`, "OperationNotAllowed", "Restore it in full"},
 	} {
 		status := map[string]int{"OperationNotAllowed": 409, "InvalidParameter": 400}[c.code]
 		s.refuses(t, []refused{{c.name, "POST", path, `{"properties":{"objectType":"IaasVMRestoreRequest","storageAccountId":"~G/providers/Microsoft.Storage/storageAccounts/default","availabilitySet":null,` + c.members + `}}`, status, c.code, c.way}})

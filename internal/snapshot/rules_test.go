@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -268,6 +269,35 @@ func TestSelfCheck(t *testing.T) {
 	for e, err := range Full(now).Extents(t.Context()) {
 		if err != nil || e.Kind != disk.Data {
 			t.Errorf("full: %+v, %v", e, err)
+		}
+	}
+}
+
+// TestRemovedBesideOthers: a working directory goes while others wait for its lock,
+// which make the lock's file anew.
+func TestRemovedBesideOthers(t *testing.T) {
+	t.Parallel()
+	for range 500 {
+		w := &workdir{path: filepath.Join(t.TempDir(), "holdfast-1")}
+		if err := os.Mkdir(w.path, 0o700); err != nil {
+			t.Fatal(err)
+		}
+		var err error
+		if w.lock, err = lock(filepath.Join(w.path, lockFile)); err != nil {
+			t.Fatal(err)
+		}
+		var others sync.WaitGroup
+		for range removeTries / 2 {
+			others.Go(func() {
+				if f, err := os.OpenFile(filepath.Join(w.path, lockFile), os.O_RDWR|os.O_CREATE, 0o600); err == nil {
+					f.Close()
+				}
+			})
+		}
+		err = w.remove()
+		others.Wait()
+		if err != nil {
+			t.Fatal(err)
 		}
 	}
 }

@@ -100,6 +100,7 @@ func makeWorkdir(scratchDir string, d hypervisor.Domain) (*workdir, error) {
 const (
 	lockPatience = 10 * time.Second
 	lockPoll     = 50 * time.Millisecond
+	removeTries  = 10 // a waiting process comes once each lockPoll
 )
 
 // lock takes the lock of a working directory; it ends with the process.
@@ -149,12 +150,16 @@ func (w *workdir) scratch(ctx context.Context, p *planned) error {
 // mayBeFrozen says whether the note is there.
 func (w *workdir) mayBeFrozen() bool { return exists(filepath.Join(w.path, freezeFile)) }
 
-// remove takes the directory away.
+// remove takes the directory away. Whoever waits for its lock, the watchdog or the
+// next server, may make the lock's file anew while it goes: it goes again.
 func (w *workdir) remove() error {
 	if w.socket != "" {
 		os.Remove(w.socket) // QEMU does when it stops to serve; it may have died
 	}
 	err := os.RemoveAll(w.path)
+	for tries := 0; errors.Is(err, syscall.ENOTEMPTY) && tries < removeTries; tries++ {
+		err = os.RemoveAll(w.path)
+	}
 	if w.lock != nil {
 		w.lock.Close()
 	}
