@@ -48,7 +48,13 @@ type PutOptions struct {
 	// RetainUntil, when set, asks the store to refuse deletion before that
 	// time. A store without Features.Retention fails with ErrInvalid.
 	RetainUntil time.Time
+	// LeaveRoom asks for ErrFull rather than the last of the store's room, which
+	// deleting takes too (LastRoom). Only a store that knows its room does so.
+	LeaveRoom bool
 }
+
+// LastRoom is how much room of so many bytes a Put with LeaveRoom leaves.
+func LastRoom(total int64) int64 { return min(total/32, 64<<20) }
 
 // Features says what a store can do beyond the contract's minimum.
 type Features struct {

@@ -165,6 +165,9 @@ func (c *collection) condemn(ctx context.Context) error {
 	}
 	slices.SortFunc(thin, func(a, b pack.ID) int { return slices.Compare(a[:], b[:]) })
 	add, moved, err := c.repack(ctx, thin)
+	if errors.Is(err, objstore.ErrFull) && len(gone) > 0 {
+		add, moved, err = nil, nil, nil // what goes makes the room for it
+	}
 	if err != nil {
 		return err
 	}

@@ -1,12 +1,16 @@
 package repository
 
 import (
+	"bytes"
 	"context"
+	"fmt"
 	"sync"
 	"sync/atomic"
 	"time"
 
+	"holdfast/internal/objstore"
 	"holdfast/internal/repository/chunk"
+	"holdfast/internal/repository/ledger"
 	"holdfast/internal/repository/pack"
 	"holdfast/internal/repository/seal"
 	"holdfast/internal/repository/tree"
@@ -173,7 +177,7 @@ func (p *packer) rotate() {
 	go func() {
 		defer p.uploads.Done()
 		raw := b.Finish()
-		if err := put(p.ctx, p.s.r.store, b.ID().Object(), raw); err != nil {
+		if err := p.put(b.ID().Object(), raw); err != nil {
 			p.fail(err) // the buffer is given up: a failed put may still read it
 		} else {
 			p.stored(b, int64(len(raw)))
@@ -181,6 +185,15 @@ func (p *packer) rotate() {
 		}
 		<-p.free
 	}()
+}
+
+// put stores a pack. What a collection moves may take the last room: it makes more.
+func (p *packer) put(object string, raw []byte) error {
+	opt := objstore.PutOptions{LeaveRoom: p.s.kind == ledger.Writer}
+	if err := p.s.r.store.Put(p.ctx, object, bytes.NewReader(raw), opt); err != nil {
+		return fmt.Errorf("store %s: %w", object, err)
+	}
+	return nil
 }
 
 // flush stores the present pack, waits until all are durable and gives the

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -22,12 +23,17 @@ const leasePrefix = "leases/"
 // end.
 type session struct {
 	r      *Repository
+	kind   ledger.SessionKind
 	id     ledger.Session
 	state  *ledger.State // as of the begin
 	number atomic.Uint32 // of the next pack or segment
 	stop   context.CancelFunc
 	beaten chan struct{}
 }
+
+// running are the sessions of this process that have not ended. The ledger may
+// still hold one open that has: its last record found the store full, or away.
+var running sync.Map // ledger.Session → struct{}
 
 // beat is what was last seen of a foreign session.
 type beat struct {
@@ -37,7 +43,21 @@ type beat struct {
 
 // begin opens a session, taking over from a dead one that stands in the way.
 func (r *Repository) begin(ctx context.Context, kind ledger.SessionKind, series string, check func(*ledger.State) error) (*session, error) {
-	s := &session{r: r, id: newSession(), beaten: make(chan struct{})}
+	s := &session{r: r, kind: kind, id: newSession(), beaten: make(chan struct{})}
+	running.Store(s.id, struct{}{})
+	if err := s.enter(ctx, series, check); err != nil {
+		running.Delete(s.id)
+		return nil, err
+	}
+	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
+	s.stop = stop
+	go s.keepBeating(beating)
+	return s, nil
+}
+
+// enter writes the session's begin to the ledger.
+func (s *session) enter(ctx context.Context, series string, check func(*ledger.State) error) error {
+	r := s.r
 	for {
 		var holder ledger.OpenSession
 		state, err := r.log.Append(ctx, func(st *ledger.State) (*ledger.Record, error) {
@@ -46,32 +66,28 @@ func (r *Repository) begin(ctx context.Context, kind ledger.SessionKind, series 
 					return nil, err
 				}
 			}
-			holder, _ = st.Holder(kind, series)
-			return &ledger.Record{Op: ledger.Begin, Session: s.id, Kind: kind, Series: series,
+			holder, _ = st.Holder(s.kind, series)
+			return &ledger.Record{Op: ledger.Begin, Session: s.id, Kind: s.kind, Series: series,
 				Owner: r.opt.Owner.ID, Instance: r.opt.Owner.Instance}, nil
 		})
 		if err == nil {
 			s.state = state
-			break
+			return nil
 		}
 		if !errors.Is(err, ErrBusy) {
-			return nil, err
+			return err
 		}
 		dead, e := r.isDead(ctx, holder)
 		if e != nil {
-			return nil, e
+			return e
 		}
 		if !dead {
-			return nil, err
+			return err
 		}
 		if e := r.Fence(ctx, holder.Session.String()); e != nil && !errors.Is(e, ErrFenced) {
-			return nil, e
+			return e
 		}
 	}
-	beating, stop := context.WithCancel(context.WithoutCancel(ctx))
-	s.stop = stop
-	go s.keepBeating(beating)
-	return s, nil
 }
 
 // newSession is a name that no session ever had.
@@ -102,7 +118,8 @@ func (r *Repository) isDead(ctx context.Context, s ledger.OpenSession) (bool, er
 	me := r.opt.Owner
 	if me.ID != "" && s.Owner == me.ID {
 		if s.Instance == me.Instance {
-			return false, nil
+			_, runs := running.Load(s.Session)
+			return !runs, nil
 		}
 		return me.Alive == nil || !me.Alive(s.Instance), nil
 	}
@@ -157,6 +174,7 @@ func (s *session) keepBeating(ctx context.Context) {
 func (s *session) close() {
 	s.stop()
 	<-s.beaten
+	running.Delete(s.id)
 }
 
 // abort ends the session in the ledger, as far as the store lets us.

@@ -17,7 +17,10 @@ func (d *Disk) FS() local.FS { return mount{d} }
 type mount struct{ d *Disk }
 
 func (m mount) Alive() error { return nil }
-func (m mount) Close() error { return nil }
+
+// Room says that the disk doesn't know.
+func (m mount) Room() (free, total int64, err error) { return 0, 0, nil }
+func (m mount) Close() error                         { return nil }
 
 // find returns the node at p, and fails as open(2) does. mu is held.
 func (d *Disk) find(op, p string) (*node, error) {

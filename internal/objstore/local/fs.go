@@ -33,6 +33,8 @@ type FS interface {
 	// Alive fails when the directory itself is gone, so that nothing in it can
 	// be said to be absent.
 	Alive() error
+	// Room is how many bytes are free to the caller, and how many there are.
+	Room() (free, total int64, err error)
 	Close() error
 }
 

@@ -11,6 +11,9 @@
 // visible, and removes it. Files in use by living processes, on this machine
 // or (over NFS) on another, are told by their lock and left alone.
 //
+// A put that leaves room (PutOptions.LeaveRoom) looks at what the file system has
+// free; several at once may each see the same.
+//
 // Promised beyond the contract: files have mode 0600, directories 0700; no
 // name leads out of the directory; a directory that was removed or unmounted
 // is an error, never ErrNotExist. Not promised: retention; and a reader that

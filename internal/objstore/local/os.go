@@ -151,6 +151,19 @@ func (o osFS) Alive() error {
 	return nil
 }
 
+func (o osFS) Room() (free, total int64, err error) {
+	dir, err := o.root.Open(".")
+	if err != nil {
+		return 0, 0, err
+	}
+	defer dir.Close()
+	var at unix.Statfs_t
+	if err := unix.Fstatfs(int(dir.Fd()), &at); err != nil {
+		return 0, 0, &fs.PathError{Op: "statfs", Path: o.root.Name(), Err: err}
+	}
+	return int64(at.Bavail) * at.Frsize, int64(at.Blocks) * at.Frsize, nil
+}
+
 // opened keeps a nil *os.File from becoming a File that isn't nil.
 func opened(f *os.File, err error) (File, error) {
 	if err != nil {

@@ -23,8 +23,26 @@ func (s *Store) Put(ctx context.Context, name string, body objstore.Body, opt ob
 	if !opt.RetainUntil.IsZero() {
 		return s.fail("put", name, errNoRetention)
 	}
+	if opt.LeaveRoom {
+		if err := s.leavesRoom(body.Size()); err != nil {
+			return s.fail("put", name, err)
+		}
+	}
 	if err := s.put(ctx, name, body); err != nil {
 		return s.fail("put", name, err)
+	}
+	return nil
+}
+
+// leavesRoom fails with ErrFull if size bytes more would take the last room. A
+// file system that doesn't say how large it is (some of FUSE) has no last room.
+func (s *Store) leavesRoom(size int64) error {
+	free, total, err := s.fs.Room()
+	if err != nil || total == 0 {
+		return err
+	}
+	if last := objstore.LastRoom(total); free-size < last {
+		return fmt.Errorf("%w: %d bytes are free, of which %d are for deleting", objstore.ErrFull, free, last)
 	}
 	return nil
 }

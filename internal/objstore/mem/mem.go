@@ -88,8 +88,13 @@ func (s *Store) Put(ctx context.Context, name string, body objstore.Body, opt ob
 	if found {
 		return fail("put", name, objstore.ErrExist)
 	}
-	if s.opt.Limit > 0 && s.used+int64(len(data)) > s.opt.Limit {
-		return fail("put", name, objstore.ErrFull)
+	if limit := s.opt.Limit; limit > 0 {
+		if opt.LeaveRoom {
+			limit -= objstore.LastRoom(limit)
+		}
+		if s.used+int64(len(data)) > limit {
+			return fail("put", name, objstore.ErrFull)
+		}
 	}
 	s.names = slices.Insert(s.names, i, name)
 	s.objects[name] = object{data, opt.RetainUntil}
