@@ -229,6 +229,44 @@ func TestInstantStuckAtTheEnd(t *testing.T) {
 	}
 }
 
+// TestInstantDamaged: a point that turns out to be damaged while the VM runs on it is
+// told with the way out of waiting for it, and that way is one.
+func TestInstantDamaged(t *testing.T) {
+	t.Parallel()
+	b := newInstantBed(t, "qcow2")
+	for info, err := range b.store.List(t.Context(), "packs/", "") {
+		if err != nil || b.store.Delete(t.Context(), info.Name) != nil {
+			t.Fatal(info, err)
+		}
+	}
+	l := b.life(0)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := l.mover().Run(t.Context(), b.args, l)
+		ended <- err
+	}()
+	await(t, func() bool {
+		b.bed.mu.Lock()
+		defer b.bed.mu.Unlock()
+		return strings.Contains(l.said, "ends when the VM is deleted with its disks")
+	})
+	b.bed.mu.Lock()
+	b.gone, b.state, b.running, b.xml = true, hypervisor.ShutOff, "", ""
+	b.bed.mu.Unlock()
+	overlays, err := filepath.Glob(filepath.Join(b.pool, "*", "*.overlay"))
+	if err != nil || len(overlays) != 2 {
+		t.Fatal(overlays, err)
+	}
+	for _, path := range overlays {
+		if err := os.Remove(path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
+}
+
 // TestInstantForeign: a disk on an image that the restore has not made is left
 // alone, with its overlay, until it is back; and so is one of a VM whose memory is
 // saved.

@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/disk/image"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/mover"
+	"holdfast/internal/repository"
 )
 
 // join makes one disk of a VM that runs on the point whole. Its steps are told from
@@ -133,6 +134,9 @@ func (j *join) write(ctx context.Context) error {
 		return j.staging.publish(j.name(j.target())) // a dead run had all but published it
 	}
 	_, err := j.run.disk(ctx, j.disk, j.progress)
+	if errors.Is(err, repository.ErrDamaged) {
+		return fmt.Errorf("disk %s has no whole copy in the point: %w; the restore waits for one, and ends when the VM is deleted with its disks", j.target(), err)
+	}
 	return err
 }
 

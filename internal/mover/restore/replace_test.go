@@ -35,6 +35,7 @@ const diskSize = 512 << 10
 type bed struct {
 	t     *testing.T
 	pool  string
+	store *mem.Store // of repo
 	repo  *repository.Repository
 	point string // id
 	args  holdfast.RestoreArgs
@@ -123,7 +124,8 @@ func readImage(t *testing.T, path, format string) []byte {
 func (b *bed) commit() {
 	t := b.t
 	t.Helper()
-	repo, err := repository.Init(t.Context(), mem.New(mem.Options{}), keyring.WeakPassphrase("x"), repository.Options{})
+	b.store = mem.New(mem.Options{})
+	repo, err := repository.Init(t.Context(), b.store, keyring.WeakPassphrase("x"), repository.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
