@@ -176,7 +176,7 @@ func (s *Server) openService(ctx context.Context) error {
 	s.metrics = metric.New(metric.Config{Clock: s.cfg.Clock, Places: s.gauges.places, Stats: func(ctx context.Context) (service.Stats, error) { return s.service.Stats(ctx) }})
 	s.catalog.Watch(s.metrics.Transaction)
 	s.alerts = notify.New(notify.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, Channels: s.cfg.Channels})
-	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: s.cfg.Limits.CancelLate(), Workers: workers})
+	runner := job.NewRunner(job.Config{Catalog: s.catalog, Clock: s.cfg.Clock, Log: s.cfg.Log, CancelLate: service.CancelLate(s.cfg.Limits), Workers: workers})
 	var deployer server.Deployer // sends its requests to the server, which is made of the service
 	s.service = service.New(service.Deps{
 		Catalog: s.catalog, Jobs: runner, Inventory: s.cfg.Inventory, Provisioner: s.cfg.Provisioner, Machines: s.cfg.Machines, Clock: s.cfg.Clock, DataDir: s.cfg.DataDir, ScratchDir: s.cfg.ScratchDir, Limits: s.cfg.Limits,

@@ -97,12 +97,12 @@ func (s *Service) tellDeleted(tx *catalog.Tx, v Vault, i Item, a Alert) error {
 
 // AlertsOf lists alerts, newest first.
 func (s *Service) AlertsOf(ctx context.Context, f AlertFilter) ([]Alert, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Alert, error) { return notify.List(tx, f) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Alert, error) { return notify.List(tx, f) })
 }
 
 // Alert returns one alert of a subscription, and what became of it.
 func (s *Service) Alert(ctx context.Context, scope, id string) (a Alert, d []Delivery, err error) {
-	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if a, err = notify.Get(tx, id); err != nil {
 			return nil, err
 		}
@@ -135,7 +135,7 @@ func (s *Service) ChangeAlert(ctx context.Context, scope, id string, to holdfast
 	if _, _, err := s.Alert(ctx, scope, id); err != nil {
 		return Alert{}, nil, err
 	}
-	_, err := write(ctx, s, func(tx *catalog.Tx) (Alert, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (Alert, error) {
 		a, err := notify.Get(tx, id)
 		if err != nil || a.State() == states[n] && comment == "" {
 			return a, err
@@ -158,7 +158,7 @@ func (s *Service) TestAlert(ctx context.Context, sub string) (Alert, []Delivery,
 		return Alert{}, nil, holdfast.Errorf(holdfast.Unsupported, "alerts", "Alerts go nowhere: the server has neither a webhook nor a mail server to bring them to.").
 			WithHint("Start it with holdfast serve --alert-webhook URL, or with --alert-smtp, --alert-from and --alert-to.")
 	}
-	id, err := write(ctx, s, func(tx *catalog.Tx) (string, error) {
+	id, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (string, error) {
 		a := Alert{Kind: holdfast.AlertTest, About: "test", Resource: subscriptionID(sub), Entity: "test", Message: "This is a test: " + nameOr(caller(ctx), "somebody") + " asked for it.", Hint: "Nothing has to be done."}
 		if err := s.Alerts.Resolve(tx, a.About); err != nil { // of a test before
 			return "", err
@@ -186,7 +186,7 @@ type Place struct {
 // Places lists the directories of this machine that can run full: scratch
 // directories, operational repositories, and vaults in directories.
 func (s *Service) Places(ctx context.Context) ([]Place, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (all []Place, err error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (all []Place, err error) {
 		sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
 		if err != nil {
 			return nil, err
@@ -209,7 +209,7 @@ func (s *Service) Places(ctx context.Context) ([]Place, error) {
 
 // Stores lists the vaults in object stores; their paths are URLs.
 func (s *Service) Stores(ctx context.Context) ([]Place, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (all []Place, err error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (all []Place, err error) {
 		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
 		for _, v := range vaults {
 			if u, err := url.Parse(v.Repository.URL); err == nil && u.Scheme != "file" {
@@ -222,7 +222,7 @@ func (s *Service) Stores(ctx context.Context) ([]Place, error) {
 
 // StoredIn is how many bytes a vault of Stores keeps.
 func (s *Service) StoredIn(ctx context.Context, p Place) (int64, error) {
-	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, p.Resource) })
+	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, p.Resource) })
 	if err != nil {
 		return 0, err
 	}
@@ -240,7 +240,7 @@ func (s *Service) Room(ctx context.Context, p Place, free, total int64) error {
 	if share > nearlyFull && share <= 2*nearlyFull {
 		return nil
 	}
-	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		about := "room:" + p.Kind + ":" + p.Path
 		if share > nearlyFull {
 			return nil, s.Alerts.Resolve(tx, about)

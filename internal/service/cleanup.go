@@ -15,16 +15,13 @@ import (
 	"holdfast/internal/policy"
 )
 
-// kindPrune is the job that deletes expired points of a vault.
-const kindPrune = "prune"
-
 // CleanUp marks the scheduled points of every item with the expiry that its
 // policy gives them now, and starts, for each vault that has points which may
 // go, a job that deletes them (ACT-04). Items whose soft delete is over are
 // deleted, too. What has trouble leaves the others alone.
 func (s *Service) CleanUp(ctx context.Context) error {
 	ctx = authz.WithCaller(ctx, authz.Caller{Name: "clean-up"})
-	vaults, err := read(ctx, s, func(tx *catalog.Tx) ([]Vault, error) {
+	vaults, err := read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Vault, error) {
 		return list(tx, catalog.Query{Type: TypeVault}, decodeVault)
 	})
 	for _, v := range vaults {
@@ -36,7 +33,7 @@ func (s *Service) CleanUp(ctx context.Context) error {
 }
 
 func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
-	items, err := read(ctx, s, func(tx *catalog.Tx) ([]Item, error) {
+	items, err := read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Item, error) {
 		return list(tx, catalog.Query{Type: TypeItem, Parent: v.ID}, decodeItem)
 	})
 	if err != nil {
@@ -45,20 +42,20 @@ func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
 	var gone goners
 	for _, i := range items {
 		// One transaction for each item: others write meanwhile.
-		of, err := write(ctx, s, func(tx *catalog.Tx) (goners, error) { return s.cleanItem(ctx, tx, v, i.ID) })
+		of, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (goners, error) { return s.cleanItem(ctx, tx, v, i.ID) })
 		gone.points, gone.instant = append(gone.points, of.points...), append(gone.instant, of.instant...)
 		if err != nil && holdfast.KindOf(err) != holdfast.Conflict && holdfast.KindOf(err) != holdfast.NotFound {
 			failed = errors.Join(failed, err)
 		}
 	}
 	if len(gone.points)+len(gone.instant) > 0 && s.Delete != nil {
-		_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) { return s.prune(ctx, tx, v, gone) })
+		_, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return s.prune(ctx, tx, v, gone) })
 		if err != nil && holdfast.KindOf(err) == holdfast.Conflict {
 			err = nil // the last one still runs
 		}
 		failed = errors.Join(failed, err)
 	}
-	_, err = write(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, s.extendDaily(ctx, tx, v) })
+	_, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, s.extendDaily(ctx, tx, v) })
 	return errors.Join(failed, err)
 }
 
@@ -138,24 +135,6 @@ func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, gone goner
 	return Job{}, s.recordFailed(tx, spec, kept)
 }
 
-// defaultCollectRate is how much a collection moves in a second at most when the
-// site doesn't say, bytes: a collection has time, backups beside it have not.
-const defaultCollectRate = 100 << 20
-
-// collectRate is how fast collections of a vault's repository go.
-func collectRate(tx *catalog.Tx, v Vault) int64 {
-	site, _ := siteAt(tx, v.sub(), "location", v.Location) // one that is gone says nothing
-	return site.collectRate()
-}
-
-// collectRate is how fast collections of the site's repositories go.
-func (s Site) collectRate() int64 {
-	if s.CollectRate == 0 {
-		return defaultCollectRate
-	}
-	return s.CollectRate
-}
-
 // remark writes the expiries of an item's scheduled points as its policy has
 // them now, and gives all of its points, oldest first. Without a policy
 // (protection is stopped) nothing is marked anew, and no point is given. In an
@@ -183,35 +162,6 @@ func remark(tx *catalog.Tx, schedules map[string]scheduled, v Vault, i Item) ([]
 		}
 	}
 	return points, nil
-}
-
-// sooner says whether a point that is kept until end goes sooner than one that
-// is kept until other; zero is for ever.
-func sooner(end, other time.Time) bool {
-	return !end.IsZero() && (other.IsZero() || end.Before(other))
-}
-
-// pointsOf are the points of an item, oldest first.
-func pointsOf(tx *catalog.Tx, item string) ([]Point, error) {
-	points, err := list(tx, catalog.Query{Type: TypePoint, Parent: item, Newest: true}, decodePoint)
-	slices.Reverse(points)
-	return points, err
-}
-
-// asMade are points, oldest first, as retention sees them.
-func asMade(points []Point) []policy.Made {
-	made := make([]policy.Made, len(points))
-	var before time.Time
-	for n, p := range points {
-		made[n] = policy.Made{Name: p.Name, Time: p.Result.Time, Previous: p.Previous, Fixed: !p.Scheduled, Expires: p.Expires}
-		if p.Scheduled {
-			if p.Previous.IsZero() {
-				made[n].Previous = before
-			}
-			before = p.Result.Time
-		}
-	}
-	return made
 }
 
 // pruneDone forgets the points that are gone.

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"strings"
 
 	"github.com/google/uuid"
@@ -67,7 +68,7 @@ func (s *Service) PutCollection(ctx context.Context, sub, group, name string, in
 		return out, false, err
 	}
 	c.ID, c.Name, c.Location, c.Tags, c.GUID = id, name, Location(in.Location), in.Tags, uuid.NewString()
-	out, err = write(ctx, s, func(tx *catalog.Tx) (Collection, error) {
+	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) {
 		if _, err := tx.Get(id); err == nil {
 			return c, holdfast.Errorf(holdfast.Conflict, id, "The restore point collection %q was made by somebody else meanwhile.", name)
 		}
@@ -105,7 +106,7 @@ func (s *Service) sourceOf(ctx context.Context, sub string, in CollectionInput) 
 	if !sameName(id.Subscription, sub) {
 		return c, holdfast.Errorf(holdfast.Unsupported, member, "%s is in another subscription.", member)
 	}
-	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
 	if err != nil {
 		return c, err
 	}
@@ -138,7 +139,7 @@ func (s *Service) TagCollection(ctx context.Context, id string, tags map[string]
 	if err := checkTags(tags); err != nil {
 		return Collection{}, err
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Collection, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) {
 		c, err := findCollection(tx, id)
 		if err != nil || tags == nil {
 			return c, err
@@ -150,12 +151,12 @@ func (s *Service) TagCollection(ctx context.Context, id string, tags map[string]
 
 // Collection returns one collection.
 func (s *Service) Collection(ctx context.Context, id string) (Collection, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Collection, error) { return findCollection(tx, id) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) { return findCollection(tx, id) })
 }
 
 // Collections lists the collections of a subscription, or of one group.
 func (s *Service) Collections(ctx context.Context, sub, group string) ([]Collection, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Collection, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Collection, error) {
 		if group == "" {
 			return list(tx, catalog.Query{Type: TypeCollection, Under: subscriptionID(sub)}, decodeCollection)
 		}
@@ -169,7 +170,7 @@ func (s *Service) Collections(ctx context.Context, sub, group string) ([]Collect
 
 // DeleteCollection starts the job that deletes a collection with its points.
 func (s *Service) DeleteCollection(ctx context.Context, id string) (Job, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		c, err := findCollection(tx, id)
 		if err != nil {
 			return Job{}, err
@@ -269,4 +270,31 @@ func decodeCollection(r catalog.Resource) (Collection, error) {
 	c, err := catalog.Decode[Collection](r)
 	c.Stamp = stamp(r)
 	return c, err
+}
+
+// restorePointsOf names the collections of the machines that a condition picks,
+// with how many restore points each has; "" is none.
+func restorePointsOf(tx *catalog.Tx, pick func(vm arm.ID) bool) (string, error) {
+	all, err := list(tx, catalog.Query{Type: TypeCollection}, decodeCollection)
+	if err != nil {
+		return "", err
+	}
+	var named []string
+	for _, c := range all {
+		if !pick(idOf(c.VM)) {
+			continue
+		}
+		points, err := restorePointsIn(tx, c.ID)
+		if err != nil {
+			return "", err
+		}
+		if len(points) == 0 {
+			continue
+		}
+		if named = append(named, fmt.Sprintf("%s (%d restore points in %s)", lastName(c.VM), len(points), c.ID)); len(named) == 10 {
+			named = append(named, "and more")
+			break
+		}
+	}
+	return strings.Join(named, ", "), nil
 }

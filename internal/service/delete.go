@@ -10,10 +10,13 @@ import (
 	"holdfast/internal/job"
 )
 
+// kindDelete is the job that deletes the points of an item.
+const kindDelete = "delete"
+
 // Unregister takes a container out of a vault. One with an item in it, be it
 // soft-deleted, stays; without an item there is none.
 func (s *Service) Unregister(ctx context.Context, vault, container string) error {
-	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -34,7 +37,7 @@ func (s *Service) Unregister(ctx context.Context, vault, container string) error
 // Undelete brings it back. With soft delete off a job deletes the points from
 // the repository, and the item goes when they are gone.
 func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, id)
 		if err != nil {
 			return Job{}, err
@@ -43,7 +46,7 @@ func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
 		if err != nil {
 			return Job{}, err
 		}
-		if err := job.Idle(tx, backupOf(i), i.VM); err != nil {
+		if err := job.Idle(tx, backupOf(i.ID), i.VM); err != nil {
 			return Job{}, err
 		}
 		if !i.DeleteAfter.IsZero() { // also when soft delete was turned off since
@@ -140,7 +143,7 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 		return Job{}, err
 	}
 	spec := i.spec(ctx, "DeleteBackupData")
-	spec.Exclusive = backupOf(i)
+	spec.Exclusive = backupOf(i.ID)
 	return job.Enqueue(s.Jobs, tx, kindDelete, spec, args)
 }
 
@@ -178,6 +181,3 @@ func nameOr(name, word string) string {
 	}
 	return name
 }
-
-// backupOf is what the jobs that write an item's points hold, one at a time.
-func backupOf(i Item) string { return "backup:" + i.ID }

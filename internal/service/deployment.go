@@ -27,6 +27,12 @@ const (
 	maxDeployments = 800
 )
 
+func (s *Service) registerDeployments() {
+	if s.Deploy != nil {
+		job.Register(s.Jobs, kindDeploy, s.Deploy, s.deployDone)
+	}
+}
+
 // Deployment is what was asked for with a template, and what came of it.
 type Deployment struct {
 	Stamp
@@ -137,7 +143,7 @@ func (s *Service) PutDeployment(ctx context.Context, at Deploying, in Deployment
 	if err != nil {
 		return d, false, err
 	}
-	d, err = write(ctx, s, func(tx *catalog.Tx) (Deployment, error) {
+	d, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Deployment, error) {
 		if at.Group != "" { // still there
 			if _, err := findGroup(tx, at.Subscription, at.Group); err != nil {
 				return d, err
@@ -213,7 +219,7 @@ func (in DeploymentInput) check(at Deploying) error {
 
 // deploymentEnv is what a template can ask about where it is deployed.
 func (s *Service) deploymentEnv(ctx context.Context, at Deploying, in DeploymentInput) (template.Env, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (template.Env, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (template.Env, error) {
 		env := template.Env{Subscription: at.Subscription, Group: at.Group, Deployment: at.Name, Endpoint: at.Endpoint, Now: s.Clock()}
 		sub, err := findSubscription(tx, at.Subscription)
 		if err != nil {
@@ -254,13 +260,13 @@ func forgetOldest(tx *catalog.Tx, scope string) error {
 
 // Deployment returns one deployment.
 func (s *Service) Deployment(ctx context.Context, sub, group, name string) (Deployment, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Deployment, error) { return findDeployment(tx, deploymentID(sub, group, name)) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Deployment, error) { return findDeployment(tx, deploymentID(sub, group, name)) })
 }
 
 // Deployments lists the deployments of a group, or of a subscription itself for
 // "": those after one of the listing, at most so many.
 func (s *Service) Deployments(ctx context.Context, sub, group, after string, limit int) ([]Deployment, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Deployment, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Deployment, error) {
 		if group != "" {
 			if _, err := findGroup(tx, sub, group); err != nil {
 				return nil, err
@@ -285,7 +291,7 @@ func (s *Service) CancelDeployment(ctx context.Context, sub, group, name string)
 
 // DeleteDeployment forgets a deployment; what it made stays.
 func (s *Service) DeleteDeployment(ctx context.Context, sub, group, name string) error {
-	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		d, err := findDeployment(tx, deploymentID(sub, group, name))
 		if err != nil {
 			return nil, err
@@ -300,7 +306,7 @@ func (s *Service) DeleteDeployment(ctx context.Context, sub, group, name string)
 
 // Step changes what is known of one step of a deployment.
 func (s *Service) Step(ctx context.Context, deployment string, n int, change func(*DeploymentStep)) (DeploymentStep, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (DeploymentStep, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (DeploymentStep, error) {
 		d, err := findDeployment(tx, deployment)
 		if err != nil || n >= len(d.Steps) {
 			return DeploymentStep{}, errors.Join(err, fmt.Errorf("step %d of %s", n, deployment))

@@ -121,7 +121,7 @@ func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskR
 	if holdfast.KindOf(err) != holdfast.NotFound {
 		return d, nil, err
 	}
-	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
 	if err != nil {
 		return d, nil, err
 	}
@@ -263,7 +263,7 @@ func (s *Service) diskAt(ctx context.Context, sub, group, name string) (d Disk, 
 	if d, err = s.Disk(ctx, sub, group, name); err != nil {
 		return d, site, nil, err
 	}
-	site, err = read(ctx, s, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, d.Location) })
+	site, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, d.Location) })
 	if err != nil {
 		return d, site, nil, err
 	}
@@ -276,6 +276,6 @@ func (s *Service) quiet(ctx context.Context, d Disk) error {
 	if d.Owner == "" {
 		return nil
 	}
-	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, notCaptured(tx, d.Owner, d.VM.Name) })
+	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, notCaptured(tx, d.Owner, d.VM.Name) })
 	return err
 }

@@ -14,6 +14,10 @@ import (
 	"holdfast/internal/job"
 )
 
+// KindRestore is the job that makes disks and machines out of points and of other
+// disks.
+const KindRestore = "restore"
+
 // createOptions are Azure's words for what a new disk holds.
 var createOptions = []string{"Empty", "Copy", "Import", "Restore"}
 
@@ -55,7 +59,7 @@ func (s *Service) importOf(ctx context.Context, sub string, in DiskRequest) (str
 	if err != nil || u.Scheme != "file" || u.Host != "" && u.Host != "localhost" {
 		return "", holdfast.Errorf(holdfast.Invalid, member, "%s is %q; it is the file:///… of an image in a storage pool of the site.", member, in.SourceAt)
 	}
-	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
 	if err != nil {
 		return "", err
 	}
@@ -78,7 +82,7 @@ func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskReques
 	case idOf(in.Source).Is(TypeDiskRestorePoint):
 		return s.diskOfRestorePoint(ctx, site, d, in)
 	case strings.EqualFold(in.Create, "Restore"):
-		return s.restoreDisk(ctx, site, d, in)
+		return s.FromPoint(ctx, site, d, in)
 	}
 	all, err := s.disksOf(ctx, site)
 	if err != nil {
@@ -98,7 +102,7 @@ func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskReques
 	args := holdfast.RestoreArgs{Site: site.Ref(), RestoreID: uuid.NewString(), Mode: holdfast.CopyDisk, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format,
 		Image: holdfast.DiskFact{Path: from.Path, Format: from.Format}, ImageSize: in.SizeGB * gib}
 	spec := job.Spec{Operation: "CopyDisk", Scope: d.ID, Subject: d.ID, Entity: d.Name, Principal: caller(ctx), Exclusive: "restore:" + d.ID}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) { return job.Enqueue(s.Jobs, tx, kindRestore, spec, args) })
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return job.Enqueue(s.Jobs, tx, KindRestore, spec, args) })
 }
 
 // copyable refuses an image that is written to, or that is based on another: who
@@ -115,36 +119,6 @@ func (d Disk) copyable() error {
 	return nil
 }
 
-// restoreDisk makes a disk of one in a recovery point.
-func (s *Service) restoreDisk(ctx context.Context, site Site, d Disk, in DiskRequest) (Job, error) {
-	at := strings.LastIndex(in.Source[:strings.LastIndexByte(in.Source, '/')], "/")
-	item, point := in.Source[:at], lastName(in.Source)
-	r, err := s.restoreOf(ctx, item, point)
-	if err != nil {
-		return Job{}, err
-	}
-	if r.site.ID != site.ID {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The point is in %s; its disks come back there.", r.site.Name).
-			WithHint("Make the disk with location " + r.site.Name + ".")
-	}
-	if err := in.sameSize(); err != nil {
-		return Job{}, err
-	}
-	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: r.vault.Repository, Instant: r.point.Instant, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(),
-		Mode: holdfast.RestoreDisks, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}
-	if err := checkLUNs(&args, r, RestoreRequest{LUNs: []int{in.LUN}}); err != nil {
-		return Job{}, err
-	}
-	spec := r.item.spec(ctx, "Restore")
-	spec.Exclusive = "restore:" + d.ID
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
-		if _, err := findPoint(tx, item, point); err != nil { // still there
-			return Job{}, err
-		}
-		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
-	})
-}
-
 // sameSize refuses to give a disk of a point another size.
 func (in DiskRequest) sameSize() error {
 	if in.SizeGB == 0 {
@@ -159,7 +133,7 @@ func (s *Service) diskOfRestorePoint(ctx context.Context, site Site, d Disk, in 
 	if err := in.sameSize(); err != nil {
 		return Job{}, err
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		from, err := findDiskPoint(tx, in.Source)
 		if err != nil {
 			return Job{}, err
@@ -174,6 +148,6 @@ func (s *Service) diskOfRestorePoint(ctx context.Context, site Site, d Disk, in 
 		args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.at(site, from.Point), PointID: from.Point.Result.PointID, RestoreID: uuid.NewString(),
 			Mode: holdfast.RestoreDisks, LUNs: []int{from.Disk.LUN}, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}
 		spec := job.Spec{Operation: "Restore", Scope: from.Point.Collection, Subject: from.Point.ID, Entity: from.Point.Result.VM.Name, Principal: caller(ctx), Exclusive: "restore:" + d.ID}
-		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
+		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
 	})
 }

@@ -73,7 +73,7 @@ func (s *Service) DiskPoints(ctx context.Context, point string) ([]DiskPoint, er
 
 // DiskPoint returns one disk in a restore point.
 func (s *Service) DiskPoint(ctx context.Context, id string) (DiskPoint, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (DiskPoint, error) { return findDiskPoint(tx, id) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (DiskPoint, error) { return findDiskPoint(tx, id) })
 }
 
 func findDiskPoint(tx *catalog.Tx, id string) (DiskPoint, error) {
@@ -148,7 +148,7 @@ func (s *Service) GrantAccess(ctx context.Context, disk string, in AccessInput) 
 		return "", "", a, holdfast.Errorf(holdfast.Unsupported, disk, "This server reads no restore points.")
 	}
 	name, secret = strings.ToLower(rand.Text()), rand.Text()
-	a, err = write(ctx, s, func(tx *catalog.Tx) (Access, error) {
+	a, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Access, error) {
 		d, err := findDiskPoint(tx, disk)
 		if err != nil {
 			return a, err
@@ -168,7 +168,7 @@ func (s *Service) GrantAccess(ctx context.Context, disk string, in AccessInput) 
 
 // EndAccess ends every access to a disk of a restore point at once.
 func (s *Service) EndAccess(ctx context.Context, disk string) error {
-	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		d, err := findDiskPoint(tx, disk)
 		if err != nil {
 			return nil, err
@@ -213,7 +213,7 @@ var ErrNoAccess = holdfast.Errorf(holdfast.Forbidden, "", "The access is not val
 func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, DiskPoint, holdfast.Content, error) {
 	var a Access
 	var ref holdfast.RepositoryRef
-	d, err := read(ctx, s, func(tx *catalog.Tx) (d DiskPoint, err error) {
+	d, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (d DiskPoint, err error) {
 		a, _, err = catalog.Read[Access](tx, accessID(name))
 		if err != nil && holdfast.KindOf(err) == holdfast.NotFound {
 			return d, ErrNoAccess

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -70,13 +69,13 @@ func (s *Service) PutEncryptionSet(ctx context.Context, sub, group, name string,
 	if err := e.check(); err != nil {
 		return e, err
 	}
-	if _, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) }); err != nil {
+	if _, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) }); err != nil {
 		return e, err
 	}
 	if err := s.Provisioner.TryKey(ctx, keyService(e.KeyURL)); err != nil {
 		return e, unusable(e.KeyURL, err)
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (EncryptionSet, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) {
 		g, err := findGroup(tx, sub, group)
 		if err != nil {
 			return e, err
@@ -167,7 +166,7 @@ func (s *Service) TagEncryptionSet(ctx context.Context, id string, tags map[stri
 	if err := checkTags(tags); err != nil {
 		return EncryptionSet{}, err
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (EncryptionSet, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) {
 		e, err := findEncryptionSet(tx, id)
 		if err != nil || tags == nil {
 			return e, err
@@ -179,12 +178,12 @@ func (s *Service) TagEncryptionSet(ctx context.Context, id string, tags map[stri
 
 // EncryptionSet returns one set.
 func (s *Service) EncryptionSet(ctx context.Context, id string) (EncryptionSet, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (EncryptionSet, error) { return findEncryptionSet(tx, id) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) { return findEncryptionSet(tx, id) })
 }
 
 // EncryptionSets lists the sets of a subscription, or of one group.
 func (s *Service) EncryptionSets(ctx context.Context, sub, group string) ([]EncryptionSet, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]EncryptionSet, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]EncryptionSet, error) {
 		if group == "" {
 			return list(tx, catalog.Query{Type: TypeEncryptionSet, Under: subscriptionID(sub)}, decodeEncryptionSet)
 		}
@@ -202,7 +201,7 @@ func (s *Service) SetUsers(ctx context.Context, id string) (ids []string, err er
 	if err != nil {
 		return nil, err
 	}
-	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return findSite(tx, idOf(e.ID).Subscription, e.Location) })
+	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, idOf(e.ID).Subscription, e.Location) })
 	if err != nil {
 		return nil, notThere(err) // a site that is gone has no disks
 	}
@@ -225,7 +224,7 @@ func (s *Service) DeleteEncryptionSet(ctx context.Context, id string) (bool, err
 	if err != nil {
 		return false, notThere(err)
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (bool, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		e, err := findEncryptionSet(tx, id)
 		if err != nil {
 			return false, notThere(err)
@@ -251,48 +250,7 @@ func (s *Service) unused(tx *catalog.Tx, e EncryptionSet) error {
 	if err != nil {
 		return err
 	}
-	points, err := list(tx, catalog.Query{Type: TypePoint}, decodePoint)
-	for _, p := range points {
-		if strings.HasSuffix(p.Instant.URL, "."+e.GUID) {
-			return holdfast.Errorf(holdfast.Conflict, e.ID, "The recovery point %s is in the instant tier under the key of the disk encryption set %q.", p.ID, e.Name).
-				WithHint("It leaves the instant tier after the days that its policy says.")
-		}
-	}
-	return err
-}
-
-// sealedFor is the operational repository of a site for a set: its key is the set's.
-func (s *Service) sealedFor(site Site, e EncryptionSet) holdfast.RepositoryRef {
-	name := strings.ToLower(site.Name) + "." + e.GUID
-	place := url.URL{Scheme: "file", Path: filepath.Join(s.DataDir, "operational", name)}
-	return holdfast.RepositoryRef{URL: place.String(), KeyID: "operational-" + name, Quick: true, KeyURL: keyService(e.KeyURL), Revocable: true, Twice: e.Kind == BothKeys}
-}
-
-// operationalFor is the operational repository for the points of a machine: that of
-// the set which its disks name (the id of which comes with it), or the site's. A disk
-// that names none is sealed with the others.
-func (s *Service) operationalFor(tx *catalog.Tx, vm VM) (ref holdfast.RepositoryRef, set string, err error) {
-	var first holdfast.DiskFact
-	var found EncryptionSet
-	for _, k := range vm.Disks {
-		id := vm.EncryptionSet(k.Target)
-		switch {
-		case id == "" || k.Temporary:
-			continue
-		case set == "":
-			if found, err = namedSet(tx, vm, k); err != nil {
-				return ref, "", err
-			}
-			set, first = found.ID, k
-		case !strings.EqualFold(id, set):
-			return ref, "", holdfast.Errorf(holdfast.Unsupported, "properties.storageProfile", "The disks %s and %s of %q name two disk encryption sets, %s and %s; a point of the machine is sealed under one key.",
-				first.Target, k.Target, vm.Name, set, id).WithHint("Name one set in all disks (az vm update, or az disk update --disk-encryption-set).")
-		}
-	}
-	if set == "" {
-		return s.operational(vm.site), "", nil
-	}
-	return s.sealedFor(vm.site, found), set, nil
+	return s.Sealed(tx, e)
 }
 
 // namedSet is the set that a disk names, which is one of the machine's site.
@@ -355,7 +313,7 @@ func (in VMUpdate) EncryptionSets() (ids []string) {
 // namesSets refuses disk encryption sets that a machine's disks cannot name.
 func (s *Service) namesSets(ctx context.Context, vm VM, in VMUpdate) error {
 	const member = "diskEncryptionSet.id"
-	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		for _, id := range in.EncryptionSets() {
 			if slices.ContainsFunc(vm.Disks, func(k holdfast.DiskFact) bool { return strings.EqualFold(vm.EncryptionSet(k.Target), id) }) {
 				continue // read and sent back, as clients do

@@ -2,11 +2,9 @@ package service
 
 import (
 	"context"
-	"strings"
 
 	"holdfast"
 	"holdfast/internal/catalog"
-	"holdfast/internal/job"
 )
 
 // Group is a resource group.
@@ -27,7 +25,7 @@ func (s *Service) PutGroup(ctx context.Context, sub, name string, g Group) (out 
 		return out, false, holdfast.Errorf(holdfast.Invalid, "location", "A resource group needs a location.")
 	}
 	g.Name, g.Location = name, Location(g.Location)
-	out, err = write(ctx, s, func(tx *catalog.Tx) (Group, error) {
+	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) {
 		if _, err := findSubscription(tx, sub); err != nil {
 			return g, err
 		}
@@ -48,7 +46,7 @@ func (s *Service) PutGroup(ctx context.Context, sub, name string, g Group) (out 
 
 // TagGroup replaces the tags of a resource group that is there; nil leaves them.
 func (s *Service) TagGroup(ctx context.Context, sub, name string, tags map[string]string) (Group, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (Group, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) {
 		g, err := findGroup(tx, sub, name)
 		if err != nil || tags == nil {
 			return g, err
@@ -58,6 +56,7 @@ func (s *Service) TagGroup(ctx context.Context, sub, name string, tags map[strin
 	})
 }
 
+// putGroup writes a group as it is to be.
 func putGroup(tx *catalog.Tx, sub string, g Group) (Group, error) {
 	r, err := catalog.Write(tx, catalog.Resource{ID: groupID(sub, g.Name), Type: TypeGroup, Parent: subscriptionID(sub)}, g)
 	g.Stamp = stamp(r)
@@ -66,85 +65,17 @@ func putGroup(tx *catalog.Tx, sub string, g Group) (Group, error) {
 
 // Group returns one resource group.
 func (s *Service) Group(ctx context.Context, sub, name string) (Group, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Group, error) { return findGroup(tx, sub, name) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) { return findGroup(tx, sub, name) })
 }
 
 // Groups lists the resource groups of a subscription.
 func (s *Service) Groups(ctx context.Context, sub string) ([]Group, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Group, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Group, error) {
 		return list(tx, catalog.Query{Type: TypeGroup, Parent: subscriptionID(sub)}, decodeGroup)
 	})
 }
 
-// DeleteGroup removes a resource group with all that is in it. It is refused
-// whole when something in it may not go: a vault that protects something, a
-// restore point that is being made, or the machines of a site, which are
-// libvirt's. What restore points hold is deleted by jobs of their own. may says whether the caller may delete
-// a resource of the group. The job that it returns is already done.
-func (s *Service) DeleteGroup(ctx context.Context, sub, name string, may func(action, id string) bool) (Job, error) {
-	if err := s.setsUnused(ctx, sub, name); err != nil {
-		return Job{}, err
-	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
-		g, err := findGroup(tx, sub, name)
-		if err != nil {
-			return Job{}, err
-		}
-		if err := groupHasNoSite(tx, sub, name); err != nil {
-			return Job{}, err
-		}
-		if err := nothingDeploys(tx, g); err != nil {
-			return Job{}, err
-		}
-		if n, err := tx.Count(catalog.Query{Type: TypeGuard, Parent: g.ID}); err != nil || n > 0 {
-			if err == nil {
-				err = holdfast.Errorf(holdfast.Conflict, name, "The resource group %q holds a resource guard, which is not deleted with it.", name)
-			}
-			return Job{}, err
-		}
-		vaults, err := list(tx, catalog.Query{Type: TypeVault, Parent: g.ID}, decodeVault)
-		if err != nil {
-			return Job{}, err
-		}
-		for _, v := range vaults {
-			if !may(TypeVault+"/delete", v.ID) {
-				return Job{}, holdfast.Errorf(holdfast.Forbidden, v.ID, "The resource group %q holds %s, which the caller may not delete.", name, v.ID)
-			}
-			if err := deleteVault(tx, v); err != nil {
-				return Job{}, err
-			}
-		}
-		if err := s.deleteCollections(ctx, tx, g, may); err != nil {
-			return Job{}, err
-		}
-		if err := s.deleteSets(tx, g, may); err != nil {
-			return Job{}, err
-		}
-		if err := tx.DeleteUnder(g.ID); err != nil {
-			return Job{}, err
-		}
-		if _, err := tx.Delete(g.ID); err != nil {
-			return Job{}, err
-		}
-		return job.Record(tx, job.Spec{Operation: "DeleteGroup", Scope: g.ID, Subject: g.ID, Entity: g.Name, Principal: caller(ctx)})
-	})
-}
-
-// groupHasNoSite refuses to take away the group where a site's machines appear.
-func groupHasNoSite(tx *catalog.Tx, sub, name string) error {
-	sites, err := sitesIn(tx, sub)
-	if err != nil {
-		return err
-	}
-	for _, site := range sites {
-		if sameName(site.Group, name) {
-			return holdfast.Errorf(holdfast.Conflict, name, "The resource group %q holds the machines of the site %q, which are not deleted with it.", name, site.Name).
-				WithHint("Delete the site first; its machines stay as they are.")
-		}
-	}
-	return nil
-}
-
+// findGroup returns a group, or holdfast.NotFound.
 func findGroup(tx *catalog.Tx, sub, name string) (Group, error) {
 	r, err := tx.Get(groupID(sub, name))
 	if err != nil {
@@ -161,5 +92,3 @@ func decodeGroup(r catalog.Resource) (Group, error) {
 	g.Stamp = stamp(r)
 	return g, err
 }
-
-func sameName(a, b string) bool { return strings.EqualFold(a, b) }

@@ -80,7 +80,7 @@ func (s *Service) PutGuard(ctx context.Context, sub, group string, g Guard) (out
 			return g, false, holdfast.Errorf(holdfast.Invalid, "properties.vaultCriticalOperationExclusionList", "properties.vaultCriticalOperationExclusionList has %q, which is no operation that can be left out.", x)
 		}
 	}
-	out, err = write(ctx, s, func(tx *catalog.Tx) (Guard, error) {
+	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Guard, error) {
 		if _, err := findGroup(tx, sub, group); err != nil {
 			return g, err
 		}
@@ -104,12 +104,12 @@ func (s *Service) PutGuard(ctx context.Context, sub, group string, g Guard) (out
 
 // Guard returns one guard.
 func (s *Service) Guard(ctx context.Context, sub, group, name string) (Guard, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Guard, error) { return findGuard(tx, guardID(sub, group, name)) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Guard, error) { return findGuard(tx, guardID(sub, group, name)) })
 }
 
 // HasGuard says whether there is a guard of an id.
 func (s *Service) HasGuard(ctx context.Context, id string) (bool, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (bool, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		_, err := findGuard(tx, id)
 		return err == nil, notThere(err)
 	})
@@ -121,14 +121,14 @@ func (s *Service) Guards(ctx context.Context, sub, group string) ([]Guard, error
 	if group != "" {
 		under = groupID(sub, group)
 	}
-	return read(ctx, s, func(tx *catalog.Tx) ([]Guard, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Guard, error) {
 		return list(tx, catalog.Query{Type: TypeGuard, Under: under}, decodeGuard)
 	})
 }
 
 // DeleteGuard removes a guard that guards no vault, and says whether it was there.
 func (s *Service) DeleteGuard(ctx context.Context, sub, group, name string) (bool, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (bool, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		g, err := findGuard(tx, guardID(sub, group, name))
 		if err != nil {
 			return false, notThere(err)
@@ -153,14 +153,6 @@ func (s *Service) DeleteGuard(ctx context.Context, sub, group, name string) (boo
 		}
 		return tx.Delete(g.ID)
 	})
-}
-
-// notThere is nil for holdfast.NotFound.
-func notThere(err error) error {
-	if err != nil && holdfast.KindOf(err) == holdfast.NotFound {
-		return nil
-	}
-	return err
 }
 
 func findGuard(tx *catalog.Tx, id string) (Guard, error) {
@@ -195,7 +187,7 @@ func (s *Service) PutProxy(ctx context.Context, vault, name, guard string) (Prox
 	if _, err := parseAs("properties.resourceGuardResourceId", guard, TypeGuard); err != nil {
 		return Proxy{}, err
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Proxy, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Proxy, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return Proxy{}, err
@@ -228,7 +220,7 @@ func (s *Service) PutProxy(ctx context.Context, vault, name, guard string) (Prox
 
 // Proxies lists the guards of a vault: one or none.
 func (s *Service) Proxies(ctx context.Context, vault string) ([]Proxy, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Proxy, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Proxy, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -238,12 +230,12 @@ func (s *Service) Proxies(ctx context.Context, vault string) ([]Proxy, error) {
 
 // Proxy returns one.
 func (s *Service) Proxy(ctx context.Context, vault, name string) (Proxy, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Proxy, error) { return findProxy(tx, vault, name) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Proxy, error) { return findProxy(tx, vault, name) })
 }
 
 // DeleteProxy takes a vault from under its guard, and says whether it was.
 func (s *Service) DeleteProxy(ctx context.Context, vault, name string) (bool, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (bool, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return false, err
@@ -262,7 +254,7 @@ func (s *Service) DeleteProxy(ctx context.Context, vault, name string) (bool, er
 // Unlock says whether the caller may delete what a vault's guard guards now, and
 // until when that is looked at again.
 func (s *Service) Unlock(ctx context.Context, vault, proxy string) (time.Time, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (time.Time, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (time.Time, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return time.Time{}, err

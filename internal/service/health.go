@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"net/url"
 	"slices"
 	"strings"
 	"time"
@@ -61,6 +62,12 @@ func healthOf(tx *catalog.Tx, site Site, ref holdfast.RepositoryRef) (health, er
 		return health{}, notThere(err)
 	}
 	return h, nil
+}
+
+// forgetHealth forgets what is known of a repository of a site.
+func forgetHealth(tx *catalog.Tx, site Site, ref holdfast.RepositoryRef) error {
+	_, err := tx.Delete(healthID(site, ref))
+	return err
 }
 
 // examined is an operational repository of a site and what is to be asked of it.
@@ -133,9 +140,6 @@ func (s *Service) withPoints(own examined, points []RestorePoint) []examined {
 	return here
 }
 
-// listed says that the point is to be readable.
-func (p RestorePoint) listed() bool { return p.State == PointSucceeded || p.Lost }
-
 func later(a, b time.Time) time.Time {
 	if b.After(a) {
 		return b
@@ -179,7 +183,7 @@ func (s *Service) eachRepository(ctx context.Context, f func(examined) error) er
 	if s.Examiner == nil {
 		return nil
 	}
-	all, err := read(ctx, s, s.toExamine)
+	all, err := read(ctx, s.Catalog, s.toExamine)
 	for _, e := range all {
 		if one := f(e); one != nil {
 			err = errors.Join(err, fmt.Errorf("the operational repository of site %s: %w", e.site.Name, one))
@@ -200,7 +204,7 @@ func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, foun
 	if len(changed) == 0 && found == nil && !e.over(ctx, s) {
 		return nil
 	}
-	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if _, err := findSite(tx, e.site.Subscription, e.site.Name); err != nil {
 			return nil, notThere(err)
 		}
@@ -222,7 +226,7 @@ func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, foun
 // over says that an alert is open, though all points of the site can be read: those
 // that it told of were deleted.
 func (e examined) over(ctx context.Context, s *Service) bool {
-	open, err := read(ctx, s, func(tx *catalog.Tx) (bool, error) { return notify.Open(tx, unreadable(e.site)) })
+	open, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) { return notify.Open(tx, unreadable(e.site)) })
 	return err == nil && open && !e.lost
 }
 
@@ -297,4 +301,46 @@ func (s *Service) tellUnreadable(tx *catalog.Tx, site Site, others bool) error {
 	_, err = s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertPoints, About: unreadable(site), Resource: site.ID, Entity: site.Name,
 		Message: fmt.Sprintf("Restore points of the site %s cannot be read: %s. %s", site.Name, text, lost[0].Failure.Message), Hint: unreadableHint})
 	return err
+}
+
+// Operational is what a site's operational repository is found to be.
+type Operational struct {
+	Dir        string
+	Examined   time.Time // when all of it was read; zero is never
+	Unreadable int       // restore points
+	Asides     []holdfast.Aside
+}
+
+// OperationalOf says how the operational repository of a site is.
+func (s *Service) OperationalOf(ctx context.Context, site Site) (o Operational, err error) {
+	ref := s.operational(site)
+	if u, err := url.Parse(ref.URL); err == nil {
+		o.Dir = u.Path
+	}
+	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+		h, err := healthOf(tx, site, ref)
+		if err != nil {
+			return nil, err
+		}
+		o.Examined = h.Began
+		lost, err := lostAt(tx, site)
+		o.Unreadable = len(lost)
+		return nil, err
+	})
+	if err != nil || s.Examiner == nil {
+		return o, err
+	}
+	places := []holdfast.RepositoryRef{ref}
+	if ref.Given { // those of disk encryption sets are where it would be otherwise
+		usual := url.URL{Scheme: "file", Path: s.defaultOperational(site.Name)}
+		places = append(places, holdfast.RepositoryRef{URL: usual.String()})
+	}
+	for _, at := range places {
+		more, err := s.Examiner.Asides(ctx, at)
+		if err != nil {
+			return o, err
+		}
+		o.Asides = append(o.Asides, more...)
+	}
+	return o, nil
 }

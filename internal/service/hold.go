@@ -61,3 +61,12 @@ func (s *Service) extendDaily(ctx context.Context, tx *catalog.Tx, v Vault) erro
 	}
 	return s.extend(ctx, tx, v)
 }
+
+// kindPrune is the job that deletes expired points of a vault.
+const kindPrune = "prune"
+
+// collectRate is how fast collections of a vault's repository go.
+func collectRate(tx *catalog.Tx, v Vault) int64 {
+	site, _ := siteAt(tx, v.sub(), "location", v.Location) // one that is gone says nothing
+	return site.collectRate()
+}

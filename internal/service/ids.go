@@ -29,14 +29,23 @@ const (
 	TypeDiskRestorePoint = TypeRestorePoint + "/diskRestorePoints"
 )
 
+// subscriptionID is the id of a subscription, from its GUID.
 func subscriptionID(sub string) string { return "/subscriptions/" + sub }
+
+// groupID is the id of a resource group.
 func groupID(sub, group string) string { return subscriptionID(sub) + "/resourceGroups/" + group }
+
+// siteID is the id of a site, which lies in no group.
 func siteID(sub, name string) string {
 	return subscriptionID(sub) + "/providers/" + TypeSite + "/" + name
 }
+
+// inGroup is the id of a resource of a type that lies in a group.
 func inGroup(sub, group, typ, name string) string {
 	return groupID(sub, group) + "/providers/" + typ + "/" + name
 }
+
+// policyID is the id of a policy of a vault.
 func policyID(vault, name string) string { return vault + "/backupPolicies/" + name }
 
 // ItemID is the id of the protected item of a VM in a vault, from the names of
@@ -50,6 +59,10 @@ func ContainerID(vault, group, vm string) string {
 	return vault + "/backupFabrics/Azure/protectionContainers/IaasVMContainer;" + itemName(group, vm)
 }
 
+// PointID is the ARM id of a point.
+func PointID(item, name string) string { return item + "/recoveryPoints/" + name }
+
+// itemName is what the names of an item and its container end in.
 func itemName(group, vm string) string { return "iaasvmcontainerv2;" + group + ";" + vm }
 
 // parseAs parses an id that a request's member gives, of the expected type.
@@ -67,6 +80,7 @@ func parseAs(member, id, typ string) (arm.ID, error) {
 // Location brings a location to the form it is compared in: "East US" is eastus.
 func Location(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
 
+// checkName refuses a name that no resource can have; what says of which it is.
 func checkName(what, name string) error {
 	if arm.IsName(name) {
 		return nil
@@ -79,3 +93,21 @@ func lower(id string) string { return strings.ToLower(id) }
 
 // lastName is the last segment of an id, for messages.
 func lastName(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+
+// idOf parses an id of ours, which cannot be wrong.
+func idOf(id string) arm.ID {
+	parsed, err := arm.ParseID(id)
+	if err != nil {
+		panic("internal error: " + err.Error())
+	}
+	return parsed
+}
+
+// above is the resource that an id lies in, "" above a subscription.
+func above(id string) string {
+	i := strings.LastIndexByte(id, '/')
+	if i <= 0 || arm.Within("/subscriptions", id[:i]) {
+		return ""
+	}
+	return id[:i]
+}

@@ -3,6 +3,7 @@ package service
 import (
 	"context"
 	"slices"
+	"strings"
 	"time"
 
 	"holdfast"
@@ -101,7 +102,7 @@ func waitingOf(tx *catalog.Tx, i Item, at holdfast.RepositoryRef) (names []strin
 // transferAgain goes on with a backup whose point is there and waits for its copy.
 // ok is false when there is no such point.
 func (s *Service) transferAgain(ctx context.Context, old Job, a holdfast.BackupArgs) (j Job, ok bool, err error) {
-	j, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	j, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, old.Subject)
 		if err != nil {
 			return old, err
@@ -115,7 +116,7 @@ func (s *Service) transferAgain(ctx context.Context, old Job, a holdfast.BackupA
 		}
 		a.Waiting = slices.DeleteFunc(a.Waiting, func(name string) bool { return name == a.PointID })
 		spec := i.spec(ctx, "Backup")
-		spec.Exclusive = backupOf(i)
+		spec.Exclusive = backupOf(i.ID)
 		return job.Enqueue(s.Jobs, tx, kindBackup, spec, a)
 	})
 	return j, ok, err
@@ -141,14 +142,6 @@ func outdated(points []Point, keep time.Duration, now time.Time) (refs []holdfas
 		copied = true
 	}
 	return refs
-}
-
-// InInstantTier says whether the point is in the instant tier.
-func (p Point) InInstantTier() bool { return p.Instant != holdfast.RepositoryRef{} }
-
-// ref is the point in its operational repository.
-func (p Point) ref() holdfast.PointRef {
-	return holdfast.PointRef{Repository: p.Instant, PointID: p.Name}
 }
 
 // leftOf are points that broken-off backups of an item may have left in an
@@ -190,4 +183,44 @@ func forgetInstant(tx *catalog.Tx, i Item, refs []holdfast.PointRef) error {
 		}
 	}
 	return nil
+}
+
+// leaveInstant writes down that an operational repository has no recovery points any
+// more: they are in their vaults alone.
+func leaveInstant(tx *catalog.Tx, at holdfast.RepositoryRef) error {
+	points, err := instantAt(tx, at)
+	if err != nil {
+		return err
+	}
+	for _, p := range points {
+		p.Instant = holdfast.RepositoryRef{}
+		if err := putPoint(tx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// pointsSealed refuses to forget a disk encryption set while recovery points are
+// sealed under its key.
+func pointsSealed(tx *catalog.Tx, e EncryptionSet) error {
+	points, err := list(tx, catalog.Query{Type: TypePoint}, decodePoint)
+	for _, p := range points {
+		if strings.HasSuffix(p.Instant.URL, "."+e.GUID) {
+			return holdfast.Errorf(holdfast.Conflict, e.ID, "The recovery point %s is in the instant tier under the key of the disk encryption set %q.", p.ID, e.Name).
+				WithHint("It leaves the instant tier after the days that its policy says.")
+		}
+	}
+	return err
+}
+
+// instantAt lists the recovery points that an operational repository has.
+func instantAt(tx *catalog.Tx, at holdfast.RepositoryRef) (found []Point, err error) {
+	points, err := list(tx, catalog.Query{Type: TypePoint}, decodePoint)
+	for _, p := range points {
+		if p.Instant == at {
+			found = append(found, p)
+		}
+	}
+	return found, err
 }

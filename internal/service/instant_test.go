@@ -180,11 +180,11 @@ func TestInstantPointsAreDeleted(t *testing.T) {
 		t.Errorf("left: %+v, %v", i.Left, err)
 	}
 
-	v, err := read(t.Context(), y.Service, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, y.vault()) })
+	v, err := read(t.Context(), y.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, y.vault()) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = write(t.Context(), y.Service, func(tx *catalog.Tx) (Job, error) {
+	_, err = write(t.Context(), y.Catalog, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, y.item)
 		if err != nil {
 			return Job{}, err

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -89,9 +90,6 @@ func (i Item) State() string {
 	return "Protected"
 }
 
-// claim is the row that lets a VM be protected once only, in whatever vault.
-func claim(vm string) string { return "/protected" + vm }
-
 // Protect is what PUT on a protected item means. Exactly one of Policy and Hold
 // is set.
 type Protect struct {
@@ -110,7 +108,7 @@ func (s *Service) PutItem(ctx context.Context, vault, container, item string, in
 	if err != nil {
 		return Job{}, err
 	}
-	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
 		return Job{}, err
 	}
@@ -152,7 +150,7 @@ func (s *Service) CheckProtect(ctx context.Context, vault, source string) error 
 	if _, err := parseAs("vaultId", vault, TypeVault); err != nil {
 		return err
 	}
-	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
 		return err
 	}
@@ -160,7 +158,7 @@ func (s *Service) CheckProtect(ctx context.Context, vault, source string) error 
 	if err != nil {
 		return err
 	}
-	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, unclaimed(tx, vm.ID, vm.Name) })
+	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, unclaimed(tx, vm.ID, vm.Name) })
 	return err
 }
 
@@ -206,7 +204,7 @@ func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) 
 	if err != nil {
 		return Job{}, err
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		if err := s.supported(tx, vm, in.Exclusion, guest); err != nil {
 			return Job{}, err
 		}
@@ -267,7 +265,7 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 	if vmErr != nil && in.Exclusion != nil {
 		return Job{}, vmErr // a policy can change while the machine is away, a choice of its disks cannot
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, i.ID)
 		if err != nil {
 			return Job{}, err
@@ -337,6 +335,7 @@ func (i Item) spec(ctx context.Context, operation string) job.Spec {
 	return job.Spec{Operation: operation, Scope: i.Vault, Subject: i.ID, Entity: i.VM, Principal: caller(ctx)}
 }
 
+// putItem writes an item as it is to be.
 func putItem(tx *catalog.Tx, i Item) error {
 	_, err := catalog.Write(tx, catalog.Resource{ID: i.ID, Type: TypeItem, Parent: i.Vault}, i)
 	return err
@@ -344,13 +343,13 @@ func putItem(tx *catalog.Tx, i Item) error {
 
 // Item returns a protected item.
 func (s *Service) Item(ctx context.Context, id string) (Item, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Item, error) { return findItem(tx, id) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Item, error) { return findItem(tx, id) })
 }
 
 // Items lists the protected items of a vault, those after an item of the
 // listing, at most so many; "" and 0 for all.
 func (s *Service) Items(ctx context.Context, vault, after string, limit int) ([]Item, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Item, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Item, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -360,7 +359,7 @@ func (s *Service) Items(ctx context.Context, vault, after string, limit int) ([]
 
 // Protectable lists the VMs that a vault could protect and no vault does.
 func (s *Service) Protectable(ctx context.Context, vault string) ([]VM, error) {
-	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
 		return nil, err
 	}
@@ -368,7 +367,7 @@ func (s *Service) Protectable(ctx context.Context, vault string) ([]VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	return read(ctx, s, func(tx *catalog.Tx) ([]VM, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]VM, error) {
 		return slices.DeleteFunc(all, func(vm VM) bool {
 			_, err := tx.Get(claim(vm.ID))
 			return Location(vm.Location) != v.Location && !s.Limits.lifts("ACT-06") || err == nil
@@ -378,7 +377,7 @@ func (s *Service) Protectable(ctx context.Context, vault string) ([]VM, error) {
 
 // ProtectionOf returns the item that protects a VM, or holdfast.NotFound.
 func (s *Service) ProtectionOf(ctx context.Context, vm string) (Item, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Item, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Item, error) {
 		id, _, err := catalog.Read[string](tx, claim(vm))
 		if err != nil {
 			return Item{}, err
@@ -387,6 +386,7 @@ func (s *Service) ProtectionOf(ctx context.Context, vm string) (Item, error) {
 	})
 }
 
+// findItem returns an item, or holdfast.NotFound.
 func findItem(tx *catalog.Tx, id string) (Item, error) {
 	r, err := tx.Get(id)
 	if err != nil {
@@ -398,8 +398,33 @@ func findItem(tx *catalog.Tx, id string) (Item, error) {
 	return decodeItem(r)
 }
 
+// decodeItem reads a row.
 func decodeItem(r catalog.Resource) (Item, error) {
 	i, err := catalog.Decode[Item](r)
 	i.Stamp = stamp(r)
 	return i, err
+}
+
+// protectedOf names the items that a condition picks with how many points each
+// has, such as "web (3 points)"; "" is none.
+func protectedOf(tx *catalog.Tx, pick func(Item) bool) (string, error) {
+	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
+	if err != nil {
+		return "", err
+	}
+	var named []string
+	for _, i := range items {
+		if !pick(i) {
+			continue
+		}
+		n, err := tx.Count(catalog.Query{Type: TypePoint, Parent: i.ID})
+		if err != nil {
+			return "", err
+		}
+		if named = append(named, fmt.Sprintf("%s (%d points)", i.VM, n)); len(named) == 10 {
+			named = append(named, "and more")
+			break
+		}
+	}
+	return strings.Join(named, ", "), nil
 }

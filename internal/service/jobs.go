@@ -2,13 +2,7 @@ package service
 
 import (
 	"context"
-	"encoding/json"
-	"fmt"
-	"math"
 	"strings"
-	"time"
-
-	"github.com/google/uuid"
 
 	"holdfast"
 	"holdfast/internal/catalog"
@@ -24,7 +18,7 @@ func JobStates() []string { return job.States() }
 // VaultJobs lists the jobs of a vault, newest first.
 func (s *Service) VaultJobs(ctx context.Context, vault string, f JobFilter) ([]Job, error) {
 	f.Scope = vault
-	return read(ctx, s, func(tx *catalog.Tx) ([]Job, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Job, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -34,7 +28,7 @@ func (s *Service) VaultJobs(ctx context.Context, vault string, f JobFilter) ([]J
 
 // VaultJob returns one job of a vault.
 func (s *Service) VaultJob(ctx context.Context, vault, id string) (Job, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		j, err := job.Get(tx, id)
 		if err == nil && j.Scope != strings.ToLower(vault) {
 			err = holdfast.Errorf(holdfast.NotFound, id, "The job %q was not found.", id)
@@ -49,53 +43,4 @@ func (s *Service) CancelJob(ctx context.Context, vault, id string) error {
 		return err
 	}
 	return s.Jobs.Cancel(ctx, strings.ToLower(id))
-}
-
-// RetryJob does again what a job of a vault failed to do, in a new job: a backup
-// for as long as the first was to be kept, a restore to the same place.
-func (s *Service) RetryJob(ctx context.Context, vault, id string) (Job, error) {
-	old, err := s.VaultJob(ctx, vault, id)
-	switch {
-	case err != nil:
-		return old, err
-	case !old.Final():
-		return old, holdfast.Errorf(holdfast.Conflict, id, "The job has not ended: %s.", old.State)
-	case !old.Retriable():
-		return old, holdfast.Errorf(holdfast.Unsupported, id, "A %s job that is %s is not tried again.", old.Operation, old.State).WithHint("Ask for the operation itself.")
-	case old.Operation == "Restore":
-		return s.restoreAgain(ctx, old)
-	}
-	var a holdfast.BackupArgs // of a job that could not even begin there are none
-	if err := json.Unmarshal(old.Args, &a); err != nil {
-		return old, fmt.Errorf("args of job %s: %w", id, err)
-	}
-	if j, ok, err := s.transferAgain(ctx, old, a); ok || err != nil {
-		return j, err
-	}
-	if !a.Expires.IsZero() {
-		return s.BackupNow(ctx, old.Subject, a.Expires)
-	}
-	return s.backUp(ctx, old.Subject, a.Expires)
-}
-
-// restoreAgain repeats a restore whose point is still there.
-func (s *Service) restoreAgain(ctx context.Context, old Job) (Job, error) {
-	var a holdfast.RestoreArgs
-	if err := json.Unmarshal(old.Args, &a); err != nil || a.PointID == "" {
-		return old, holdfast.Errorf(holdfast.Unsupported, old.ID, "The job does not say what it was to restore.").WithCause(err)
-	}
-	r, err := s.restoreOf(ctx, old.Subject, a.PointID)
-	if err != nil {
-		return old, err
-	}
-	spec, enough := r.item.spec(ctx, "Restore"), time.Duration(0)
-	if a.After == "" {
-		enough = math.MaxInt64
-	}
-	a.RestoreID = uuid.NewString()
-	spec.Exclusive, err = read(ctx, s, func(tx *catalog.Tx) (string, error) { return job.Exclusive(tx, old.ID) })
-	if err != nil {
-		return old, err
-	}
-	return s.startRestore(ctx, r, spec, a, enough)
 }

@@ -232,7 +232,7 @@ func TestItemLife(t *testing.T) {
 				t.Fatal(err)
 			}
 			for operation, do := range operations {
-				if _, err := write(t.Context(), y.Service, func(tx *catalog.Tx) (any, error) { return nil, putItem(tx, before) }); err != nil {
+				if _, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) { return nil, putItem(tx, before) }); err != nil {
 					t.Fatal(err)
 				}
 				points := len(y.listed())
@@ -265,7 +265,7 @@ func TestCleanUpOfABrokenPolicy(t *testing.T) {
 	t.Parallel()
 	y := newYear(t)
 	y.days(6)
-	_, err := write(t.Context(), y.Service, func(tx *catalog.Tx) (any, error) {
+	_, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		return nil, errors.Join(putPolicy(tx, y.vault(), "broken", []byte(`{"timeZone":"Nowhere"}`)),
 			putItem(tx, Item{Stamp: Stamp{ID: ItemID(y.vault(), "lab", "a-first")}, Vault: y.vault(), VM: "a-first", Policy: "broken"}))
 	})
@@ -295,7 +295,7 @@ func TestNineThousandPoints(t *testing.T) {
 	y.maxPoints = points
 	y.pass(24 * time.Hour)
 	start := y.clock().AddDate(0, 0, -points)
-	_, err := write(t.Context(), y.Service, func(tx *catalog.Tx) (any, error) {
+	_, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		for n := range points {
 			at := start.AddDate(0, 0, n)
 			p := Point{Item: y.item, Name: newPointID(at), Scheduled: true, Previous: at.AddDate(0, 0, -1), Result: holdfast.BackupResult{Time: at}}
@@ -344,7 +344,7 @@ func TestHeldDaily(t *testing.T) {
 	t.Parallel()
 	y := newYear(t)
 	y.found = holdfast.ProvisionResult{RepositoryID: "r", CanHold: true}
-	if _, err := y.UpdateVault(t.Context(), idOf(y.vault()).Subscription, "lab", "safe", VaultInput{Settings: object(t, `{"securitySettings":{"immutabilitySettings":{"state":"Locked"}}}`)}); err != nil {
+	if _, err := y.UpdateVault(t.Context(), idOf(y.vault()).Subscription, "lab", "safe", VaultInput{Settings: Set(nil, "Locked", "securitySettings", "immutabilitySettings", "state")}); err != nil {
 		t.Fatal(err)
 	}
 	y.settle()

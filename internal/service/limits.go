@@ -8,48 +8,16 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
-	"holdfast/internal/matrix"
 	"holdfast/internal/support"
 )
 
-// Limits says whether the limits hold that Azure has as a service and that no
-// machine needs. Which they are is said by the rows of the support matrix that
-// can be lifted; those that the rules know are in this file.
-type Limits string
-
-// The two choices.
-const (
-	AzureLimits    Limits = "azure"    // what Azure refuses is refused
-	ExtendedLimits Limits = "extended" // only what cannot be is refused
-)
-
-// ParseLimits reads the choice; "" is azure.
-func ParseLimits(s string) (Limits, error) {
-	switch l := Limits(s); l {
-	case "":
-		return AzureLimits, nil
-	case AzureLimits, ExtendedLimits:
-		return l, nil
-	}
-	return "", fmt.Errorf("the limits are %q; they are %s or %s", s, AzureLimits, ExtendedLimits)
-}
-
 // CancelLate are the kinds of jobs that may be cancelled in every phase: Azure
 // lets no backup be that transfers data (ACT-05).
-func (l Limits) CancelLate() []string {
+func CancelLate(l Limits) []string {
 	if l.lifts("ACT-05") {
 		return []string{kindBackup}
 	}
 	return nil
-}
-
-// lifted is how a refusal says that it need not be.
-const lifted = "A server with --limits extended has no such limit."
-
-// lifts says that a row of the support matrix does not hold.
-func (l Limits) lifts(row string) bool {
-	r, ok := matrix.Find(row)
-	return ok && r.Lift && l == ExtendedLimits
 }
 
 // supported refuses a machine that a row of the support matrix refuses. Disks

@@ -3,10 +3,8 @@ package service
 import (
 	"context"
 	"slices"
-	"strings"
 
 	"holdfast"
-	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 )
 
@@ -42,7 +40,7 @@ func (s *Service) PutLock(ctx context.Context, l Lock) (out Lock, created bool, 
 	if len(l.Notes) > 512 {
 		return l, false, holdfast.Errorf(holdfast.Invalid, "properties.notes", "properties.notes is longer than 512 characters.")
 	}
-	out, err = write(ctx, s, func(tx *catalog.Tx) (Lock, error) {
+	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Lock, error) {
 		_, err := tx.Get(lockID(l.Scope, l.Name))
 		created = err != nil
 		r, err := catalog.Write(tx, catalog.Resource{ID: lockID(l.Scope, l.Name), Type: TypeLock, Parent: l.Scope}, l)
@@ -54,7 +52,7 @@ func (s *Service) PutLock(ctx context.Context, l Lock) (out Lock, created bool, 
 
 // Lock returns the lock of a name at a scope.
 func (s *Service) Lock(ctx context.Context, scope, name string) (Lock, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Lock, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Lock, error) {
 		r, err := tx.Get(lockID(scope, name))
 		if err != nil {
 			return Lock{}, err
@@ -65,14 +63,14 @@ func (s *Service) Lock(ctx context.Context, scope, name string) (Lock, error) {
 
 // Locks lists the locks at a scope and below it.
 func (s *Service) Locks(ctx context.Context, scope string) ([]Lock, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Lock, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Lock, error) {
 		return list(tx, catalog.Query{Type: TypeLock, Under: scope}, decodeLock)
 	})
 }
 
 // DeleteLock removes a lock, and says whether it was there.
 func (s *Service) DeleteLock(ctx context.Context, scope, name string) (bool, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (bool, error) { return tx.Delete(lockID(scope, name)) })
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) { return tx.Delete(lockID(scope, name)) })
 }
 
 // LockedBy returns the lock that forbids to change or to delete a resource, and
@@ -83,7 +81,7 @@ func (s *Service) LockedBy(ctx context.Context, resource string, deletion bool) 
 		lock Lock
 		is   bool
 	}
-	h, err := read(ctx, s, func(tx *catalog.Tx) (h held, err error) {
+	h, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (h held, err error) {
 		h.lock, h.is, err = lockOn(tx, resource, deletion)
 		return h, err
 	})
@@ -112,15 +110,6 @@ func lockOn(tx *catalog.Tx, resource string, deletion bool) (Lock, bool, error) 
 		return Lock{}, false, nil
 	}
 	return all[i], true, nil
-}
-
-// above is the resource that an id lies in, "" above a subscription.
-func above(id string) string {
-	i := strings.LastIndexByte(id, '/')
-	if i <= 0 || arm.Within("/subscriptions", id[:i]) {
-		return ""
-	}
-	return id[:i]
 }
 
 func decodeLock(r catalog.Resource) (Lock, error) {

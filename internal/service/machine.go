@@ -13,6 +13,9 @@ import (
 	"holdfast/internal/job"
 )
 
+// kindMachine is the job that works on a machine.
+const kindMachine = "machine"
+
 // Machines changes what a site has, where that is quick. Longer work on a
 // machine is a job (Deps.Machine).
 type Machines interface {
@@ -28,29 +31,6 @@ type Machines interface {
 	GrowDisk(ctx context.Context, site holdfast.SiteRef, v holdfast.VolumeFact, size int64) error
 	// DeleteDisk deletes a disk of a pool and its bytes.
 	DeleteDisk(ctx context.Context, site holdfast.SiteRef, v holdfast.VolumeFact) error
-}
-
-// What a resource may be tagged with, as in Azure
-// (learn.microsoft.com/azure/azure-resource-manager/management/tag-resources).
-const (
-	maxTags     = 50
-	maxTagName  = 512
-	maxTagValue = 256
-)
-
-func checkTags(tags map[string]string) error {
-	if len(tags) > maxTags {
-		return holdfast.Errorf(holdfast.Invalid, "tags", "There are %d tags; a resource has %d at most.", len(tags), maxTags)
-	}
-	for name, value := range tags {
-		if name == "" || len(name) > maxTagName || strings.ContainsAny(name, `<>%&\?/`) {
-			return holdfast.Errorf(holdfast.Invalid, "tags", `The tag name %q is empty, longer than %d characters or has one of < > %% & \ ? /.`, name, maxTagName)
-		}
-		if len(value) > maxTagValue {
-			return holdfast.Errorf(holdfast.Invalid, "tags", "The value of the tag %q is longer than %d characters.", name, maxTagValue)
-		}
-	}
-	return nil
 }
 
 // ActOnVM starts the job that powers a machine on or off, restarts it, or
@@ -95,7 +75,7 @@ func (vm VM) generalized() bool { return vm.keptProperty(generalized) == true }
 // machineJob starts a job on a machine. One runs at a time, and none that takes
 // the machine or a disk away while the machine is backed up.
 func (s *Service) machineJob(ctx context.Context, vm VM, a holdfast.MachineArgs) (Job, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		if a.Action == holdfast.MachineDelete || a.Action == holdfast.MachineDisks || a.Action == holdfast.MachineConvert {
 			if err := notCaptured(tx, vm.ID, vm.Name); err != nil {
 				return Job{}, err
@@ -105,26 +85,6 @@ func (s *Service) machineJob(ctx context.Context, vm VM, a holdfast.MachineArgs)
 			Operation: string(a.Action), Scope: vm.ID, Subject: vm.ID, Entity: vm.Name, Principal: caller(ctx), Exclusive: "machine:" + vm.ID,
 		}, a)
 	})
-}
-
-// notCaptured refuses while a backup or a restore point of a VM is made.
-func notCaptured(tx *catalog.Tx, vm, name string) error {
-	if err := job.Idle(tx, creationOf(vm), name); err != nil {
-		return err
-	}
-	return notBackedUp(tx, vm, name)
-}
-
-// notBackedUp refuses while a backup of a VM runs.
-func notBackedUp(tx *catalog.Tx, vm, name string) error {
-	item, _, err := catalog.Read[string](tx, claim(vm))
-	if holdfast.KindOf(err) == holdfast.NotFound && err != nil {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	return job.Idle(tx, backupOf(Item{Stamp: Stamp{ID: item}}), name)
 }
 
 // machineDone has nothing to apply: machines are not stored.
@@ -138,7 +98,7 @@ func (s *Service) machine(ctx context.Context, sub, group, name string) (VM, Sit
 	if err != nil {
 		return vm, Site{}, err
 	}
-	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, vm.Location) })
+	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, vm.Location) })
 	return vm, site, err
 }
 
@@ -301,10 +261,4 @@ func (s *Service) freeDisk(ctx context.Context, site Site, member string, w Want
 		return k, holdfast.Errorf(holdfast.Conflict, member+".managedDisk.id", "The disk %q is attached to the virtual machine %q.", k.Name, k.VM.Name)
 	}
 	return k, k.unshared(all)
-}
-
-// Operation is the job that an asynchronous operation of one of the callers is:
-// the caller's own, or one on something that the caller may read.
-func (s *Service) Operation(ctx context.Context, id string) (Job, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Job, error) { return job.Get(tx, id) })
 }

@@ -7,7 +7,6 @@ import (
 
 	"holdfast"
 	"holdfast/internal/arm"
-	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 )
@@ -31,7 +30,7 @@ const maxMoved = 800
 // and moves with that only; a machine with recovery points does not move at all,
 // since they would lose their source (RPL-04).
 func (s *Service) MoveResources(ctx context.Context, m Moving) (Job, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		target, vaults, err := m.check(tx)
 		if err != nil {
 			return Job{}, err
@@ -48,7 +47,7 @@ func (s *Service) MoveResources(ctx context.Context, m Moving) (Job, error) {
 
 // CheckMove says whether MoveResources would do it; nil is yes.
 func (s *Service) CheckMove(ctx context.Context, m Moving) error {
-	_, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { _, _, err := m.check(tx); return nil, err })
+	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { _, _, err := m.check(tx); return nil, err })
 	return err
 }
 
@@ -139,27 +138,6 @@ func (m Moving) checkVault(tx *catalog.Tx, id arm.ID, target Group) (Vault, erro
 	return v, nil
 }
 
-// moveVault gives a vault, with all that is in it, its new id. Who was given a
-// role at the vault itself has it no more: in Azure such an assignment is left
-// behind, too.
-func moveVault(tx *catalog.Tx, v Vault, to string) error {
-	given, err := authz.Assignments(tx, catalog.Query{Under: v.ID})
-	if err != nil {
-		return err
-	}
-	for _, a := range given {
-		if _, err := tx.Delete(a.ID); err != nil {
-			return err
-		}
-	}
-	if err := tx.Move(v.ID, to); err != nil {
-		return err
-	}
-	v.ID = to
-	_, err = putVault(tx, v)
-	return err
-}
-
 // notMovable says why a resource stays where it is.
 func notMovable(tx *catalog.Tx, id arm.ID) error {
 	if id.Is(TypeVM) {
@@ -184,75 +162,4 @@ func notMovable(tx *catalog.Tx, id arm.ID) error {
 			WithHint("Give the site another resource group; everything it has goes with it.")
 	}
 	return holdfast.Errorf(holdfast.Unsupported, id.String(), "A %s cannot be moved.", id.Type())
-}
-
-// protectedOf names the items that a condition picks with how many points each
-// has, such as "web (3 points)"; "" is none.
-func protectedOf(tx *catalog.Tx, pick func(Item) bool) (string, error) {
-	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
-	if err != nil {
-		return "", err
-	}
-	var named []string
-	for _, i := range items {
-		if !pick(i) {
-			continue
-		}
-		n, err := tx.Count(catalog.Query{Type: TypePoint, Parent: i.ID})
-		if err != nil {
-			return "", err
-		}
-		if named = append(named, fmt.Sprintf("%s (%d points)", i.VM, n)); len(named) == 10 {
-			named = append(named, "and more")
-			break
-		}
-	}
-	return strings.Join(named, ", "), nil
-}
-
-// restorePointsOf names the collections of the machines that a condition picks,
-// with how many restore points each has; "" is none.
-func restorePointsOf(tx *catalog.Tx, pick func(vm arm.ID) bool) (string, error) {
-	all, err := list(tx, catalog.Query{Type: TypeCollection}, decodeCollection)
-	if err != nil {
-		return "", err
-	}
-	var named []string
-	for _, c := range all {
-		if !pick(idOf(c.VM)) {
-			continue
-		}
-		points, err := restorePointsIn(tx, c.ID)
-		if err != nil {
-			return "", err
-		}
-		if len(points) == 0 {
-			continue
-		}
-		if named = append(named, fmt.Sprintf("%s (%d restore points in %s)", lastName(c.VM), len(points), c.ID)); len(named) == 10 {
-			named = append(named, "and more")
-			break
-		}
-	}
-	return strings.Join(named, ", "), nil
-}
-
-// stays refuses to give a site another group while machines in it are protected:
-// that would move them (RPL-04).
-func (old Site) stays(tx *catalog.Tx, group string) error {
-	if sameName(old.Group, group) {
-		return nil
-	}
-	here := func(vm arm.ID) bool {
-		return sameName(vm.Subscription, old.Subscription) && sameName(vm.Group, old.Group)
-	}
-	held, err := protectedOf(tx, func(i Item) bool { return here(idOf(i.Source)) })
-	if err == nil && held == "" {
-		held, err = restorePointsOf(tx, here)
-	}
-	if err == nil && held != "" {
-		err = holdfast.Errorf(holdfast.Unsupported, "properties.resourceGroup", "The machines of the site %q cannot move to the resource group %q: recovery points would lose their source: %s.", old.Name, group, held).
-			WithHint("Delete those points first, with the machines' protection if they have one, or keep the resource group.")
-	}
-	return err
 }

@@ -50,7 +50,7 @@ func parseNetworks(settings map[string]any) ([]netip.Prefix, error) {
 // The machine itself is always inside. A vault that is not there admits: its
 // absence is told elsewhere.
 func (s *Service) Admits(ctx context.Context, vault string, from netip.Addr) (bool, error) {
-	v, err := read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
 			err = nil

@@ -64,11 +64,11 @@ func (s *Service) CreateVM(ctx context.Context, sub, group, name string, in NewV
 		}
 	}
 	spec := job.Spec{Operation: "CreateVM", Scope: id, Subject: id, Entity: name, Principal: caller(ctx), Exclusive: "restore:" + id}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		if _, err := findPoint(tx, r.item.ID, r.point.Name); err != nil { // still there
 			return Job{}, err
 		}
-		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
+		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
 	})
 }
 
@@ -179,7 +179,7 @@ func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, r
 // pools, if it has made the disk of that id; else the error is notFound. No other
 // file of the host becomes a disk because a client names it.
 func (s *Service) restoredDisk(ctx context.Context, r restoring, id string, notFound error) (Disk, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Disk, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Disk, error) {
 		jobs, err := job.List(tx, job.Filter{Subject: r.item.ID, Operation: "Restore"})
 		if err != nil {
 			return Disk{}, err

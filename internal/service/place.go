@@ -54,11 +54,6 @@ func (s *Service) checkStaging(args *holdfast.RestoreArgs, pools []holdfast.Pool
 	return err
 }
 
-// Managed says whether the VM of the point had all of its disks in storage pools.
-func (p Point) Managed() bool {
-	return !slices.ContainsFunc(p.Result.Disks, func(d holdfast.DiskResult) bool { return d.Pool == "" })
-}
-
 // stagingPool is the pool for restored disks: the one that is named, unless it is
 // one that encrypts what it holds (MGT-03), or else one of the class that the
 // disks had (STO-03), or the only one.

@@ -23,7 +23,7 @@ func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties 
 	if err := checkName("policy", name); err != nil {
 		return Policy{}, err
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Policy, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Policy, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return Policy{}, err
@@ -92,7 +92,7 @@ func (s *Service) newPolicy(properties, old json.RawMessage) (policy.Policy, err
 
 // Policy returns one policy of a vault.
 func (s *Service) Policy(ctx context.Context, vault, name string) (Policy, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Policy, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Policy, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return Policy{}, err
 		}
@@ -102,7 +102,7 @@ func (s *Service) Policy(ctx context.Context, vault, name string) (Policy, error
 
 // Policies lists the policies of a vault.
 func (s *Service) Policies(ctx context.Context, vault string) ([]Policy, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Policy, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Policy, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -120,7 +120,7 @@ func (s *Service) Policies(ctx context.Context, vault string) ([]Policy, error) 
 
 // DeletePolicy removes a policy that protects nothing.
 func (s *Service) DeletePolicy(ctx context.Context, vault, name string) error {
-	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
 		var none struct{}
 		p, err := countedPolicy(tx, vault, name)
 		if err != nil {
@@ -151,6 +151,7 @@ func itemsByPolicy(tx *catalog.Tx, vault string) (map[string]int, error) {
 	return tx.CountBy(catalog.Query{Type: TypeItem, Parent: vault}, catalog.MemberPolicy)
 }
 
+// findPolicy returns a policy of a vault, or holdfast.NotFound.
 func findPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
 	r, err := tx.Get(policyID(vault, name))
 	if err != nil {

@@ -17,7 +17,7 @@ type Precondition struct {
 }
 
 // ErrPrecondition says that a Precondition did not hold; nothing was changed.
-var ErrPrecondition = errors.New("service: the resource is not as its caller expects it")
+var ErrPrecondition = errors.New("resource: the resource is not as its caller expects it")
 
 type preconditionKey struct{}
 

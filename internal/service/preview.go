@@ -46,7 +46,7 @@ type PreviewItem struct {
 
 // PreviewPolicy says what a policy of a vault would do before it is saved.
 func (s *Service) PreviewPolicy(ctx context.Context, vault, name string, in PreviewRequest) (Preview, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Preview, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Preview, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return Preview{}, err

@@ -35,7 +35,7 @@ func (s *Service) checkReplace(ctx context.Context, args *holdfast.RestoreArgs, 
 	if err != nil {
 		return err
 	}
-	if err := vm.replaceable(in.LUNs); err != nil {
+	if err := replaceable(vm, in.LUNs); err != nil {
 		return err
 	}
 	if k, ok := encrypted(r.point.Result.Disks); ok {
@@ -72,7 +72,7 @@ func encrypted(disks []holdfast.DiskResult) (target string, ok bool) {
 }
 
 // replaceable refuses a VM whose disks a replacing restore does not take.
-func (vm VM) replaceable(luns []int) error {
+func replaceable(vm VM, luns []int) error {
 	const instead = "Restore the disks (RestoreDisks) and make a VM of them, or restore the point as a new VM (AlternateLocation)."
 	switch {
 	case vm.Transient:
@@ -110,12 +110,6 @@ func chosenLUN(luns []int, lun int) bool {
 		}
 	}
 	return len(luns) == 0 && lun < 0
-}
-
-// keptProperty is a member of the VM's properties that libvirt has no word for.
-func (vm VM) keptProperty(name string) any {
-	properties, _ := vm.Kept["properties"].(map[string]any)
-	return properties[name]
 }
 
 // saveFirst starts the backup that a replacing restore waits for, whose point the

@@ -18,6 +18,13 @@ import (
 	"holdfast/internal/support"
 )
 
+func (s *Service) registerRestore() {
+	job.Register(s.Jobs, KindRestore, awaiting{s.Deps.Restore, s.Jobs}, s.restoreDone)
+	if s.Deps.Verify != nil {
+		job.Register(s.Jobs, kindVerify, s.Deps.Verify, s.verifyDone)
+	}
+}
+
 // RestoreRequest asks for disks or a VM from a point.
 type RestoreRequest struct {
 	Mode     string // RestoreDisks, AlternateLocation (create a VM) or OriginalLocation (replace disks)
@@ -96,7 +103,7 @@ func (s *Service) startRestore(ctx context.Context, r restoring, spec job.Spec, 
 			return Job{}, err
 		}
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		i, err := findItem(tx, r.item.ID)
 		if err != nil {
 			return Job{}, err
@@ -109,7 +116,7 @@ func (s *Service) startRestore(ctx context.Context, r restoring, spec job.Spec, 
 				return Job{}, err
 			}
 		}
-		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
+		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
 	})
 }
 
@@ -122,7 +129,7 @@ type restoring struct {
 }
 
 func (s *Service) restoreOf(ctx context.Context, item, point string) (restoring, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (r restoring, err error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (r restoring, err error) {
 		if r.item, err = findItem(tx, item); err != nil {
 			return r, err
 		}
@@ -265,7 +272,7 @@ func (s *Service) restoreDone(*catalog.Tx, string, holdfast.RestoreArgs, holdfas
 
 // Restored is what a restore job brought back; nothing while it has not.
 func Restored(j Job) (r holdfast.RestoreResult, err error) {
-	if j.Kind != kindRestore || !j.Final() {
+	if j.Kind != KindRestore || !j.Final() {
 		return r, nil
 	}
 	if err := json.Unmarshal(j.Result, &r); err != nil {

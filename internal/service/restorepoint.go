@@ -2,10 +2,12 @@ package service
 
 import (
 	"context"
-	"encoding/json"
+	"crypto/rand"
 	"fmt"
+	"math/big"
 	"slices"
 	"strings"
+	"time"
 
 	"holdfast"
 	"holdfast/internal/catalog"
@@ -57,27 +59,28 @@ type RestorePoint struct {
 	Lost bool `json:"lost,omitempty"`
 }
 
-// at is the operational repository that has the point.
-func (s *Service) at(site Site, p RestorePoint) holdfast.RepositoryRef {
-	if p.Repository != (holdfast.RepositoryRef{}) {
-		return p.Repository
-	}
-	return s.operational(site)
-}
-
 // made says whether the point was ever there.
 func (p RestorePoint) made() bool { return !p.Result.Time.IsZero() }
+
+// listed says that the point is to be readable.
+func (p RestorePoint) listed() bool { return p.State == PointSucceeded || p.Lost }
 
 // RestorePointID is the ARM id of a restore point.
 func RestorePointID(collection, name string) string { return collection + "/restorePoints/" + name }
 
+// newPointID is 19 decimal digits that sort by time: milliseconds and chance.
+// It names the point in the API and in the repository.
+func newPointID(now time.Time) string {
+	n, err := rand.Int(rand.Reader, big.NewInt(1_000_000))
+	if err != nil {
+		panic("internal error: " + err.Error()) // crypto/rand does not fail
+	}
+	return fmt.Sprintf("%013d%06d", now.UnixMilli(), n)
+}
+
 // machine is what the restore points of a VM are listed under: they are counted
 // over all collections.
 func machine(uuid string) string { return "/machines/" + uuid }
-
-// creationOf is what the making of a VM's restore points holds, one at a time
-// (RPL-03).
-func creationOf(vm string) string { return "restorepoint:" + vm }
 
 // creation is creationOf the collection's VM; copies of its points are made one
 // at a time at each site.
@@ -180,7 +183,7 @@ func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint
 // sealedAt is where a new point of a machine is sealed for a disk encryption set, and
 // for which; zero for none.
 func (s *Service) sealedAt(ctx context.Context, vm VM) (ref holdfast.RepositoryRef, set string, err error) {
-	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		ref, set, err = s.operationalFor(tx, vm)
 		return nil, err
 	})
@@ -188,31 +191,6 @@ func (s *Service) sealedAt(ctx context.Context, vm VM) (ref holdfast.RepositoryR
 		ref = holdfast.RepositoryRef{}
 	}
 	return ref, set, err
-}
-
-// notSnapshot refuses while a backup takes its snapshot of a VM, which is a
-// restore point, too (RPL-03). One that has it, and copies it to its vault, is in
-// nobody's way.
-func notSnapshot(tx *catalog.Tx, vm VM) error {
-	item, _, err := catalog.Read[string](tx, claim(vm.ID))
-	if err != nil {
-		return notThere(err)
-	}
-	running, err := job.List(tx, job.Filter{Subject: item, Operation: "Backup", Running: true})
-	if err != nil {
-		return err
-	}
-	for _, j := range running {
-		var a holdfast.BackupArgs
-		if err := json.Unmarshal(j.Args, &a); err != nil {
-			return fmt.Errorf("args of job %s: %w", j.ID, err)
-		}
-		if _, err := findPoint(tx, item, a.PointID); err == nil {
-			continue // its snapshot is there
-		}
-		return holdfast.Errorf(holdfast.Conflict, vm.Name, "A backup of %q is already running and takes its snapshot: %s.", vm.Name, j.ID).WithHint("Try again when it transfers its data.")
-	}
-	return nil
 }
 
 // excludedDisks finds the disks that are to be left out, and refuses a point of
@@ -259,7 +237,7 @@ func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, i
 	case from.ready() != nil:
 		return p, Job{}, from.ready()
 	}
-	there, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) {
+	there, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
 		return siteAt(tx, idOf(from.ID).Subscription, member, from.Location)
 	})
 	if err != nil {
@@ -279,7 +257,7 @@ func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, i
 
 // enqueuePoint makes the row of a point and its job, if the VM may have one more.
 func (s *Service) enqueuePoint(ctx context.Context, c Collection, p RestorePoint, args holdfast.RestorePointArgs, check func(*catalog.Tx) error) (RestorePoint, Job, error) {
-	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) {
+	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
 		return siteAt(tx, idOf(c.ID).Subscription, "location", c.Location)
 	})
 	if err != nil {
@@ -287,7 +265,7 @@ func (s *Service) enqueuePoint(ctx context.Context, c Collection, p RestorePoint
 	}
 	args.Site, args.Operational = site.Ref(), s.at(site, p)
 	var j Job
-	out, err := write(ctx, s, func(tx *catalog.Tx) (_ RestorePoint, err error) {
+	out, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (_ RestorePoint, err error) {
 		if err := check(tx); err != nil {
 			return p, err
 		}
@@ -367,12 +345,12 @@ func (s *Service) restorePointDone(tx *catalog.Tx, jobID string, _ holdfast.Rest
 
 // RestorePoints lists the restore points of a collection by name.
 func (s *Service) RestorePoints(ctx context.Context, collection string) ([]RestorePoint, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]RestorePoint, error) { return restorePointsIn(tx, collection) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]RestorePoint, error) { return restorePointsIn(tx, collection) })
 }
 
 // RestorePointAt returns one restore point.
 func (s *Service) RestorePointAt(ctx context.Context, id string) (RestorePoint, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (RestorePoint, error) { return findRestorePoint(tx, id) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (RestorePoint, error) { return findRestorePoint(tx, id) })
 }
 
 // PointProgress is how far the making of a restore point is, 0 to 100 percent.
@@ -383,7 +361,7 @@ func (s *Service) PointProgress(ctx context.Context, p RestorePoint) (int, error
 		}
 		return 0, nil
 	}
-	j, err := s.Operation(ctx, p.JobID)
+	j, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return job.Get(tx, p.JobID) })
 	if err != nil || j.Report.Total <= 0 {
 		return 0, err
 	}
@@ -395,12 +373,14 @@ func restorePointsIn(tx *catalog.Tx, id string) ([]RestorePoint, error) {
 	return list(tx, catalog.Query{Type: TypeRestorePoint, Under: id}, decodeRestorePoint)
 }
 
+// putRestorePoint writes a restore point as it is to be.
 func putRestorePoint(tx *catalog.Tx, p RestorePoint) (RestorePoint, error) {
 	r, err := catalog.Write(tx, catalog.Resource{ID: p.ID, Type: TypeRestorePoint, Parent: machine(p.Result.VM.UUID)}, p)
 	p.Stamp = stamp(r)
 	return p, err
 }
 
+// findRestorePoint returns a restore point, or holdfast.NotFound.
 func findRestorePoint(tx *catalog.Tx, id string) (RestorePoint, error) {
 	r, err := tx.Get(id)
 	if err != nil {
@@ -412,6 +392,7 @@ func findRestorePoint(tx *catalog.Tx, id string) (RestorePoint, error) {
 	return decodeRestorePoint(r)
 }
 
+// decodeRestorePoint reads a row.
 func decodeRestorePoint(r catalog.Resource) (RestorePoint, error) {
 	p, err := catalog.Decode[RestorePoint](r)
 	p.Stamp = stamp(r)

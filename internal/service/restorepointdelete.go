@@ -10,7 +10,7 @@ import (
 
 // DeleteRestorePoint starts the job that deletes a restore point.
 func (s *Service) DeleteRestorePoint(ctx context.Context, id string) (Job, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		p, err := findRestorePoint(tx, id)
 		if err != nil {
 			return Job{}, err
@@ -161,7 +161,7 @@ func (s *Service) cleanLeftovers(ctx context.Context) error {
 	if s.Delete == nil {
 		return nil
 	}
-	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if err := forgetAccesses(tx, "", func(a Access) bool { return !a.Expires.After(tx.Now()) }); err != nil {
 			return nil, err
 		}

@@ -8,9 +8,6 @@ import (
 	"holdfast/internal/catalog"
 )
 
-// defaultBackups is how many backups a site runs at once when nobody says.
-const defaultBackups = 4
-
 // maxSpread is over how long the backups of one moment are spread at most.
 const maxSpread = 15 * time.Minute
 

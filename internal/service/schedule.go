@@ -20,7 +20,7 @@ import (
 // were missed while the server was away. An item whose backup is still running
 // waits for the next call, and so does one whose site has enough to do.
 func (s *Service) RunDue(ctx context.Context) error {
-	p, failed := read(ctx, s, s.plan)
+	p, failed := read(ctx, s.Catalog, s.plan)
 	s.waiting.Store(p.waiting > 0)
 	if len(p.back) > 0 {
 		failed = errors.Join(failed, s.forgetRuns(ctx, p.back))
@@ -104,7 +104,7 @@ func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 // forgetRuns lets items count from now on whose last run was in a future that
 // turned out not to be: nothing would be due before it came.
 func (s *Service) forgetRuns(ctx context.Context, items []Item) error {
-	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		for _, old := range items {
 			i, err := findItem(tx, old.ID)
 			if err != nil || !i.Scheduled.Equal(old.Scheduled) {
@@ -172,7 +172,7 @@ func scheduleOf(tx *catalog.Tx, known map[string]scheduled, i Item) (scheduled, 
 func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 	ctx = authz.WithCaller(ctx, authz.Caller{Name: "policy " + d.policy})
 	vm, vmErr := s.machineOf(ctx, d.item)
-	_, err := write(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		i, err := findItem(tx, d.item.ID)
 		if err != nil {
 			return nil, err
@@ -183,7 +183,7 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 		if err := s.tellMissed(tx, i, d.at); err != nil {
 			return nil, err
 		}
-		if job.Idle(tx, backupOf(i), i.VM) != nil || job.Idle(tx, creationOf(i.Source), i.VM) != nil {
+		if job.Idle(tx, backupOf(i.ID), i.VM) != nil || job.Idle(tx, creationOf(i.Source), i.VM) != nil {
 			return nil, nil // the running one has to end first
 		}
 		i.Scheduled = d.at
@@ -233,7 +233,7 @@ func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm 
 	excluded := i.Exclusion.Excluded(vm.Disks)
 	left, notes := support.LeftOut(support.VM{VMFact: vm.VMFact, Accelerator: vm.site.WriteAccelerator, Exclude: excluded})
 	spec := i.spec(ctx, "Backup")
-	spec.Exclusive = backupOf(i)
+	spec.Exclusive = backupOf(i.ID)
 	return job.Enqueue(s.Jobs, tx, kindBackup, spec, holdfast.BackupArgs{
 		Site: vm.site.Ref(), VM: vm.VMRef, Repository: v.Repository, Operational: at, Waiting: waiting, Elsewhere: elsewhere, Series: i.Series, PointID: newPointID(tx.Now()),
 		Want: wanted(tx, i), ExcludeLUNs: append(excluded, left...), Notes: notes, Expires: expires,

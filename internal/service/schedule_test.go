@@ -53,7 +53,7 @@ func (y *year) clock() time.Time {
 // pass lets time go on while the server looks at its clock.
 func (y *year) pass(d time.Duration) {
 	y.t.Helper()
-	_, err := write(y.t.Context(), y.Service, func(tx *catalog.Tx) (any, error) {
+	_, err := write(y.t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		b, err := believed(tx)
 		for ; err == nil && d > 0; d -= longestStep {
 			y.jump(min(d, longestStep))
@@ -248,7 +248,7 @@ func (y *year) tick() {
 
 func (y *year) settle() {
 	y.t.Helper()
-	jobs, err := read(y.t.Context(), y.Service, func(tx *catalog.Tx) ([]Job, error) { return job.List(tx, job.Filter{}) })
+	jobs, err := read(y.t.Context(), y.Catalog, func(tx *catalog.Tx) ([]Job, error) { return job.List(tx, job.Filter{}) })
 	for _, j := range jobs {
 		if err == nil && !j.Final() {
 			_, err = y.Jobs.Wait(y.t.Context(), j.ID)
@@ -342,7 +342,7 @@ func TestScheduleOfABrokenPolicy(t *testing.T) {
 	t.Parallel()
 	y := newYear(t)
 	vault, _, _ := strings.Cut(y.item, "/backupFabrics")
-	_, err := write(t.Context(), y.Service, func(tx *catalog.Tx) (any, error) {
+	_, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		if err := putPolicy(tx, vault, "broken", []byte(`{"timeZone":"Nowhere"}`)); err != nil {
 			return nil, err
 		}
@@ -429,7 +429,7 @@ func TestCleanUpWaitsForRestores(t *testing.T) {
 	if err := y.CleanUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	begun, err := read(t.Context(), y.Service, func(tx *catalog.Tx) ([]Job, error) {
+	begun, err := read(t.Context(), y.Catalog, func(tx *catalog.Tx) ([]Job, error) {
 		return job.List(tx, job.Filter{Operation: "DeleteRecoveryPoints"})
 	})
 	if err != nil || len(begun) > 0 {

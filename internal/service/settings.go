@@ -1,7 +1,6 @@
 package service
 
 import (
-	"maps"
 	"slices"
 	"strings"
 
@@ -50,30 +49,6 @@ func (v Vault) setting(path []string) any {
 		at = m[key]
 	}
 	return at
-}
-
-// merge is JSON merge patch (RFC 7396): objects are merged, null removes,
-// everything else replaces. Neither argument is changed.
-func merge(old, patch map[string]any) map[string]any {
-	out := maps.Clone(old)
-	if out == nil {
-		out = map[string]any{}
-	}
-	for key, v := range patch {
-		was, wasObject := out[key].(map[string]any)
-		now, isObject := v.(map[string]any)
-		switch {
-		case v == nil:
-			delete(out, key)
-		case isObject && wasObject:
-			out[key] = merge(was, now)
-		case isObject:
-			out[key] = merge(nil, now)
-		default:
-			out[key] = v
-		}
-	}
-	return out
 }
 
 // allowed are the settings with a fixed set of words.

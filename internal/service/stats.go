@@ -50,7 +50,7 @@ func label(id string) string {
 
 // Stats counts what there is now.
 func (s *Service) Stats(ctx context.Context) (Stats, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Stats, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Stats, error) {
 		out := Stats{Points: map[string]int{}, Running: map[string]int{}}
 		items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
 		if err != nil {

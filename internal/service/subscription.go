@@ -21,7 +21,7 @@ const tenancy = "/tenancy"
 
 // Found returns the first subscription, making it and its tenant at first start.
 func (s *Service) Found(ctx context.Context) (Subscription, error) {
-	return write(ctx, s, func(tx *catalog.Tx) (Subscription, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Subscription, error) {
 		sub, _, err := catalog.Read[Subscription](tx, tenancy)
 		if err == nil || holdfast.KindOf(err) != holdfast.NotFound {
 			return sub, err
@@ -37,16 +37,17 @@ func (s *Service) Found(ctx context.Context) (Subscription, error) {
 
 // Subscriptions lists all subscriptions; what a caller may see, server decides.
 func (s *Service) Subscriptions(ctx context.Context) ([]Subscription, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Subscription, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Subscription, error) {
 		return list(tx, catalog.Query{Type: TypeSubscription}, decodeSubscription)
 	})
 }
 
 // Subscription returns one subscription.
 func (s *Service) Subscription(ctx context.Context, sub string) (Subscription, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Subscription, error) { return findSubscription(tx, sub) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Subscription, error) { return findSubscription(tx, sub) })
 }
 
+// findSubscription returns a subscription, or holdfast.NotFound.
 func findSubscription(tx *catalog.Tx, sub string) (Subscription, error) {
 	r, err := tx.Get(subscriptionID(sub))
 	if holdfast.KindOf(err) == holdfast.NotFound && err != nil {

@@ -24,7 +24,7 @@ func (s *Service) takeOver(ctx context.Context, tx *catalog.Tx, v Vault, made ho
 	}
 	items := map[string]Item{} // by name: two histories of one name are one item's
 	for _, p := range made.Points {
-		i := v.itemOf(p, site)
+		i := itemOf(v, p, site)
 		items[lower(i.ID)] = i // the newest is the last
 		err := putPoint(tx, Point{Item: i.ID, Name: p.Backup.PointID, Result: p.Backup})
 		if err != nil {
@@ -48,24 +48,10 @@ func (s *Service) takeOver(ctx context.Context, tx *catalog.Tx, v Vault, made ho
 }
 
 // itemOf is the item of a found point, as if that were its newest.
-func (v Vault) itemOf(p holdfast.FoundPoint, site Site) Item {
+func itemOf(v Vault, p holdfast.FoundPoint, site Site) Item {
 	return Item{
 		Stamp: Stamp{ID: ItemID(v.ID, site.Group, p.VM.Name)}, Vault: v.ID, Source: inGroup(v.sub(), site.Group, TypeVM, p.VM.Name), Group: site.Group,
 		VM: p.VM.Name, UUID: p.VM.UUID, Site: v.Location, Series: p.Series, Held: Stopped,
 		LastBackupStatus: "Completed", LastBackupTime: p.Backup.Time, LastPoint: p.Backup.Time,
 	}
-}
-
-// checkKey judges where a new vault's key is.
-func (in VaultInput) checkKey() error {
-	const member = "properties.holdfast.keyUrl"
-	switch {
-	case in.KeyURL == "":
-		return nil
-	case in.KeyID != "":
-		return holdfast.Errorf(holdfast.Invalid, member, "%s and properties.holdfast.keyId are given; the key is in a key service or in the server's directory.", member)
-	case strings.HasPrefix(in.KeyURL, "base64key:"): // the movers say what else is wrong
-		return holdfast.Errorf(holdfast.Invalid, member, "%s is itself the key, which the server would keep; it must name one in a key service, such as hashivault://KEY.", member)
-	}
-	return nil
 }

@@ -39,7 +39,7 @@ func TestTakeOver(t *testing.T) {
 	if points, err := y.Points(t.Context(), items[0].ID, PointFilter{}); err != nil || len(points) != 3 || len(y.deleted) > 35 {
 		t.Errorf("after 40 days: %d points, %v; deleted %v", len(points), err, y.deleted)
 	}
-	jobs, err := read(t.Context(), y.Service, func(tx *catalog.Tx) ([]Job, error) { return job.List(tx, job.Filter{Scope: v.ID, State: job.Failed}) })
+	jobs, err := read(t.Context(), y.Catalog, func(tx *catalog.Tx) ([]Job, error) { return job.List(tx, job.Filter{Scope: v.ID, State: job.Failed}) })
 	if err != nil || len(jobs) != 1 || !strings.Contains(jobs[0].Failure.Message, "1 points of the repository cannot be read and are not listed: broken") {
 		t.Errorf("what could not be read: %+v, %v", jobs, err)
 	}

@@ -11,6 +11,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/arm"
+	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
 	"holdfast/internal/policy"
 )
@@ -45,17 +46,10 @@ type VaultInput struct {
 	KeyURL        string // only at creation: the key in a key service
 }
 
-func (v Vault) sub() string   { return idOf(v.ID).Subscription }
-func (v Vault) group() string { return idOf(v.ID).Group }
+// sub is the subscription of the vault, its GUID.
+func (v Vault) sub() string { return idOf(v.ID).Subscription }
 
-// idOf parses an id of ours, which cannot be wrong.
-func idOf(id string) arm.ID {
-	parsed, err := arm.ParseID(id)
-	if err != nil {
-		panic("internal error: " + err.Error())
-	}
-	return parsed
-}
+func (v Vault) group() string { return idOf(v.ID).Group }
 
 // PutVault makes a vault with its repository and default policies, or updates
 // one. The repository is made before the vault is stored: a place that is full,
@@ -81,7 +75,7 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 	if v.Repository, err = s.place(in, v.GUID); err != nil {
 		return out, false, err
 	}
-	if _, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, checkVault(tx, v) }); err != nil {
+	if _, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, checkVault(tx, v) }); err != nil {
 		return out, false, err
 	}
 	made, err := s.Provisioner.Provision(ctx, holdfast.ProvisionArgs{Repository: v.Repository, Find: true})
@@ -92,7 +86,7 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 	if v.HoldDays, err = s.hold(ctx, v); err != nil {
 		return out, false, err
 	}
-	out, err = write(ctx, s, func(tx *catalog.Tx) (Vault, error) {
+	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) {
 		if err := checkVault(tx, v); err != nil { // again: the world moved while the repository was made
 			return v, err
 		}
@@ -101,7 +95,7 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 				return v, err
 			}
 		}
-		if err := s.takeOver(ctx, tx, v, made); err != nil {
+		if err := s.TakeOver(ctx, tx, v, made); err != nil {
 			return v, err
 		}
 		return putVault(tx, v)
@@ -138,6 +132,20 @@ func (s *Service) place(in VaultInput, guid string) (holdfast.RepositoryRef, err
 	return ref, nil
 }
 
+// checkKey judges where a new vault's key is.
+func (in VaultInput) checkKey() error {
+	const member = "properties.holdfast.keyUrl"
+	switch {
+	case in.KeyURL == "":
+		return nil
+	case in.KeyID != "":
+		return holdfast.Errorf(holdfast.Invalid, member, "%s and properties.holdfast.keyId are given; the key is in a key service or in the server's directory.", member)
+	case strings.HasPrefix(in.KeyURL, "base64key:"): // the movers say what else is wrong
+		return holdfast.Errorf(holdfast.Invalid, member, "%s is itself the key, which the server would keep; it must name one in a key service, such as hashivault://KEY.", member)
+	}
+	return nil
+}
+
 // checkVault refuses a new vault that may not be.
 func checkVault(tx *catalog.Tx, v Vault) error {
 	if _, err := findGroup(tx, v.sub(), v.group()); err != nil {
@@ -171,14 +179,14 @@ func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vaul
 	}
 	next := v
 	next.Settings = merge(v.Settings, in.Settings)
-	if _, err := read(ctx, s, func(tx *catalog.Tx) (any, error) { return nil, mayHarden(ctx, tx, v, next) }); err != nil {
+	if _, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, mayHarden(ctx, tx, v, next) }); err != nil {
 		return v, err
 	}
 	days, err := s.hold(ctx, next)
 	if err != nil {
 		return v, err
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Vault, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) {
 		v, err := findVault(tx, v.ID)
 		if err != nil {
 			return v, err
@@ -228,7 +236,7 @@ func putVault(tx *catalog.Tx, v Vault) (Vault, error) {
 
 // Vault returns one vault.
 func (s *Service) Vault(ctx context.Context, sub, group, name string) (Vault, error) {
-	return read(ctx, s, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, inGroup(sub, group, TypeVault, name)) })
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, inGroup(sub, group, TypeVault, name)) })
 }
 
 // Unusable says why nothing can be written to or read from a vault, "" for no
@@ -247,7 +255,7 @@ func (s *Service) Unusable(v Vault) string {
 
 // Vaults lists the vaults of a resource group, or of a subscription for "".
 func (s *Service) Vaults(ctx context.Context, sub, group string) ([]Vault, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Vault, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Vault, error) {
 		if group == "" {
 			return list(tx, catalog.Query{Type: TypeVault, Under: subscriptionID(sub)}, decodeVault)
 		}
@@ -260,7 +268,7 @@ func (s *Service) Vaults(ctx context.Context, sub, group string) ([]Vault, error
 
 // Usage says how many items and policies a vault has.
 func (s *Service) Usage(ctx context.Context, vault string) (items, policies int, err error) {
-	_, err = read(ctx, s, func(tx *catalog.Tx) (any, error) {
+	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -276,7 +284,7 @@ func (s *Service) Usage(ctx context.Context, vault string) (items, policies int,
 // DeleteVault forgets a vault that protects nothing. Its repository stays where
 // it is: bytes are deleted by nobody's accident.
 func (s *Service) DeleteVault(ctx context.Context, sub, group, name string) error {
-	_, err := write(ctx, s, func(tx *catalog.Tx) (struct{}, error) {
+	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
 		v, err := findVault(tx, inGroup(sub, group, TypeVault, name))
 		if err != nil {
 			return struct{}{}, err
@@ -286,6 +294,7 @@ func (s *Service) DeleteVault(ctx context.Context, sub, group, name string) erro
 	return err
 }
 
+// deleteVault forgets a vault with all that is in it, if that protects nothing.
 func deleteVault(tx *catalog.Tx, v Vault) error {
 	n, err := tx.Count(catalog.Query{Type: TypeItem, Parent: v.ID})
 	if err != nil {
@@ -302,6 +311,7 @@ func deleteVault(tx *catalog.Tx, v Vault) error {
 	return err
 }
 
+// findVault returns a vault, or holdfast.NotFound.
 func findVault(tx *catalog.Tx, id string) (Vault, error) {
 	r, err := tx.Get(id)
 	if err != nil {
@@ -313,8 +323,30 @@ func findVault(tx *catalog.Tx, id string) (Vault, error) {
 	return decodeVault(r)
 }
 
+// decodeVault reads a row.
 func decodeVault(r catalog.Resource) (Vault, error) {
 	v, err := catalog.Decode[Vault](r)
 	v.Stamp = stamp(r)
 	return v, err
+}
+
+// moveVault gives a vault, with all that is in it, its new id. Who was given a
+// role at the vault itself has it no more: in Azure such an assignment is left
+// behind, too.
+func moveVault(tx *catalog.Tx, v Vault, to string) error {
+	given, err := authz.Assignments(tx, catalog.Query{Under: v.ID})
+	if err != nil {
+		return err
+	}
+	for _, a := range given {
+		if _, err := tx.Delete(a.ID); err != nil {
+			return err
+		}
+	}
+	if err := tx.Move(v.ID, to); err != nil {
+		return err
+	}
+	v.ID = to
+	_, err = putVault(tx, v)
+	return err
 }

@@ -29,14 +29,6 @@ const (
 	maxCheck      = 32 // words of a check
 )
 
-// Verified is what was seen of a point. The job has more: the console's picture.
-type Verified struct {
-	Time     time.Time     `json:"time"`
-	Failure  string        `json:"failure,omitempty"` // "" when the point is proved
-	Answered time.Duration `json:"answered,omitempty"`
-	Job      string        `json:"job"`
-}
-
 // verify starts the job that boots a point in isolation. A site does one at a
 // time, so that its host keeps its strength for its machines.
 func (s *Service) verify(ctx context.Context, r restoring, in RestoreRequest) (Job, error) {
@@ -54,7 +46,7 @@ func (s *Service) verify(ctx context.Context, r restoring, in RestoreRequest) (J
 		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "The disk %s is encrypted; a VM that ran straight from the point would write what it has in the clear.", k).
 			WithHint("Restore the point as a new VM, and look at that.")
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) { return s.startVerify(ctx, tx, r, in) })
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return s.startVerify(ctx, tx, r, in) })
 }
 
 func (s *Service) startVerify(ctx context.Context, tx *catalog.Tx, r restoring, in RestoreRequest) (Job, error) {
@@ -115,7 +107,7 @@ func (s *Service) VerifyDue(ctx context.Context) error {
 		return nil
 	}
 	ctx = authz.WithCaller(ctx, authz.Caller{Name: "schedule"})
-	items, failed := read(ctx, s, func(tx *catalog.Tx) (due []Item, err error) {
+	items, failed := read(ctx, s.Catalog, func(tx *catalog.Tx) (due []Item, err error) {
 		items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
 		schedules := map[string]scheduled{}
 		for _, i := range items {
@@ -151,7 +143,7 @@ func (s *Service) verifyNewest(ctx context.Context, i Item) error {
 	if err != nil {
 		return err
 	}
-	_, err = write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	_, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		now, err := findItem(tx, i.ID)
 		if err != nil {
 			return Job{}, err

@@ -7,7 +7,6 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
-	"holdfast/internal/support"
 )
 
 // VM is a machine of a site, as it is now.
@@ -21,6 +20,12 @@ type VM struct {
 
 // Site is where the machine is.
 func (vm VM) Site() Site { return vm.site }
+
+// keptProperty is a member of the VM's properties that libvirt has no word for.
+func (vm VM) keptProperty(name string) any {
+	properties, _ := vm.Kept["properties"].(map[string]any)
+	return properties[name]
+}
 
 // NIC is a network interface of a machine.
 type NIC struct {
@@ -97,49 +102,6 @@ func (s *Service) VM(ctx context.Context, sub, group, name string) (VM, error) {
 	})
 }
 
-// Check is what was looked at before a backup of a machine.
-type Check struct {
-	ID       string // ARM id
-	Findings []holdfast.Finding
-}
-
-// CheckVM says what a backup of a machine would meet, and what each row of the
-// support matrix says of it. Nothing is changed.
-func (s *Service) CheckVM(ctx context.Context, sub, group, name string) (Check, error) {
-	return onSite(ctx, s, sub, group, name, func(site Site) (Check, error) {
-		found, err := s.Inventory.Check(ctx, site.Ref(), name)
-		if err != nil {
-			return Check{}, err
-		}
-		vm, err := s.facts(ctx, site, name)
-		rows := append(support.Check(vm, s.Limits.lifts), support.BesidePoints(vm)...)
-		return Check{ID: inGroup(sub, site.Group, TypeVM, name) + "/providers/" + TypePreflight + "/current", Findings: append(found, rows...)}, err
-	})
-}
-
-// facts collects what the rules of the support matrix look at.
-func (s *Service) facts(ctx context.Context, site Site, name string) (support.VM, error) {
-	f, err := s.Inventory.VM(ctx, site.Ref(), name)
-	if err != nil {
-		return support.VM{}, err
-	}
-	vm := support.VM{VMFact: f, Classes: site.PoolClasses, Accelerator: site.WriteAccelerator}
-	if vm.Guest, err = s.Inventory.Guest(ctx, site.Ref(), name); err != nil {
-		return vm, err
-	}
-	id := vmOf(site, f).ID
-	if _, vm.Locked, err = s.LockedBy(ctx, id, true); err != nil {
-		return vm, err
-	}
-	item, err := s.ProtectionOf(ctx, id)
-	if err == nil {
-		vm.Exclude = item.Exclusion.Excluded(f.Disks)
-	} else if holdfast.KindOf(err) == holdfast.NotFound {
-		err = nil
-	}
-	return vm, err
-}
-
 // onSite asks the sites of a group until one has the machine of that name.
 func onSite[T any](ctx context.Context, s *Service, sub, group, name string, ask func(Site) (T, error)) (T, error) {
 	var none T
@@ -160,6 +122,7 @@ func onSite[T any](ctx context.Context, s *Service, sub, group, name string, ask
 	return none, holdfast.Errorf(holdfast.NotFound, id, "The virtual machine %q was not found in the resource group %q.", name, group)
 }
 
+// vmOf is the machine that a site tells of.
 func vmOf(site Site, f holdfast.VMFact) VM {
 	return VM{ID: inGroup(site.Subscription, site.Group, TypeVM, f.Name), Location: site.Name, Group: site.Group, VMFact: f, site: site}
 }
@@ -198,7 +161,7 @@ func Pick(parts []Part, what, name string) (Part, error) {
 
 // sitesOf are the sites whose machines appear in a group; all for "".
 func (s *Service) sitesOf(ctx context.Context, sub, group string) ([]Site, error) {
-	return read(ctx, s, func(tx *catalog.Tx) ([]Site, error) {
+	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Site, error) {
 		if group != "" {
 			if _, err := findGroup(tx, sub, group); err != nil {
 				return nil, err

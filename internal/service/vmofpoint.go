@@ -37,7 +37,7 @@ func (s *Service) VMOfPoint(ctx context.Context, sub, group, name string, in Who
 		return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point is in %s; its machine comes back there.", p.Location).
 			WithHint("Copy the restore point to a collection in " + in.Location + " first.")
 	}
-	site, err := read(ctx, s, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", p.Location) })
+	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", p.Location) })
 	if err != nil {
 		return Job{}, err
 	}
@@ -54,7 +54,7 @@ func (s *Service) VMOfPoint(ctx context.Context, sub, group, name string, in Who
 			return Job{}, err
 		}
 	}
-	return write(ctx, s, func(tx *catalog.Tx) (Job, error) {
+	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
 		now, err := findRestorePoint(tx, p.ID)
 		if err == nil {
 			err = now.ready()
@@ -62,6 +62,6 @@ func (s *Service) VMOfPoint(ctx context.Context, sub, group, name string, in Who
 		if err != nil {
 			return Job{}, err
 		}
-		return job.Enqueue(s.Jobs, tx, kindRestore, spec, args)
+		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
 	})
 }

@@ -1,0 +1,17 @@
+package service
+
+import (
+	"slices"
+	"testing"
+)
+
+func TestAbove(t *testing.T) {
+	t.Parallel()
+	var got []string
+	for id := "/subscriptions/S/resourceGroups/G"; id != ""; id = above(id) {
+		got = append(got, id)
+	}
+	if want := []string{"/subscriptions/S/resourceGroups/G", "/subscriptions/S/resourceGroups", "/subscriptions/S"}; !slices.Equal(got, want) {
+		t.Errorf("above: %v", got)
+	}
+}
