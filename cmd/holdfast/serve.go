@@ -20,6 +20,7 @@ import (
 	"holdfast/internal/embedded"
 	"holdfast/internal/hypervisor"
 	"holdfast/internal/hypervisor/libvirt"
+	"holdfast/internal/limits"
 	"holdfast/internal/mover"
 	"holdfast/internal/mover/backup"
 	"holdfast/internal/mover/capture"
@@ -35,7 +36,6 @@ import (
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/open"
 	"holdfast/internal/repository"
-	"holdfast/internal/service"
 	"holdfast/internal/snapshot"
 )
 
@@ -82,8 +82,8 @@ Jobs that run when the server stops or dies are run again by the next start.`,
 	c.Flags().StringVar(&o.key, "tls-key", "", "`FILE` (PEM) of that certificate's private key")
 	c.Flags().StringVar(&o.outside.Issuer, "oidc-issuer", "", "`URL` of an outside OIDC issuer whose tokens are accepted, too")
 	c.Flags().StringVar(&o.outside.Audience, "oidc-audience", "", "`AUDIENCE` that the outside issuer's tokens must be for")
-	c.Flags().StringVar(&o.limits, "limits", string(service.AzureLimits), "whose `LIMITS` hold: azure, or extended for those of the machine only")
-	_ = c.RegisterFlagCompletionFunc("limits", cobra.FixedCompletions([]string{string(service.AzureLimits), string(service.ExtendedLimits)}, cobra.ShellCompDirectiveNoFileComp))
+	c.Flags().StringVar(&o.limits, "limits", string(limits.Azure), "whose `LIMITS` hold: azure, or extended for those of the machine only")
+	_ = c.RegisterFlagCompletionFunc("limits", cobra.FixedCompletions([]string{string(limits.Azure), string(limits.Extended)}, cobra.ShellCompDirectiveNoFileComp))
 	o.alerts.addFlags(c)
 	c.Flags().StringVar(&o.metrics, "metrics", "", "`HOST:PORT` of this machine, such as 127.0.0.1:9469, where Prometheus reads /metrics without signing in")
 	c.MarkFlagsRequiredTogether("tls-cert", "tls-key")
@@ -116,7 +116,7 @@ func serve(ctx context.Context, o *serveOptions) error {
 	if err != nil {
 		return err
 	}
-	limits, err := service.ParseLimits(o.limits)
+	limits, err := limits.Parse(o.limits)
 	if err != nil {
 		return err
 	}

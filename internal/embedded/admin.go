@@ -15,13 +15,13 @@ import (
 	"holdfast/internal/authn"
 	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
-	"holdfast/internal/service"
+	"holdfast/internal/resource"
 )
 
 // admin makes the first principal, Owner of the first subscription, and writes
 // its secret to admin.env, the one place that has it. Later starts only renew
 // the endpoint there. A file that its owner removed is not made again.
-func (s *Server) admin(ctx context.Context, sub service.Subscription) error {
+func (s *Server) admin(ctx context.Context, sub resource.Subscription) error {
 	return s.catalog.Update(ctx, func(tx *catalog.Tx) error {
 		all, err := authn.Principals(tx)
 		if err != nil {

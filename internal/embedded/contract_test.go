@@ -8,7 +8,7 @@ import (
 	"holdfast/internal/contracttest"
 	"holdfast/internal/embedded"
 	"holdfast/internal/job"
-	"holdfast/internal/service"
+	"holdfast/internal/limits"
 )
 
 // TestContract sends every operation of the clients' contract with Azure's SDK.
@@ -16,7 +16,7 @@ import (
 func TestContract(t *testing.T) {
 	t.Parallel()
 	r := serveWith(t, t.TempDir(), func(c *embedded.Config) {
-		c.Limits = service.ExtendedLimits // it backs up until one can be cancelled
+		c.Limits = limits.Extended // it backs up until one can be cancelled
 		c.Backup = job.Func[holdfast.BackupArgs, holdfast.BackupResult](slowly(c.Backup))
 		withPoints(c)
 	})

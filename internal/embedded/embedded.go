@@ -23,8 +23,10 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
 	"holdfast/internal/job"
+	"holdfast/internal/limits"
 	"holdfast/internal/metric"
 	"holdfast/internal/notify"
+	"holdfast/internal/resource"
 	"holdfast/internal/server"
 	"holdfast/internal/service"
 )
@@ -41,7 +43,7 @@ type Config struct {
 	// who ask for a name in it; the server's own CA vouches for the other names.
 	TLSCert, TLSKey string
 	Outside         *authn.Outside // an issuer whose tokens are accepted, too; nil is nobody
-	Limits          service.Limits // "" is azure
+	Limits          limits.Choice  // "" is azure
 	Clock           clock.Clock
 	Log             *slog.Logger
 
@@ -84,7 +86,7 @@ type Server struct {
 	catalog *catalog.Catalog
 	jobs    *job.Runner
 	service *service.Service
-	sub     service.Subscription // the first one
+	sub     resource.Subscription // the first one
 	door    *server.Server
 	metrics *metric.Metrics
 	gauges  gauges
@@ -184,7 +186,7 @@ func (s *Server) openService(ctx context.Context) error {
 		Backup: s.cfg.Backup, Restore: s.cfg.Restore, Delete: s.cfg.Delete, Machine: s.cfg.Machine, Deploy: &deployer, Verify: s.cfg.Verify,
 		RestorePoint: s.cfg.RestorePoint, Contents: s.cfg.Contents, Examiner: s.cfg.Examiner,
 	})
-	sub, err := s.service.Found(ctx)
+	sub, err := s.service.Resources.Found(ctx)
 	if err != nil {
 		return err
 	}

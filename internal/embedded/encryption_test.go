@@ -19,6 +19,7 @@ import (
 	"holdfast/internal/disk/disktest"
 	"holdfast/internal/embedded"
 	"holdfast/internal/keyring/keyringtest"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
 	"holdfast/internal/mover"
 	"holdfast/internal/mover/capture"
@@ -29,7 +30,6 @@ import (
 	"holdfast/internal/objstore"
 	"holdfast/internal/objstore/open"
 	"holdfast/internal/repository"
-	"holdfast/internal/service"
 )
 
 // sealing makes points of a world's machines in real repositories.
@@ -99,7 +99,7 @@ func serveSealing(t *testing.T) *points {
 	})
 	p := servePointsIn(t, dir, func(c *embedded.Config, w *world) {
 		c.Provisioner, w.vms = provisioner{w}, w.vms[:1] // the other one has the same disks
-		c.Limits = service.ExtendedLimits
+		c.Limits = limits.Extended
 		c.RestorePoint = &sealing{w, o, restorepoint.Mover{Capture: &capture.Maker{Opener: o}, Repositories: o.Repository}}
 		c.Contents, c.Delete = opened.Mover{Repositories: o.Repository}, deletion.Mover{Repositories: o.Repository}
 	})
@@ -414,7 +414,7 @@ func (p *points) disksName(t *testing.T, set string) {
 func TestEncryptionAtHost(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "RPT-29")
-	p := servePoints(t, func(c *embedded.Config, w *world) { w.vms, c.Limits = w.vms[:1], service.ExtendedLimits })
+	p := servePoints(t, func(c *embedded.Config, w *world) { w.vms, c.Limits = w.vms[:1], limits.Extended })
 	p.site(t, "site1", "qemu:///system", "lab")
 	poller, err := p.vms.BeginUpdate(t.Context(), "lab", "web", armcompute.VirtualMachineUpdate{Properties: &armcompute.VirtualMachineProperties{
 		SecurityProfile: &armcompute.SecurityProfile{EncryptionAtHost: to.Ptr(true)}}}, nil)

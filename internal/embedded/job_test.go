@@ -17,8 +17,8 @@ import (
 	"holdfast"
 	"holdfast/internal/authz"
 	"holdfast/internal/embedded"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
-	"holdfast/internal/service"
 )
 
 // noSpace fails movers as a full disk would.
@@ -169,10 +169,10 @@ func TestJobFilters(t *testing.T) {
 func TestCancelByPhase(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "ACT-05")
-	for _, limits := range []service.Limits{service.AzureLimits, service.ExtendedLimits} {
-		t.Run(string(limits), func(t *testing.T) {
+	for _, choice := range []limits.Choice{limits.Azure, limits.Extended} {
+		t.Run(string(choice), func(t *testing.T) {
 			t.Parallel()
-			r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = limits })
+			r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = choice })
 			s := dial(t, r)
 			lab(t, s)
 			s.protect(t)
@@ -196,7 +196,7 @@ func TestCancelByPhase(t *testing.T) {
 			<-w.begun
 			w.transferring <- struct{}{} // it is in the second phase
 			err := cancel(raw)
-			if limits == service.ExtendedLimits {
+			if choice == limits.Extended {
 				if j := s.job(t, raw); err != nil || *j.Status != "Cancelled" || s.tiers(t) != "InstantRP" {
 					t.Errorf("cancelled in the transfer: %v, %+v, points %v", err, j, s.tiers(t))
 				}

@@ -7,8 +7,8 @@ import (
 
 	"holdfast"
 	"holdfast/internal/embedded"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
-	"holdfast/internal/service"
 )
 
 // TestRestoresUnderExtendedLimits: what Azure refuses as a service and no machine
@@ -17,7 +17,7 @@ import (
 func TestRestoresUnderExtendedLimits(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "MGT-01", "MGT-03", "MGT-04")
-	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits }))
+	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = limits.Extended }))
 	w := s.world
 	w.pools = []holdfast.PoolFact{{Name: "quick", Path: "/quick", Type: "dir"}}
 	w.volumes = []holdfast.VolumeFact{

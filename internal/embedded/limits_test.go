@@ -10,8 +10,8 @@ import (
 	"time"
 
 	"holdfast/internal/embedded"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
-	"holdfast/internal/service"
 )
 
 const onDemand = `{"properties":{"objectType":"IaasVMBackupRequest"}}`
@@ -69,7 +69,7 @@ func TestFourthBackupOfADay(t *testing.T) {
 
 func TestExtendedLimits(t *testing.T) {
 	t.Parallel()
-	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits }))
+	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = limits.Extended }))
 	lab(t, s)
 	s.protect(t)
 	for range 5 {
@@ -82,7 +82,7 @@ func TestExtendedLimits(t *testing.T) {
 func TestDaylightSavingSurvivesAzure(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "ACT-11")
-	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits }))
+	s := dial(t, serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = limits.Extended }))
 	lab(t, s)
 	path := s.vaultPath() + "/backupPolicies/nightly?api-version=2025-02-01"
 	_, out, _ := s.send(t, "GET", s.vaultPath()+"/backupPolicies/DefaultPolicy?api-version=2025-02-01", "")
@@ -114,7 +114,7 @@ func TestDaylightSavingSurvivesAzure(t *testing.T) {
 func TestOtherRegionUnderExtendedLimits(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "ACT-06")
-	r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits })
+	r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = limits.Extended })
 	s, w := dial(t, r), r.world
 	lab(t, s)
 	const site2 = "~S/providers/Holdfast.Site/sites/site2?api-version=2026-11-01"

@@ -19,8 +19,8 @@ import (
 
 	"holdfast"
 	"holdfast/internal/embedded"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
-	"holdfast/internal/service"
 )
 
 // refused is a request and the refusal that it gets.
@@ -418,7 +418,7 @@ func TestOtherRegionIsRefused(t *testing.T) {
 func TestNothingBesideDisks(t *testing.T) {
 	t.Parallel()
 	matrix.Covers(t, "LNX-04", "CMP-07")
-	r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits })
+	r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = limits.Extended })
 	s, w := dial(t, r), r.world
 	lab(t, s)
 	const item = `{"properties":{"protectedItemType":"Microsoft.Compute/virtualMachines","sourceResourceId":"~G/providers/Microsoft.Compute/virtualMachines/web","policyId":"~V/backupPolicies/DefaultPolicy",%s}}`

@@ -17,8 +17,8 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog/catalogtest"
 	"holdfast/internal/embedded"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
-	"holdfast/internal/service"
 )
 
 // TestRestorePointStory is the life of a collection, through the official clients.
@@ -216,7 +216,7 @@ func TestOneRestorePointAtATime(t *testing.T) {
 func oneAtATime(t *testing.T, catalog string) {
 	t.Helper()
 	p := servePoints(t, func(c *embedded.Config, w *world) {
-		c.Limits, c.Catalog = service.ExtendedLimits, catalog
+		c.Limits, c.Catalog = limits.Extended, catalog
 		w.hold = make(chan struct{})
 	})
 	p.site(t, "site1", "qemu:///system", "lab")

@@ -7,8 +7,8 @@ import (
 
 	"holdfast"
 	"holdfast/internal/embedded"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
-	"holdfast/internal/service"
 )
 
 // What a row of the support matrix refuses is refused when a VM is protected and
@@ -56,7 +56,7 @@ func TestRowsRefuse(t *testing.T) {
 				}
 			}
 			if c.lifted {
-				r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = service.ExtendedLimits })
+				r := serveWith(t, t.TempDir(), func(c *embedded.Config) { c.Limits = limits.Extended })
 				s := dial(t, r)
 				lab(t, s)
 				c.change(&r.vms[0])

@@ -21,6 +21,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/clock"
+	"holdfast/internal/job"
 	"holdfast/internal/service"
 )
 
@@ -105,7 +106,7 @@ func (m *Metrics) Request(method, route string, code int, took time.Duration) {
 }
 
 // Job counts a job that has ended.
-func (m *Metrics) Job(j service.Job) {
+func (m *Metrics) Job(j job.Job) {
 	m.jobs.WithLabelValues(j.Operation, string(j.State)).Inc()
 	if j.Failure != nil {
 		return

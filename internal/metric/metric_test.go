@@ -38,8 +38,8 @@ func exercised() *Metrics {
 		m.Run(what)
 	}
 	result := holdfast.Marshal(holdfast.BackupResult{Disks: []holdfast.DiskResult{{Read: 30, Stored: 10}, {Read: 3, Stored: 1}}})
-	m.Job(service.Job{Spec: job.Spec{Operation: "Backup"}, State: job.Completed, Created: now, Ended: now.Add(time.Minute), Result: result})
-	m.Job(service.Job{Spec: job.Spec{Operation: "Backup"}, State: job.Failed, Failure: &service.Failure{}, Created: now, Ended: now.Add(time.Minute)})
+	m.Job(job.Job{Spec: job.Spec{Operation: "Backup"}, State: job.Completed, Created: now, Ended: now.Add(time.Minute), Result: result})
+	m.Job(job.Job{Spec: job.Spec{Operation: "Backup"}, State: job.Failed, Failure: &job.Failure{}, Created: now, Ended: now.Add(time.Minute)})
 	return m
 }
 

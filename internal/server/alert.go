@@ -30,7 +30,7 @@ var alertRanges = map[string]time.Duration{"": 0, "1h": time.Hour, "1d": 24 * ti
 // not be dropped, or the answer would be too large.
 var alertParameters = []string{"api-version", "$skipToken", "targetResource", "targetResourceGroup", "severity", "monitorCondition", "alertState", "alertRule", "timeRange", "pageCount", "includeContext", "includeEgressConfig"}
 
-func (r *request) alertFilter() (f service.AlertFilter, takes func(service.Alert) bool, err error) {
+func (r *request) alertFilter() (f service.AlertFilter, takes func(holdfast.Alert) bool, err error) {
 	q := r.URL.Query()
 	for name := range q {
 		if !slices.Contains(alertParameters, name) {
@@ -53,7 +53,7 @@ func (r *request) alertFilter() (f service.AlertFilter, takes func(service.Alert
 		f.Limit = count
 	}
 	is := func(name, value string) bool { return q.Get(name) == "" || strings.EqualFold(q.Get(name), value) }
-	return f, func(a service.Alert) bool {
+	return f, func(a holdfast.Alert) bool {
 		e := wire.Alert(a, nil).Properties.Essentials
 		group := ""
 		if e.TargetResourceGroup != nil {
@@ -82,7 +82,7 @@ func (s *Server) alerts(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	return paged(r, all, size, func(a service.Alert) string { return a.ID }, func(a service.Alert) any {
+	return paged(r, all, size, func(a holdfast.Alert) string { return a.ID }, func(a holdfast.Alert) any {
 		if !takes(a) {
 			return nil
 		}

@@ -9,7 +9,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/arm"
-	"holdfast/internal/service"
+	"holdfast/internal/identity"
 )
 
 const (
@@ -28,14 +28,14 @@ func (s *Server) audit(r *request, a answer) {
 	if reading && !refused || r.action == public && !refused {
 		return
 	}
-	e := service.Event{Request: r.id, Principal: r.caller.ID, Name: r.caller.Name, Source: r.RemoteAddr, Action: r.action, Resource: r.resource(),
+	e := identity.Event{Request: r.id, Principal: r.caller.ID, Name: r.caller.Name, Source: r.RemoteAddr, Action: r.action, Resource: r.resource(),
 		Subscription: r.sub(), Status: a.status}
 	if body, isError := a.body.(arm.ErrorBody); isError {
 		e.Code = body.Error.Code
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(r.Context()), auditTime)
 	defer cancel()
-	if err := s.Service.Audit(ctx, e); err != nil {
+	if err := s.Service.Identity.Audit(ctx, e); err != nil {
 		s.Log.Error("audit line not written", "id", r.id, "error", err)
 	}
 }
@@ -51,12 +51,12 @@ func (s *Server) events(r *request) (answer, error) {
 	if err1 != nil || err2 != nil {
 		return answer{}, holdfast.Errorf(holdfast.Invalid, "$filter", "eventTimestamp is compared with dates such as '2024-01-02T00:00:00Z'.")
 	}
-	q := service.EventFilter{Subscription: r.sub(), From: from, To: to, Request: f.Get("correlationId"), Under: f.Get("resourceUri") + f.Get("resourceId"), Limit: eventsPage + 1}
+	q := identity.EventFilter{Subscription: r.sub(), From: from, To: to, Request: f.Get("correlationId"), Under: f.Get("resourceUri") + f.Get("resourceId"), Limit: eventsPage + 1}
 	if g := f.Get("resourceGroupName"); g != "" {
 		q.Under = "/subscriptions/" + r.sub() + "/resourceGroups/" + g
 	}
 	if token := r.URL.Query().Get("$skipToken"); token != "" {
-		last, found, err := s.Service.Event(r.Context(), r.sub(), token)
+		last, found, err := s.Service.Identity.Event(r.Context(), r.sub(), token)
 		if err != nil {
 			return answer{}, err
 		}
@@ -65,15 +65,15 @@ func (s *Server) events(r *request) (answer, error) {
 		}
 		q.Before = &last
 	}
-	all, err := s.Service.Events(r.Context(), q)
+	all, err := s.Service.Identity.Events(r.Context(), q)
 	if err != nil {
 		return answer{}, err
 	}
-	return paged(r, all, eventsPage, func(e service.Event) string { return e.ID }, func(e service.Event) any { return event(e) })
+	return paged(r, all, eventsPage, func(e identity.Event) string { return e.ID }, func(e identity.Event) any { return event(e) })
 }
 
 // event is a line of the audit log as an activity log event.
-func event(e service.Event) map[string]any {
+func event(e identity.Event) map[string]any {
 	outcome, level := "Succeeded", "Informational"
 	if e.Status >= 400 {
 		outcome, level = "Failed", "Error"

@@ -9,7 +9,7 @@ import (
 	"holdfast/internal/api/authorization"
 	"holdfast/internal/api/resources"
 	"holdfast/internal/authz"
-	"holdfast/internal/service"
+	"holdfast/internal/identity"
 )
 
 const (
@@ -55,7 +55,7 @@ func offARM(r route) route { r.anyVersion = true; return r }
 var roleName = regexp.MustCompile(`(?i)^roleName eq '([^']*)'$`)
 
 func (s *Server) roles(r *request) (answer, error) {
-	all, err := s.Service.Roles(r.Context())
+	all, err := s.Service.Identity.Roles(r.Context())
 	if err != nil {
 		return answer{}, err
 	}
@@ -70,7 +70,7 @@ func (s *Server) roles(r *request) (answer, error) {
 }
 
 func (s *Server) role(r *request) (answer, error) {
-	role, err := s.Service.Role(r.Context(), r.name())
+	role, err := s.Service.Identity.Role(r.Context(), r.name())
 	if err != nil {
 		return answer{}, err
 	}
@@ -83,19 +83,19 @@ func (s *Server) putRole(r *request) (answer, error) {
 		return answer{}, err
 	}
 	in.ID = strings.ToLower(r.name())
-	role, err := s.Service.PutRole(r.Context(), in)
+	role, err := s.Service.Identity.PutRole(r.Context(), in)
 	return made(true, authorization.Role(r.sub(), role), err)
 }
 
 func (s *Server) deleteRole(r *request) (answer, error) {
-	role, err := s.Service.Role(r.Context(), r.name())
+	role, err := s.Service.Identity.Role(r.Context(), r.name())
 	if holdfast.KindOf(err) == holdfast.NotFound && err != nil {
 		return noContent()
 	}
 	if err != nil {
 		return answer{}, err
 	}
-	if err := s.Service.DeleteRole(r.Context(), r.name()); err != nil {
+	if err := s.Service.Identity.DeleteRole(r.Context(), r.name()); err != nil {
 		return answer{}, err
 	}
 	return ok(authorization.Role(r.sub(), role))
@@ -104,7 +104,7 @@ func (s *Server) deleteRole(r *request) (answer, error) {
 // assignments lists those at the scope and above, and without atScope() those below.
 func (s *Server) assignments(r *request) (answer, error) {
 	filter := r.URL.Query().Get("$filter")
-	all, err := s.Service.Assignments(r.Context(), r.scope(), !strings.Contains(strings.ToLower(filter), "atscope()"))
+	all, err := s.Service.Identity.Assignments(r.Context(), r.scope(), !strings.Contains(strings.ToLower(filter), "atscope()"))
 	if err != nil {
 		return answer{}, err
 	}
@@ -122,7 +122,7 @@ func (s *Server) assignments(r *request) (answer, error) {
 var principalFilter = regexp.MustCompile(`(?i)(?:principalId eq |assignedTo\()'([^']*)'`)
 
 func (s *Server) assignment(r *request) (answer, error) {
-	all, err := s.Service.Assignments(r.Context(), r.scope(), false)
+	all, err := s.Service.Identity.Assignments(r.Context(), r.scope(), false)
 	if err != nil {
 		return answer{}, err
 	}
@@ -141,12 +141,12 @@ func (s *Server) assign(r *request) (answer, error) {
 	}
 	in.Scope = r.scope()
 	in.ID = authz.AssignmentID(in.Scope, r.name())
-	a, _, err := s.Service.Assign(r.Context(), in)
+	a, _, err := s.Service.Identity.Assign(r.Context(), in)
 	return made(true, authorization.Assignment(r.sub(), a), err) // 201 always: older clients take nothing else
 }
 
 func (s *Server) unassign(r *request) (answer, error) {
-	a, err := s.Service.Unassign(r.Context(), r.resource())
+	a, err := s.Service.Identity.Unassign(r.Context(), r.resource())
 	if holdfast.KindOf(err) == holdfast.NotFound && err != nil {
 		return noContent()
 	}
@@ -157,12 +157,12 @@ func (s *Server) unassign(r *request) (answer, error) {
 }
 
 func (s *Server) locks(r *request) (answer, error) {
-	all, err := s.Service.Locks(r.Context(), r.scope())
+	all, err := s.Service.Resources.Locks(r.Context(), r.scope())
 	return listOf(all, err, authorization.Lock)
 }
 
 func (s *Server) lock(r *request) (answer, error) {
-	l, err := s.Service.Lock(r.Context(), r.scope(), r.name())
+	l, err := s.Service.Resources.Lock(r.Context(), r.scope(), r.name())
 	if err != nil {
 		return answer{}, err
 	}
@@ -175,12 +175,12 @@ func (s *Server) putLock(r *request) (answer, error) {
 		return answer{}, err
 	}
 	in.Scope, in.Name = r.scope(), r.name()
-	l, created, err := s.Service.PutLock(r.Context(), in)
+	l, created, err := s.Service.Resources.PutLock(r.Context(), in)
 	return made(created, authorization.Lock(l), err)
 }
 
 func (s *Server) deleteLock(r *request) (answer, error) {
-	gone, err := s.Service.DeleteLock(r.Context(), r.scope(), r.name())
+	gone, err := s.Service.Resources.DeleteLock(r.Context(), r.scope(), r.name())
 	if err != nil {
 		return answer{}, err
 	}
@@ -195,7 +195,7 @@ var named = regexp.MustCompile(`'([^']*)'`)
 
 // principals lists the principals; a filter names one by its client id or name.
 func (s *Server) principals(r *request) (answer, error) {
-	all, err := s.Service.Principals(r.Context())
+	all, err := s.Service.Identity.Principals(r.Context())
 	if err != nil {
 		return answer{}, err
 	}
@@ -210,7 +210,7 @@ func (s *Server) principals(r *request) (answer, error) {
 }
 
 func (s *Server) principal(r *request) (answer, error) {
-	p, err := s.Service.Principal(r.Context(), r.name())
+	p, err := s.Service.Identity.Principal(r.Context(), r.name())
 	if err != nil {
 		return answer{}, err
 	}
@@ -222,16 +222,16 @@ func (s *Server) createPrincipal(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	p, secret, err := s.Service.CreatePrincipal(r.Context(), in.DisplayName, in.Subject)
+	p, secret, err := s.Service.Identity.CreatePrincipal(r.Context(), in.DisplayName, in.Subject)
 	return made(true, authorization.Principal(p, secret), err)
 }
 
 func (s *Server) rotatePrincipal(r *request) (answer, error) {
-	p, err := s.Service.Principal(r.Context(), r.name())
+	p, err := s.Service.Identity.Principal(r.Context(), r.name())
 	if err != nil {
 		return answer{}, err
 	}
-	secret, err := s.Service.RotateSecret(r.Context(), r.name())
+	secret, err := s.Service.Identity.RotateSecret(r.Context(), r.name())
 	if err != nil {
 		return answer{}, err
 	}
@@ -239,7 +239,7 @@ func (s *Server) rotatePrincipal(r *request) (answer, error) {
 }
 
 func (s *Server) deletePrincipal(r *request) (answer, error) {
-	if err := s.Service.DeletePrincipal(r.Context(), r.name()); err != nil {
+	if err := s.Service.Identity.DeletePrincipal(r.Context(), r.name()); err != nil {
 		return answer{}, err
 	}
 	return noContent()
@@ -250,7 +250,7 @@ func (s *Server) principalsByID(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	all, err := s.Service.Principals(r.Context())
+	all, err := s.Service.Identity.Principals(r.Context())
 	if err != nil {
 		return answer{}, err
 	}
@@ -258,7 +258,7 @@ func (s *Server) principalsByID(r *request) (answer, error) {
 	for _, p := range all {
 		for _, id := range ids {
 			if strings.EqualFold(id, p.ID) {
-				out = append(out, authorization.Principal(service.Principal(p), ""))
+				out = append(out, authorization.Principal(identity.Principal(p), ""))
 			}
 		}
 	}

@@ -13,6 +13,7 @@ import (
 	"holdfast"
 	"holdfast/internal/arm"
 	"holdfast/internal/authz"
+	"holdfast/internal/job"
 	"holdfast/internal/service"
 )
 
@@ -34,7 +35,7 @@ func (*Deployer) Forget(context.Context, service.DeployArgs) error { return nil 
 func (d *Deployer) Run(ctx context.Context, a service.DeployArgs, p holdfast.Progress) (service.DeployResult, error) {
 	var none service.DeployResult
 	s := d.Server
-	who, err := s.Service.Principal(ctx, a.ClientID)
+	who, err := s.Service.Identity.Principal(ctx, a.ClientID)
 	if err != nil {
 		return none, holdfast.Errorf(holdfast.Forbidden, a.ClientID, "The client %q that asked for the deployment is not there any more.", a.ClientID)
 	}
@@ -110,12 +111,12 @@ type body struct{ *bytes.Reader }
 func (body) Close() error { return nil }
 
 // refusalOf is why a request was refused; nil if it was not.
-func refusalOf(a answer) *service.Failure {
+func refusalOf(a answer) *job.Failure {
 	if a.status < http.StatusBadRequest {
 		return nil
 	}
 	if e, ok := a.body.(arm.ErrorBody); ok {
-		return &service.Failure{Kind: holdfast.Kind(e.Error.Code), Target: e.Error.Target, Message: e.Error.Message}
+		return &job.Failure{Kind: holdfast.Kind(e.Error.Code), Target: e.Error.Target, Message: e.Error.Message}
 	}
-	return &service.Failure{Kind: holdfast.Internal, Message: "The request was answered with " + http.StatusText(a.status) + "."}
+	return &job.Failure{Kind: holdfast.Internal, Message: "The request was answered with " + http.StatusText(a.status) + "."}
 }

@@ -8,7 +8,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/arm"
-	"holdfast/internal/service"
+	"holdfast/internal/resource"
 )
 
 // statuses says what a kind of error is in HTTP. Clients try again on 408, 429
@@ -69,7 +69,7 @@ func failure(r *request, err error) answer {
 		return a
 	case errors.As(err, &he):
 		return refusal(he.status, he.code, he.message, "")
-	case errors.Is(err, service.ErrPrecondition):
+	case errors.Is(err, resource.ErrPrecondition):
 		return refusal(http.StatusPreconditionFailed, "PreconditionFailed", "The resource is not as the request's If-Match or If-None-Match expects it; read it again.", "")
 	case errors.As(err, &mn):
 		a := refusal(http.StatusMethodNotAllowed, "MethodNotAllowed", mn.Error(), "")

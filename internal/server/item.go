@@ -8,6 +8,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/api/backup"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -110,7 +111,7 @@ func (s *Server) containers(r *request) (answer, error) {
 func (s *Server) container(r *request) (answer, error) {
 	name := r.captures["container"]
 	if parts := strings.Split(name, ";"); len(parts) == 4 {
-		i, err := s.Service.Item(r.Context(), service.ItemID(r.vaultID(), parts[2], parts[3]))
+		i, err := s.Service.Item(r.Context(), resource.ItemID(r.vaultID(), parts[2], parts[3]))
 		if err == nil {
 			return ok(backup.Container(i))
 		}

@@ -7,6 +7,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/api/backup"
+	"holdfast/internal/job"
 	"holdfast/internal/service"
 )
 
@@ -42,7 +43,7 @@ var jobRoutes = []route{
 func (r *request) link(path string) string { return r.base() + path + "?api-version=" + r.version }
 
 // accepted is the answer to a request that made a job.
-func (r *request) accepted(j service.Job, err error) (answer, error) {
+func (r *request) accepted(j job.Job, err error) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
@@ -77,7 +78,7 @@ func (s *Server) operationResult(r *request) (answer, error) {
 
 // jobFilter reads the $filter of a listing of jobs. Whether a job of another kind
 // than Holdfast's was asked for is told by none.
-func (r *request) jobFilter() (filter service.JobFilter, none bool, err error) {
+func (r *request) jobFilter() (filter job.Filter, none bool, err error) {
 	f, err := r.filter("operation", "status", "startTime", "endTime", "backupManagementType", "jobId")
 	if err != nil {
 		return filter, false, err
@@ -93,7 +94,7 @@ func (r *request) jobFilter() (filter service.JobFilter, none bool, err error) {
 	if known := service.JobStates(); f.Get("status") != "" && !slices.ContainsFunc(known, func(k string) bool { return strings.EqualFold(k, f.Get("status")) }) {
 		return filter, false, holdfast.Errorf(holdfast.Invalid, "$filter", "The status %q is none of %s.", f.Get("status"), strings.Join(known, ", "))
 	}
-	filter = service.JobFilter{ID: f.Get("jobId"), Operation: f.Get("operation"), State: service.JobState(f.Get("status")), From: from, To: to}
+	filter = job.Filter{ID: f.Get("jobId"), Operation: f.Get("operation"), State: job.State(f.Get("status")), From: from, To: to}
 	return filter, !f.Matches("backupManagementType", "AzureIaasVM"), nil
 }
 
@@ -121,7 +122,7 @@ func (s *Server) jobs(r *request) (answer, error) {
 	if none {
 		all = nil
 	}
-	return paged(r, all, size, func(j service.Job) string { return j.ID }, func(j service.Job) any {
+	return paged(r, all, size, func(j job.Job) string { return j.ID }, func(j job.Job) any {
 		return backup.Job(r.vaultID(), j, s.Clock(), false)
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"holdfast"
 	"holdfast/internal/api/compute"
 	"holdfast/internal/api/resources"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -92,7 +93,7 @@ func (s *Server) putVM(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	wire := resources.Resource{ID: r.resource(), Name: r.name(), Type: service.TypeVM, Location: in.Location, Properties: map[string]any{"provisioningState": "Creating"}}
+	wire := resources.Resource{ID: r.resource(), Name: r.name(), Type: resource.TypeVM, Location: in.Location, Properties: map[string]any{"provisioningState": "Creating"}}
 	return r.following(http.StatusCreated, wire, j), nil
 }
 

@@ -6,7 +6,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/arm"
-	"holdfast/internal/service"
+	"holdfast/internal/job"
 )
 
 // operationPath is where the operations are followed that are of no vault.
@@ -20,7 +20,7 @@ var operationRoutes = []route{
 }
 
 // following is an answer whose work goes on in a job.
-func (r *request) following(code int, body any, j service.Job) answer {
+func (r *request) following(code int, body any, j job.Job) answer {
 	a := status(code, body)
 	a.job = &j
 	at := "/subscriptions/" + r.sub() + "/providers/Microsoft.Resources/operations/" + j.ID
@@ -32,9 +32,9 @@ func (r *request) following(code int, body any, j service.Job) answer {
 }
 
 // operationJob is the job that the path names, if the caller may see it.
-func (r *request) operationJob() (service.Job, error) {
+func (r *request) operationJob() (job.Job, error) {
 	unknown := holdfast.Errorf(holdfast.NotFound, r.captures["op"], "The operation %q was not found.", r.captures["op"])
-	j, err := r.server.Service.Operation(r.Context(), r.captures["op"])
+	j, err := r.server.Service.Resources.Operation(r.Context(), r.captures["op"])
 	if holdfast.KindOf(err) == holdfast.NotFound && err != nil {
 		return j, unknown
 	}

@@ -7,7 +7,7 @@ import (
 	"holdfast"
 	"holdfast/internal/api/compute"
 	"holdfast/internal/api/resources"
-	"holdfast/internal/service"
+	"holdfast/internal/resource"
 )
 
 // Providers and the generic listing of resources, which generic commands ask
@@ -119,7 +119,7 @@ func (s *Server) allResources(r *request) (answer, error) {
 		return answer{}, err
 	}
 	for _, vm := range vms {
-		add(resources.Resource{ID: vm.ID, Name: vm.Name, Type: service.TypeVM, Location: service.Location(vm.Location), Tags: vm.Tags})
+		add(resources.Resource{ID: vm.ID, Name: vm.Name, Type: resource.TypeVM, Location: resource.Location(vm.Location), Tags: vm.Tags})
 	}
 	pools, _ := s.Service.Pools(r.Context(), r.sub(), group) // as with the VMs
 	for _, p := range pools {

@@ -11,7 +11,8 @@ import (
 	"holdfast"
 	"holdfast/internal/arm"
 	"holdfast/internal/authz"
-	"holdfast/internal/service"
+	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // request is one request and what was found out about it.
@@ -85,7 +86,7 @@ func (r *request) expect() {
 	if r.Method == http.MethodGet || r.Method == http.MethodHead || match == "" && none == "" {
 		return
 	}
-	r.Request = r.WithContext(service.WithPrecondition(r.Context(), service.Precondition{ID: r.resource(), Match: match, Absent: none == "*"}))
+	r.Request = r.WithContext(resource.WithPrecondition(r.Context(), resource.Precondition{ID: r.resource(), Match: match, Absent: none == "*"}))
 }
 
 // answer is what a request gets.
@@ -94,7 +95,7 @@ type answer struct {
 	header http.Header
 	body   any          // nil is none
 	stream http.Handler // writes status, headers and body instead; for what is large
-	job    *service.Job // that does what was asked for; nil: it is done
+	job    *job.Job     // that does what was asked for; nil: it is done
 }
 
 // text is a body that is no JSON; its handler names the type.

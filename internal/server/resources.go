@@ -7,6 +7,7 @@ import (
 
 	"holdfast/internal/api/resources"
 	"holdfast/internal/arm"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -38,7 +39,7 @@ var resourceRoutes = []route{
 }
 
 func (s *Server) subscription(r *request) (answer, error) {
-	sub, err := s.Service.Subscription(r.Context(), r.sub())
+	sub, err := s.Service.Resources.Subscription(r.Context(), r.sub())
 	if err != nil {
 		return answer{}, err
 	}
@@ -79,8 +80,8 @@ func (s *Server) groups(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	all, err := s.Service.Groups(r.Context(), r.sub())
-	return listOf(slices.DeleteFunc(all, func(g service.Group) bool { return !tagged(f, g.Tags) }), err, resources.Group)
+	all, err := s.Service.Resources.Groups(r.Context(), r.sub())
+	return listOf(slices.DeleteFunc(all, func(g resource.Group) bool { return !tagged(f, g.Tags) }), err, resources.Group)
 }
 
 // tagged says whether tags are those that a filter asks for.
@@ -132,7 +133,7 @@ func (s *Server) checkMove(r *request) (answer, error) {
 }
 
 func (s *Server) getGroup(r *request) (answer, error) {
-	g, err := s.Service.Group(r.Context(), r.sub(), r.group())
+	g, err := s.Service.Resources.Group(r.Context(), r.sub(), r.group())
 	if err != nil {
 		return answer{}, err
 	}
@@ -140,7 +141,7 @@ func (s *Server) getGroup(r *request) (answer, error) {
 }
 
 func (s *Server) headGroup(r *request) (answer, error) {
-	if _, err := s.Service.Group(r.Context(), r.sub(), r.group()); err != nil {
+	if _, err := s.Service.Resources.Group(r.Context(), r.sub(), r.group()); err != nil {
 		return answer{}, err
 	}
 	return noContent()
@@ -151,7 +152,7 @@ func (s *Server) putGroup(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	g, created, err := s.Service.PutGroup(r.Context(), r.sub(), r.group(), service.Group{Location: in.Location, Tags: in.Tags})
+	g, created, err := s.Service.Resources.PutGroup(r.Context(), r.sub(), r.group(), resource.Group{Location: in.Location, Tags: in.Tags})
 	return made(created, resources.Group(g), err)
 }
 
@@ -160,7 +161,7 @@ func (s *Server) patchGroup(r *request) (answer, error) {
 	if err != nil {
 		return answer{}, err
 	}
-	g, err := s.Service.TagGroup(r.Context(), r.sub(), r.group(), in.Tags)
+	g, err := s.Service.Resources.TagGroup(r.Context(), r.sub(), r.group(), in.Tags)
 	if err != nil {
 		return answer{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"holdfast"
 	"holdfast/internal/api/compute"
 	"holdfast/internal/api/resources"
+	"holdfast/internal/job"
 	"holdfast/internal/service"
 )
 
@@ -112,7 +113,7 @@ func (s *Server) deleteCollection(r *request) (answer, error) {
 
 // deleting is the answer to a deletion that goes on in a job; what is not there
 // is 204, as clients expect of DELETE.
-func (r *request) deleting(j service.Job, err error) (answer, error) {
+func (r *request) deleting(j job.Job, err error) (answer, error) {
 	if err != nil && holdfast.KindOf(err) == holdfast.NotFound {
 		return noContent()
 	}

@@ -182,7 +182,7 @@ func (s *Server) identify(r *request) error {
 // authorise checks that the caller may do the action.
 func (s *Server) authorise(r *request) (err error) {
 	r.Request = r.WithContext(authz.WithCaller(r.Context(), r.caller))
-	if r.grants, err = s.Service.Grants(r.Context(), r.caller.ID); err != nil {
+	if r.grants, err = s.Service.Identity.Grants(r.Context(), r.caller.ID); err != nil {
 		return err
 	}
 	grants, err := r.granted()
@@ -226,7 +226,7 @@ func (s *Server) unlocked(r *request) error {
 
 // unlockedFor refuses an action that a lock on a resource forbids.
 func (r *request) unlockedFor(action, resource string) error {
-	l, locked, err := r.server.Service.LockedBy(r.Context(), resource, strings.HasSuffix(strings.ToLower(action), "/delete"))
+	l, locked, err := r.server.Service.Resources.LockedBy(r.Context(), resource, strings.HasSuffix(strings.ToLower(action), "/delete"))
 	if err != nil || !locked {
 		return err
 	}

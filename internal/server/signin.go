@@ -9,7 +9,7 @@ import (
 	"holdfast/internal/api/resources"
 	"holdfast/internal/authn"
 	"holdfast/internal/authz"
-	"holdfast/internal/service"
+	"holdfast/internal/resource"
 )
 
 // What clients need before and while they sign in (arm-contract, 1 to 3). The
@@ -107,7 +107,7 @@ func (s *Server) token(r *request) (answer, error) {
 	if s.signIns.spent(r.address(), s.Clock()) { // guessing is made slow, signing in is not
 		return answer{}, tooMany{time.Second}
 	}
-	p, err := s.Service.SignIn(r.Context(), id, secret)
+	p, err := s.Service.Identity.SignIn(r.Context(), id, secret)
 	if errors.Is(err, authn.ErrClient) {
 		s.signIns.take(r.address(), s.Clock())
 		s.Log.Warn("sign-in refused", "id", r.id, "from", r.RemoteAddr)
@@ -136,7 +136,7 @@ func (s *Server) tenants(*request) (answer, error) {
 
 // subscriptions lists those in which the caller has any role: others are not named.
 func (s *Server) subscriptions(r *request) (answer, error) {
-	all, err := s.Service.Subscriptions(r.Context())
+	all, err := s.Service.Resources.Subscriptions(r.Context())
 	if err != nil {
 		return answer{}, err
 	}
@@ -149,7 +149,7 @@ func (s *Server) subscriptions(r *request) (answer, error) {
 	return listed(shown)
 }
 
-func visible(sub service.Subscription, grants []authz.Grant) bool {
+func visible(sub resource.Subscription, grants []authz.Grant) bool {
 	for _, g := range grants {
 		if strings.EqualFold(g.Scope, "/") || strings.HasPrefix(strings.ToLower(g.Scope)+"/", "/subscriptions/"+strings.ToLower(sub.SubscriptionID)+"/") {
 			return true

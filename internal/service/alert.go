@@ -12,13 +12,11 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 	"holdfast/internal/notify"
+	"holdfast/internal/resource"
 )
 
 // late is how much after its time a scheduled backup begins without being missed.
 const late = time.Hour
-
-// Alert is what somebody has to know who isn't looking.
-type Alert = holdfast.Alert
 
 // AlertFilter picks alerts.
 type AlertFilter = notify.Filter
@@ -28,7 +26,7 @@ type Delivery = notify.Delivery
 
 // jobEnded tells of a job that ended, in the transaction which ends it. A vault
 // may be told to raise no alerts for failed jobs.
-func (s *Service) jobEnded(tx *catalog.Tx, j Job) error {
+func (s *Service) jobEnded(tx *catalog.Tx, j job.Job) error {
 	if s.Ended != nil {
 		tx.AfterCommit(func() { s.Ended(j) })
 	}
@@ -37,12 +35,12 @@ func (s *Service) jobEnded(tx *catalog.Tx, j Job) error {
 	}
 	v, err := findVault(tx, j.Scope)
 	if err != nil {
-		return notThere(err) // a job of no vault: who asked for it follows it
+		return resource.NotThere(err) // a job of no vault: who asked for it follows it
 	}
 	if v.Setting("monitoringSettings", "azureMonitorAlertSettings", "alertsForAllJobFailures") == "Disabled" {
 		return nil
 	}
-	a := Alert{Kind: holdfast.AlertFailed, About: "job:" + j.ID, Resource: j.Subject, Entity: j.Entity, Job: j.ID, Message: fmt.Sprintf("%s of %s failed.", j.Operation, j.Entity)}
+	a := holdfast.Alert{Kind: holdfast.AlertFailed, About: "job:" + j.ID, Resource: j.Subject, Entity: j.Entity, Job: j.ID, Message: fmt.Sprintf("%s of %s failed.", j.Operation, j.Entity)}
 	if r, err := tx.Get(j.Subject); err == nil {
 		a.Resource = r.ID // in its own case
 	}
@@ -68,7 +66,7 @@ func (s *Service) tellMissed(tx *catalog.Tx, i Item, at time.Time) error {
 	if behind <= late {
 		return nil
 	}
-	_, err := s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertMissed, About: fmt.Sprintf("missed:%s:%d", i.ID, at.Unix()), Resource: i.ID, Entity: i.VM,
+	_, err := s.Alerts.Raise(tx, holdfast.Alert{Kind: holdfast.AlertMissed, About: fmt.Sprintf("missed:%s:%d", i.ID, at.Unix()), Resource: i.ID, Entity: i.VM,
 		Message: fmt.Sprintf("The backup of %s that was due at %s is %v late.", i.VM, at.UTC().Format(time.RFC3339), behind.Round(time.Minute)),
 		Hint:    "The server was away, an earlier backup still runs, or the site has more to do than it may do at once."})
 	return err
@@ -86,7 +84,7 @@ func deletionOf(i Item) string { return "deleted:" + i.ID }
 
 // tellDeleted tells that an item was soft-deleted. A vault may be told to raise
 // no such alerts.
-func (s *Service) tellDeleted(tx *catalog.Tx, v Vault, i Item, a Alert) error {
+func (s *Service) tellDeleted(tx *catalog.Tx, v Vault, i Item, a holdfast.Alert) error {
 	if v.Setting("monitoringSettings", "classicAlertSettings", "alertsForCriticalOperations") == "Disabled" {
 		return nil
 	}
@@ -96,13 +94,13 @@ func (s *Service) tellDeleted(tx *catalog.Tx, v Vault, i Item, a Alert) error {
 }
 
 // AlertsOf lists alerts, newest first.
-func (s *Service) AlertsOf(ctx context.Context, f AlertFilter) ([]Alert, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Alert, error) { return notify.List(tx, f) })
+func (s *Service) AlertsOf(ctx context.Context, f AlertFilter) ([]holdfast.Alert, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]holdfast.Alert, error) { return notify.List(tx, f) })
 }
 
 // Alert returns one alert of a subscription, and what became of it.
-func (s *Service) Alert(ctx context.Context, scope, id string) (a Alert, d []Delivery, err error) {
-	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+func (s *Service) Alert(ctx context.Context, scope, id string) (a holdfast.Alert, d []Delivery, err error) {
+	_, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if a, err = notify.Get(tx, id); err != nil {
 			return nil, err
 		}
@@ -123,19 +121,19 @@ const (
 
 // ChangeAlert says how far people are with an alert of a subscription. What it
 // tells of lasts as long as it lasts.
-func (s *Service) ChangeAlert(ctx context.Context, scope, id string, to holdfast.AlertState, comment string) (Alert, []Delivery, error) {
+func (s *Service) ChangeAlert(ctx context.Context, scope, id string, to holdfast.AlertState, comment string) (holdfast.Alert, []Delivery, error) {
 	states := []holdfast.AlertState{holdfast.AlertNew, holdfast.AlertAcknowledged, holdfast.AlertClosed}
 	n := slices.IndexFunc(states, func(s holdfast.AlertState) bool { return strings.EqualFold(string(s), string(to)) })
 	if n < 0 {
-		return Alert{}, nil, holdfast.Errorf(holdfast.Invalid, "newState", "newState is %q; it is New, Acknowledged or Closed.", to)
+		return holdfast.Alert{}, nil, holdfast.Errorf(holdfast.Invalid, "newState", "newState is %q; it is New, Acknowledged or Closed.", to)
 	}
 	if len(comment) > maxComment {
-		return Alert{}, nil, holdfast.Errorf(holdfast.Invalid, "comments", "comments has %d bytes; it takes %d.", len(comment), maxComment)
+		return holdfast.Alert{}, nil, holdfast.Errorf(holdfast.Invalid, "comments", "comments has %d bytes; it takes %d.", len(comment), maxComment)
 	}
 	if _, _, err := s.Alert(ctx, scope, id); err != nil {
-		return Alert{}, nil, err
+		return holdfast.Alert{}, nil, err
 	}
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (Alert, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (holdfast.Alert, error) {
 		a, err := notify.Get(tx, id)
 		if err != nil || a.State() == states[n] && comment == "" {
 			return a, err
@@ -143,35 +141,35 @@ func (s *Service) ChangeAlert(ctx context.Context, scope, id string, to holdfast
 		if len(a.Changes) >= maxAlertChanges {
 			return a, holdfast.Errorf(holdfast.Unsupported, id, "The alert %q was changed %d times; it is not changed any more.", id, maxAlertChanges)
 		}
-		return notify.Change(tx, a, holdfast.AlertChange{Time: tx.Now().UTC(), By: nameOr(caller(ctx), "somebody"), From: a.State(), To: states[n], Comment: comment})
+		return notify.Change(tx, a, holdfast.AlertChange{Time: tx.Now().UTC(), By: nameOr(resource.Caller(ctx), "somebody"), From: a.State(), To: states[n], Comment: comment})
 	})
 	if err != nil {
-		return Alert{}, nil, err
+		return holdfast.Alert{}, nil, err
 	}
 	return s.Alert(ctx, scope, id)
 }
 
 // TestAlert raises an alert that is about nothing, tries to bring it out, and
 // says what became of it.
-func (s *Service) TestAlert(ctx context.Context, sub string) (Alert, []Delivery, error) {
+func (s *Service) TestAlert(ctx context.Context, sub string) (holdfast.Alert, []Delivery, error) {
 	if len(s.Alerts.Channels) == 0 {
-		return Alert{}, nil, holdfast.Errorf(holdfast.Unsupported, "alerts", "Alerts go nowhere: the server has neither a webhook nor a mail server to bring them to.").
+		return holdfast.Alert{}, nil, holdfast.Errorf(holdfast.Unsupported, "alerts", "Alerts go nowhere: the server has neither a webhook nor a mail server to bring them to.").
 			WithHint("Start it with holdfast serve --alert-webhook URL, or with --alert-smtp, --alert-from and --alert-to.")
 	}
-	id, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (string, error) {
-		a := Alert{Kind: holdfast.AlertTest, About: "test", Resource: subscriptionID(sub), Entity: "test", Message: "This is a test: " + nameOr(caller(ctx), "somebody") + " asked for it.", Hint: "Nothing has to be done."}
+	id, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (string, error) {
+		a := holdfast.Alert{Kind: holdfast.AlertTest, About: "test", Resource: resource.SubscriptionID(sub), Entity: "test", Message: "This is a test: " + nameOr(resource.Caller(ctx), "somebody") + " asked for it.", Hint: "Nothing has to be done."}
 		if err := s.Alerts.Resolve(tx, a.About); err != nil { // of a test before
 			return "", err
 		}
 		return s.Alerts.Raise(tx, a)
 	})
 	if err != nil {
-		return Alert{}, nil, err
+		return holdfast.Alert{}, nil, err
 	}
 	if err := s.Alerts.Deliver(ctx); err != nil {
-		return Alert{}, nil, err
+		return holdfast.Alert{}, nil, err
 	}
-	return s.Alert(ctx, subscriptionID(sub), id)
+	return s.Alert(ctx, resource.SubscriptionID(sub), id)
 }
 
 // Place is a directory of this machine that can run out of room.
@@ -186,8 +184,8 @@ type Place struct {
 // Places lists the directories of this machine that can run full: scratch
 // directories, operational repositories, and vaults in directories.
 func (s *Service) Places(ctx context.Context) ([]Place, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (all []Place, err error) {
-		sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (all []Place, err error) {
+		sites, err := resource.List(tx, catalog.Query{Type: resource.TypeSite}, decodeSite)
 		if err != nil {
 			return nil, err
 		}
@@ -197,7 +195,7 @@ func (s *Service) Places(ctx context.Context) ([]Place, error) {
 				all = append(all, Place{u.Path, "operational", site.ID, site.Name, label(site.ID)})
 			}
 		}
-		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+		vaults, err := resource.List(tx, catalog.Query{Type: resource.TypeVault}, decodeVault)
 		for _, v := range vaults {
 			if u, err := url.Parse(v.Repository.URL); err == nil && u.Scheme == "file" {
 				all = append(all, Place{u.Path, "vault", v.ID, v.Name, label(v.ID)})
@@ -209,8 +207,8 @@ func (s *Service) Places(ctx context.Context) ([]Place, error) {
 
 // Stores lists the vaults in object stores; their paths are URLs.
 func (s *Service) Stores(ctx context.Context) ([]Place, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (all []Place, err error) {
-		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (all []Place, err error) {
+		vaults, err := resource.List(tx, catalog.Query{Type: resource.TypeVault}, decodeVault)
 		for _, v := range vaults {
 			if u, err := url.Parse(v.Repository.URL); err == nil && u.Scheme != "file" {
 				all = append(all, Place{v.Repository.URL, "vault", v.ID, v.Name, label(v.ID)})
@@ -222,7 +220,7 @@ func (s *Service) Stores(ctx context.Context) ([]Place, error) {
 
 // StoredIn is how many bytes a vault of Stores keeps.
 func (s *Service) StoredIn(ctx context.Context, p Place) (int64, error) {
-	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, p.Resource) })
+	v, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, p.Resource) })
 	if err != nil {
 		return 0, err
 	}
@@ -240,12 +238,12 @@ func (s *Service) Room(ctx context.Context, p Place, free, total int64) error {
 	if share > nearlyFull && share <= 2*nearlyFull {
 		return nil
 	}
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		about := "room:" + p.Kind + ":" + p.Path
 		if share > nearlyFull {
 			return nil, s.Alerts.Resolve(tx, about)
 		}
-		_, err := s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertNearlyFull, About: about, Resource: p.Resource, Entity: p.Name,
+		_, err := s.Alerts.Raise(tx, holdfast.Alert{Kind: holdfast.AlertNearlyFull, About: about, Resource: p.Resource, Entity: p.Name,
 			Message: fmt.Sprintf("The %s directory of %s, %s, has %.0f %% of its room left.", p.Kind, p.Name, p.Path, share*100), Hint: "Make room there, or backups will fail."})
 		return nil, err
 	})

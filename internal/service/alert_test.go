@@ -11,6 +11,7 @@ import (
 	"holdfast"
 	"holdfast/internal/job"
 	"holdfast/internal/notify"
+	"holdfast/internal/resource"
 )
 
 // post is a channel of the tests.
@@ -94,7 +95,7 @@ func TestQuietVault(t *testing.T) {
 	t.Parallel()
 	y := newYear(t)
 	settings := map[string]any{"monitoringSettings": map[string]any{"azureMonitorAlertSettings": map[string]any{"alertsForAllJobFailures": "Disabled"}, "classicAlertSettings": map[string]any{"alertsForCriticalOperations": "Disabled"}}}
-	id := idOf(y.vault())
+	id := resource.IDOf(y.vault())
 	if _, _, err := y.PutVault(t.Context(), id.Subscription, id.Group, id.Name(), VaultInput{Settings: settings}); err != nil {
 		t.Fatal(err)
 	}

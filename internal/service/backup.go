@@ -8,6 +8,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // kindBackup is the job that makes a recovery point.
@@ -23,48 +24,48 @@ const (
 
 // BackupNow starts a backup of an item. expires is when its point may go; zero
 // is 30 days from now. A second backup of one item at a time is a Conflict.
-func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time) (Job, error) {
+func (s *Service) BackupNow(ctx context.Context, item string, expires time.Time) (job.Job, error) {
 	now := s.Clock()
 	if expires.IsZero() {
 		expires = now.Add(onDemandLife)
 	}
 	if err := checkExpiry("properties.recoveryPointExpiryTimeInUTC", expires, now); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	return s.backUp(ctx, item, expires)
 }
 
 // backUp starts a backup of an item; a point whose expires is zero is kept as the
 // policy says.
-func (s *Service) backUp(ctx context.Context, item string, expires time.Time) (Job, error) {
+func (s *Service) backUp(ctx context.Context, item string, expires time.Time) (job.Job, error) {
 	i, err := s.Item(ctx, item)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if i.Held != Active {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The protection of %q is stopped: %s.", i.VM, i.Held).WithHint("Resume it with a policy first.")
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The protection of %q is stopped: %s.", i.VM, i.Held).WithHint("Resume it with a policy first.")
 	}
 	vm, err := s.machineOf(ctx, i)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		i, err := findItem(tx, i.ID)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := s.supported(tx, vm, i.Exclusion, holdfast.GuestFact{}); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := s.hasRoom(tx, i); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := job.Idle(tx, creationOf(vm.ID), vm.Name); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if !expires.IsZero() { // else it stands for a scheduled one
 			if err := s.checkOnDemand(tx, i); err != nil {
-				return Job{}, err
+				return job.Job{}, err
 			}
 		}
 		return s.enqueueBackup(ctx, tx, i, vm, expires)
@@ -74,11 +75,11 @@ func (s *Service) backUp(ctx context.Context, item string, expires time.Time) (J
 // hasRoom refuses a backup of an item that has as many points as it may have
 // (FRQ-01), and names the lock that keeps the old ones (ACT-03).
 func (s *Service) hasRoom(tx *catalog.Tx, i Item) error {
-	n, err := tx.Count(catalog.Query{Type: TypePoint, Parent: i.ID})
+	n, err := tx.Count(catalog.Query{Type: resource.TypePoint, Parent: i.ID})
 	if err != nil || n < s.maxPoints {
 		return err
 	}
-	l, locked, err := lockOn(tx, i.ID, true)
+	l, locked, err := resource.LockOn(tx, i.ID, true)
 	if err != nil {
 		return err
 	}
@@ -103,7 +104,7 @@ func checkExpiry(member string, expires, now time.Time) error {
 
 // machineOf finds the VM of an item, and sees that it is still the same machine.
 func (s *Service) machineOf(ctx context.Context, i Item) (VM, error) {
-	src := idOf(i.Source)
+	src := resource.IDOf(i.Source)
 	vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
 	if err != nil {
 		return vm, err

@@ -7,6 +7,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // notCaptured refuses while a backup or a restore point of a VM is made.
@@ -42,7 +43,7 @@ func creationOf(vm string) string { return "restorepoint:" + vm }
 func notSnapshot(tx *catalog.Tx, vm VM) error {
 	item, _, err := catalog.Read[string](tx, claim(vm.ID))
 	if err != nil {
-		return notThere(err)
+		return resource.NotThere(err)
 	}
 	running, err := job.List(tx, job.Filter{Subject: item, Operation: "Backup", Running: true})
 	if err != nil {
@@ -53,7 +54,7 @@ func notSnapshot(tx *catalog.Tx, vm VM) error {
 		if err := json.Unmarshal(j.Args, &a); err != nil {
 			return fmt.Errorf("args of job %s: %w", j.ID, err)
 		}
-		if _, err := tx.Get(PointID(item, a.PointID)); err == nil {
+		if _, err := tx.Get(resource.PointID(item, a.PointID)); err == nil {
 			continue // its snapshot is there
 		}
 		return holdfast.Errorf(holdfast.Conflict, vm.Name, "A backup of %q is already running and takes its snapshot: %s.", vm.Name, j.ID).WithHint("Try again when it transfers its data.")

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"holdfast"
+	"holdfast/internal/resource"
 	"holdfast/internal/support"
 )
 
@@ -22,8 +23,8 @@ func (s *Service) CheckVM(ctx context.Context, sub, group, name string) (Check, 
 			return Check{}, err
 		}
 		vm, err := s.facts(ctx, site, name)
-		rows := append(support.Check(vm, s.Limits.lifts), support.BesidePoints(vm)...)
-		return Check{ID: inGroup(sub, site.Group, TypeVM, name) + "/providers/" + TypePreflight + "/current", Findings: append(found, rows...)}, err
+		rows := append(support.Check(vm, s.Limits.Lifts), support.BesidePoints(vm)...)
+		return Check{ID: resource.InGroup(sub, site.Group, resource.TypeVM, name) + "/providers/" + resource.TypePreflight + "/current", Findings: append(found, rows...)}, err
 	})
 }
 
@@ -38,7 +39,7 @@ func (s *Service) facts(ctx context.Context, site Site, name string) (support.VM
 		return vm, err
 	}
 	id := vmOf(site, f).ID
-	if _, vm.Locked, err = s.LockedBy(ctx, id, true); err != nil {
+	if _, vm.Locked, err = s.Resources.LockedBy(ctx, id, true); err != nil {
 		return vm, err
 	}
 	item, err := s.ProtectionOf(ctx, id)

@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // CleanUp marks the scheduled points of every item with the expiry that its
@@ -21,8 +22,8 @@ import (
 // deleted, too. What has trouble leaves the others alone.
 func (s *Service) CleanUp(ctx context.Context) error {
 	ctx = authz.WithCaller(ctx, authz.Caller{Name: "clean-up"})
-	vaults, err := read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Vault, error) {
-		return list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+	vaults, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Vault, error) {
+		return resource.List(tx, catalog.Query{Type: resource.TypeVault}, decodeVault)
 	})
 	for _, v := range vaults {
 		if cleanErr := s.cleanVault(ctx, v); cleanErr != nil {
@@ -33,8 +34,8 @@ func (s *Service) CleanUp(ctx context.Context) error {
 }
 
 func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
-	items, err := read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Item, error) {
-		return list(tx, catalog.Query{Type: TypeItem, Parent: v.ID}, decodeItem)
+	items, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Item, error) {
+		return resource.List(tx, catalog.Query{Type: resource.TypeItem, Parent: v.ID}, decodeItem)
 	})
 	if err != nil {
 		return err
@@ -42,20 +43,20 @@ func (s *Service) cleanVault(ctx context.Context, v Vault) (failed error) {
 	var gone goners
 	for _, i := range items {
 		// One transaction for each item: others write meanwhile.
-		of, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (goners, error) { return s.cleanItem(ctx, tx, v, i.ID) })
+		of, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (goners, error) { return s.cleanItem(ctx, tx, v, i.ID) })
 		gone.points, gone.instant = append(gone.points, of.points...), append(gone.instant, of.instant...)
 		if err != nil && holdfast.KindOf(err) != holdfast.Conflict && holdfast.KindOf(err) != holdfast.NotFound {
 			failed = errors.Join(failed, err)
 		}
 	}
 	if len(gone.points)+len(gone.instant) > 0 && s.Delete != nil {
-		_, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return s.prune(ctx, tx, v, gone) })
+		_, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) { return s.prune(ctx, tx, v, gone) })
 		if err != nil && holdfast.KindOf(err) == holdfast.Conflict {
 			err = nil // the last one still runs
 		}
 		failed = errors.Join(failed, err)
 	}
-	_, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, s.extendDaily(ctx, tx, v) })
+	_, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, s.extendDaily(ctx, tx, v) })
 	return errors.Join(failed, err)
 }
 
@@ -103,36 +104,36 @@ func (s *Service) cleanItem(ctx context.Context, tx *catalog.Tx, v Vault, id str
 // waits for restores, one of which may read a point that it would delete
 // (docs/design/locking.md), and a lock keeps it, which is recorded once a day
 // (ACT-03).
-func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, gone goners) (Job, error) {
+func (s *Service) prune(ctx context.Context, tx *catalog.Tx, v Vault, gone goners) (job.Job, error) {
 	running, err := job.List(tx, job.Filter{Scope: v.ID, Operation: "Restore", State: job.InProgress, Limit: 1})
 	if err != nil || len(running) > 0 {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	spec := job.Spec{Operation: "DeleteRecoveryPoints", Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: caller(ctx), Exclusive: "prune:" + v.ID}
+	spec := job.Spec{Operation: "DeleteRecoveryPoints", Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: resource.Caller(ctx), Exclusive: "prune:" + v.ID}
 	if len(gone.points) == 0 {
 		spec.Operation = "DeleteInstantPoints" // the vault has them
 	}
-	l, locked, err := lockOn(tx, v.ID, true)
+	l, locked, err := resource.LockOn(tx, v.ID, true)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if !locked {
 		at, err := hosts(tx)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return job.Enqueue(s.Jobs, tx, kindPrune, spec, holdfast.DeletePointsArgs{Repository: v.Repository, PointIDs: gone.points, Instant: gone.instant, Hosts: at, Rate: collectRate(tx, v)})
 	}
 	if len(gone.points) == 0 {
-		return Job{}, nil // the lock keeps the instant tier, too, and there is nothing that its user misses
+		return job.Job{}, nil // the lock keeps the instant tier, too, and there is nothing that its user misses
 	}
 	last, err := job.List(tx, job.Filter{Scope: v.ID, Subject: v.ID, Operation: spec.Operation, State: job.Failed, From: tx.Now().Add(-23 * time.Hour), Limit: 1})
 	if err != nil || len(last) > 0 && last[0].Failure.Target == l.ID {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	kept := holdfast.Errorf(holdfast.Unsupported, l.ID, "%d expired recovery points are kept: the lock %s (%s) keeps them from being deleted.", len(gone.points), l.ID, l.Level).
 		WithHint("Remove the lock; the next clean-up deletes them.")
-	return Job{}, s.recordFailed(tx, spec, kept)
+	return job.Job{}, s.recordFailed(tx, spec, kept)
 }
 
 // remark writes the expiries of an item's scheduled points as its policy has
@@ -173,7 +174,7 @@ func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePoint
 	if err != nil {
 		return err
 	}
-	items, err := list(tx, catalog.Query{Type: TypeItem, Parent: j.Subject}, decodeItem)
+	items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem, Parent: j.Subject}, decodeItem)
 	if err != nil {
 		return err
 	}
@@ -186,7 +187,7 @@ func (s *Service) pruneDone(tx *catalog.Tx, jobID string, a holdfast.DeletePoint
 	}
 	for _, i := range items {
 		for _, name := range a.PointIDs {
-			if _, err := tx.Delete(strings.ToLower(PointID(i.ID, name))); err != nil {
+			if _, err := tx.Delete(strings.ToLower(resource.PointID(i.ID, name))); err != nil {
 				return err
 			}
 		}

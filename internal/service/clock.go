@@ -7,6 +7,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 const (
@@ -55,7 +56,7 @@ func (b belief) look(now time.Time) belief {
 // WatchClock looks at the clock. It is called each minute; whoever is to know
 // that nothing is deleted for a while gets an error that says until when.
 func (s *Service) WatchClock(ctx context.Context) error {
-	b, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (belief, error) {
+	b, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (belief, error) {
 		b, err := believed(tx)
 		if err != nil {
 			return b, err

@@ -11,13 +11,14 @@ import (
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 	"holdfast/internal/support"
 )
 
 // Collection is a restore point collection: the restore points of one VM, or the
 // copies of those of a collection at another site.
 type Collection struct {
-	Stamp
+	resource.Stamp
 	Name     string            `json:"name"`
 	Location string            `json:"location"` // of the site that has the points
 	Tags     map[string]string `json:"tags,omitempty"`
@@ -45,16 +46,16 @@ type CollectionInput struct {
 // PutCollection makes a collection or changes the tags of one that is there;
 // created says which.
 func (s *Service) PutCollection(ctx context.Context, sub, group, name string, in CollectionInput) (out Collection, created bool, err error) {
-	if err := checkName("restore point collection", name); err != nil {
+	if err := resource.CheckName("restore point collection", name); err != nil {
 		return out, false, err
 	}
-	if err := checkTags(in.Tags); err != nil {
+	if err := resource.CheckTags(in.Tags); err != nil {
 		return out, false, err
 	}
 	if err := support.PointVersion(in.Version, holdfast.ApplicationConsistent); err != nil {
 		return out, false, err
 	}
-	id := inGroup(sub, group, TypeCollection, name)
+	id := resource.InGroup(sub, group, resource.TypeCollection, name)
 	old, err := s.Collection(ctx, id)
 	switch {
 	case err == nil:
@@ -67,16 +68,16 @@ func (s *Service) PutCollection(ctx context.Context, sub, group, name string, in
 	if err != nil {
 		return out, false, err
 	}
-	c.ID, c.Name, c.Location, c.Tags, c.GUID = id, name, Location(in.Location), in.Tags, uuid.NewString()
-	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) {
+	c.ID, c.Name, c.Location, c.Tags, c.GUID = id, name, resource.Location(in.Location), in.Tags, uuid.NewString()
+	out, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) {
 		if _, err := tx.Get(id); err == nil {
 			return c, holdfast.Errorf(holdfast.Conflict, id, "The restore point collection %q was made by somebody else meanwhile.", name)
 		}
-		g, err := findGroup(tx, sub, group)
+		g, err := resource.FindGroup(tx, sub, group)
 		if err != nil {
 			return c, err
 		}
-		c.ID = inGroup(sub, g.Name, TypeCollection, name)
+		c.ID = resource.InGroup(sub, g.Name, resource.TypeCollection, name)
 		return putCollection(tx, c)
 	})
 	return out, true, err
@@ -84,7 +85,7 @@ func (s *Service) PutCollection(ctx context.Context, sub, group, name string, in
 
 // retag changes the tags of a collection; the rest of it does not change.
 func (s *Service) retag(ctx context.Context, old Collection, in CollectionInput) (Collection, error) {
-	if in.Location != "" && Location(in.Location) != old.Location {
+	if in.Location != "" && resource.Location(in.Location) != old.Location {
 		return old, holdfast.Errorf(holdfast.Conflict, "location", "The restore point collection %q is in %s; its location cannot change to %s.", old.Name, old.Location, in.Location)
 	}
 	if in.Source != "" && !strings.EqualFold(strings.TrimSuffix(in.Source, "/"), old.Source) {
@@ -103,30 +104,30 @@ func (s *Service) sourceOf(ctx context.Context, sub string, in CollectionInput) 
 	if err := support.PointSource(id.Type(), id.String()); err != nil {
 		return c, err
 	}
-	if !sameName(id.Subscription, sub) {
+	if !resource.SameName(id.Subscription, sub) {
 		return c, holdfast.Errorf(holdfast.Unsupported, member, "%s is in another subscription.", member)
 	}
-	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	site, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
 	if err != nil {
 		return c, err
 	}
 	switch {
-	case id.Is(TypeVM):
+	case id.Is(resource.TypeVM):
 		vm, err := s.VM(ctx, sub, id.Group, id.Name())
 		if err != nil {
 			return c, err
 		}
-		if !sameName(vm.Location, site.Name) {
+		if !resource.SameName(vm.Location, site.Name) {
 			return c, holdfast.Errorf(holdfast.Unsupported, "location", "The virtual machine %q is in %s; its restore points are made there and not in %s (RPL-05).", vm.Name, vm.Location, site.Name).
 				WithHint("Make them there, and copy them to a collection in " + site.Name + " whose source is that collection.")
 		}
-		return Collection{Source: vm.ID, SourceLocation: Location(vm.Location), VM: vm.ID, UUID: vm.UUID}, nil
-	case id.Is(TypeCollection):
+		return Collection{Source: vm.ID, SourceLocation: resource.Location(vm.Location), VM: vm.ID, UUID: vm.UUID}, nil
+	case id.Is(resource.TypeCollection):
 		from, err := s.Collection(ctx, id.String())
 		if err != nil {
 			return c, err
 		}
-		if from.Location == Location(site.Name) {
+		if from.Location == resource.Location(site.Name) {
 			return c, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point collection %q is in %s; copies are made in another location (RPL-05).", from.Name, from.Location)
 		}
 		return Collection{Source: from.ID, SourceLocation: from.Location, VM: from.VM, UUID: from.UUID}, nil
@@ -136,10 +137,10 @@ func (s *Service) sourceOf(ctx context.Context, sub string, in CollectionInput) 
 
 // TagCollection replaces the tags of a collection; nil leaves them.
 func (s *Service) TagCollection(ctx context.Context, id string, tags map[string]string) (Collection, error) {
-	if err := checkTags(tags); err != nil {
+	if err := resource.CheckTags(tags); err != nil {
 		return Collection{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) {
 		c, err := findCollection(tx, id)
 		if err != nil || tags == nil {
 			return c, err
@@ -151,58 +152,58 @@ func (s *Service) TagCollection(ctx context.Context, id string, tags map[string]
 
 // Collection returns one collection.
 func (s *Service) Collection(ctx context.Context, id string) (Collection, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) { return findCollection(tx, id) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Collection, error) { return findCollection(tx, id) })
 }
 
 // Collections lists the collections of a subscription, or of one group.
 func (s *Service) Collections(ctx context.Context, sub, group string) ([]Collection, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Collection, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Collection, error) {
 		if group == "" {
-			return list(tx, catalog.Query{Type: TypeCollection, Under: subscriptionID(sub)}, decodeCollection)
+			return resource.List(tx, catalog.Query{Type: resource.TypeCollection, Under: resource.SubscriptionID(sub)}, decodeCollection)
 		}
-		g, err := findGroup(tx, sub, group)
+		g, err := resource.FindGroup(tx, sub, group)
 		if err != nil {
 			return nil, err
 		}
-		return list(tx, catalog.Query{Type: TypeCollection, Parent: g.ID}, decodeCollection)
+		return resource.List(tx, catalog.Query{Type: resource.TypeCollection, Parent: g.ID}, decodeCollection)
 	})
 }
 
 // DeleteCollection starts the job that deletes a collection with its points.
-func (s *Service) DeleteCollection(ctx context.Context, id string) (Job, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+func (s *Service) DeleteCollection(ctx context.Context, id string) (job.Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		c, err := findCollection(tx, id)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return s.deleteCollection(ctx, tx, c)
 	})
 }
 
-func (s *Service) deleteCollection(ctx context.Context, tx *catalog.Tx, c Collection) (Job, error) {
+func (s *Service) deleteCollection(ctx context.Context, tx *catalog.Tx, c Collection) (job.Job, error) {
 	points, err := restorePointsIn(tx, c.ID)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	for _, p := range points {
 		if p.State == PointCreating {
-			return Job{}, holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q of the collection %q is being made.", p.Name, c.Name).WithHint("Wait until it is there, then try again.")
+			return job.Job{}, holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q of the collection %q is being made.", p.Name, c.Name).WithHint("Wait until it is there, then try again.")
 		}
 	}
 	if err := unread(tx, c); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	spec := job.Spec{Operation: "DeleteRestorePointCollection", Scope: c.ID, Subject: c.ID, Entity: c.Name, Principal: caller(ctx), Exclusive: "restorepoints:" + c.ID}
+	spec := job.Spec{Operation: "DeleteRestorePointCollection", Scope: c.ID, Subject: c.ID, Entity: c.Name, Principal: resource.Caller(ctx), Exclusive: "restorepoints:" + c.ID}
 	if len(points) == 0 {
 		if _, err := tx.Delete(c.ID); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		spec.Exclusive = ""
 		return job.Record(tx, spec)
 	}
 	c.Deleting = true
 	if _, err := putCollection(tx, c); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	return s.deletePoints(tx, spec, c, points)
 }
@@ -218,13 +219,13 @@ func unread(tx *catalog.Tx, c Collection) error {
 
 // deleteCollections starts the jobs that delete what the collections of a group
 // hold; the collections go with the group.
-func (s *Service) deleteCollections(ctx context.Context, tx *catalog.Tx, g Group, may func(action, id string) bool) error {
-	all, err := list(tx, catalog.Query{Type: TypeCollection, Parent: g.ID}, decodeCollection)
+func (s *Service) deleteCollections(ctx context.Context, tx *catalog.Tx, g resource.Group, may func(action, id string) bool) error {
+	all, err := resource.List(tx, catalog.Query{Type: resource.TypeCollection, Parent: g.ID}, decodeCollection)
 	if err != nil {
 		return err
 	}
 	for _, c := range all {
-		if !may(TypeCollection+"/delete", c.ID) {
+		if !may(resource.TypeCollection+"/delete", c.ID) {
 			return holdfast.Errorf(holdfast.Forbidden, c.ID, "The resource group %q holds %s, which the caller may not delete.", g.Name, c.ID)
 		}
 		if c.Deleting { // its job goes on
@@ -239,9 +240,9 @@ func (s *Service) deleteCollections(ctx context.Context, tx *catalog.Tx, g Group
 
 // noCollections refuses to forget a site that still has restore points.
 func noCollections(tx *catalog.Tx, sub string, site Site) error {
-	all, err := list(tx, catalog.Query{Type: TypeCollection, Under: subscriptionID(sub)}, decodeCollection)
+	all, err := resource.List(tx, catalog.Query{Type: resource.TypeCollection, Under: resource.SubscriptionID(sub)}, decodeCollection)
 	for _, c := range all {
-		if err == nil && c.Location == Location(site.Name) {
+		if err == nil && c.Location == resource.Location(site.Name) {
 			err = holdfast.Errorf(holdfast.Conflict, site.Name, "The site %q still has the restore point collection %q.", site.Name, c.Name).WithHint("Delete the collection first.")
 		}
 	}
@@ -249,9 +250,9 @@ func noCollections(tx *catalog.Tx, sub string, site Site) error {
 }
 
 func putCollection(tx *catalog.Tx, c Collection) (Collection, error) {
-	id := idOf(c.ID)
-	r, err := catalog.Write(tx, catalog.Resource{ID: c.ID, Type: TypeCollection, Parent: groupID(id.Subscription, id.Group)}, c)
-	c.Stamp = stamp(r)
+	id := resource.IDOf(c.ID)
+	r, err := catalog.Write(tx, catalog.Resource{ID: c.ID, Type: resource.TypeCollection, Parent: resource.GroupID(id.Subscription, id.Group)}, c)
+	c.Stamp = resource.StampOf(r)
 	return c, err
 }
 
@@ -259,7 +260,7 @@ func findCollection(tx *catalog.Tx, id string) (Collection, error) {
 	r, err := tx.Get(id)
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
-			err = holdfast.Errorf(holdfast.NotFound, id, "The restore point collection %q was not found.", lastName(id))
+			err = holdfast.Errorf(holdfast.NotFound, id, "The restore point collection %q was not found.", resource.LastName(id))
 		}
 		return Collection{}, err
 	}
@@ -268,20 +269,20 @@ func findCollection(tx *catalog.Tx, id string) (Collection, error) {
 
 func decodeCollection(r catalog.Resource) (Collection, error) {
 	c, err := catalog.Decode[Collection](r)
-	c.Stamp = stamp(r)
+	c.Stamp = resource.StampOf(r)
 	return c, err
 }
 
 // restorePointsOf names the collections of the machines that a condition picks,
 // with how many restore points each has; "" is none.
 func restorePointsOf(tx *catalog.Tx, pick func(vm arm.ID) bool) (string, error) {
-	all, err := list(tx, catalog.Query{Type: TypeCollection}, decodeCollection)
+	all, err := resource.List(tx, catalog.Query{Type: resource.TypeCollection}, decodeCollection)
 	if err != nil {
 		return "", err
 	}
 	var named []string
 	for _, c := range all {
-		if !pick(idOf(c.VM)) {
+		if !pick(resource.IDOf(c.VM)) {
 			continue
 		}
 		points, err := restorePointsIn(tx, c.ID)
@@ -291,7 +292,7 @@ func restorePointsOf(tx *catalog.Tx, pick func(vm arm.ID) bool) (string, error) 
 		if len(points) == 0 {
 			continue
 		}
-		if named = append(named, fmt.Sprintf("%s (%d restore points in %s)", lastName(c.VM), len(points), c.ID)); len(named) == 10 {
+		if named = append(named, fmt.Sprintf("%s (%d restore points in %s)", resource.LastName(c.VM), len(points), c.ID)); len(named) == 10 {
 			named = append(named, "and more")
 			break
 		}

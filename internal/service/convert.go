@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"holdfast"
+	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // ConvertVM starts the job that moves the disks of a machine that are in no
@@ -14,21 +16,21 @@ import (
 // of a storage account; "" is the pool that another disk of the machine is in,
 // "default", or the only one. As in Azure the machine has to be deallocated
 // (armcompute/v6, VirtualMachinesClient.BeginConvertToManagedDisks).
-func (s *Service) ConvertVM(ctx context.Context, sub, group, name, pool string) (Job, error) {
+func (s *Service) ConvertVM(ctx context.Context, sub, group, name, pool string) (job.Job, error) {
 	vm, site, err := s.machine(ctx, sub, group, name)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if err := vm.convertible(); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	args := holdfast.MachineArgs{Site: site.Ref(), VM: vm.VMRef, Action: holdfast.MachineConvert}
 	if args.Pool, err = s.poolForConverted(ctx, site, vm, pool); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	all, err := s.disksOf(ctx, site)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	taken := map[string]bool{}
 	for _, d := range all {
@@ -43,7 +45,7 @@ func (s *Service) ConvertVM(ctx context.Context, sub, group, name, pool string) 
 			file = vm.Name + "-" + k.Target + path.Ext(k.Path)
 		}
 		if taken[file] {
-			return Job{}, holdfast.Errorf(holdfast.Conflict, k.Target, "The storage pool %s has disks named %s and %s already.", args.Pool, path.Base(k.Path), file).
+			return job.Job{}, holdfast.Errorf(holdfast.Conflict, k.Target, "The storage pool %s has disks named %s and %s already.", args.Pool, path.Base(k.Path), file).
 				WithHint("Name another pool (properties.holdfast.storageAccountId), or rename the file of the disk.")
 		}
 		taken[file] = true
@@ -92,7 +94,7 @@ func (s *Service) poolForConverted(ctx context.Context, site Site, vm VM, named 
 		return "", err
 	}
 	if named != "" {
-		id, err := parseAs(member, named, TypePool)
+		id, err := resource.ParseAs(member, named, resource.TypePool)
 		if err != nil {
 			return "", err
 		}
@@ -121,7 +123,7 @@ func (s *Service) poolForConverted(ctx context.Context, site Site, vm VM, named 
 
 // poolNamed finds a pool of a site; member says where it was named.
 func poolNamed(pools []holdfast.PoolFact, member string, site Site, name string) (string, error) {
-	i := slices.IndexFunc(pools, func(p holdfast.PoolFact) bool { return sameName(p.Name, name) })
+	i := slices.IndexFunc(pools, func(p holdfast.PoolFact) bool { return resource.SameName(p.Name, name) })
 	if i < 0 {
 		return "", holdfast.Errorf(holdfast.NotFound, member, "The site %q has no storage pool %q.", site.Name, name)
 	}

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
 )
 
@@ -41,20 +42,20 @@ func TestDaylightSaving(t *testing.T) {
 	if _, err := y.PreviewPolicy(t.Context(), y.vault(), "daily", PreviewRequest{Properties: inBerlin(follows)}); err == nil {
 		t.Error("a preview takes what cannot be saved")
 	}
-	y.Limits = ExtendedLimits
+	y.Limits = limits.Extended
 	for _, step := range []struct {
-		limits Limits
+		limits limits.Choice
 		member string
 		want   bool
 	}{
-		{ExtendedLimits, follows, true},
-		{ExtendedLimits, "", true}, // a client that does not know it
-		{AzureLimits, "", true},    // what is saved goes on
-		{AzureLimits, follows, true},
-		{AzureLimits, `,"holdfast":null`, false},
-		{ExtendedLimits, follows, true},
-		{ExtendedLimits, `,"holdfast":{"followDaylightSaving":false}`, false},
-		{ExtendedLimits, "", false},
+		{limits.Extended, follows, true},
+		{limits.Extended, "", true}, // a client that does not know it
+		{limits.Azure, "", true},    // what is saved goes on
+		{limits.Azure, follows, true},
+		{limits.Azure, `,"holdfast":null`, false},
+		{limits.Extended, follows, true},
+		{limits.Extended, `,"holdfast":{"followDaylightSaving":false}`, false},
+		{limits.Extended, "", false},
 	} {
 		y.Limits = step.limits
 		if err := put(step.member); err != nil || follow() != step.want {
@@ -73,7 +74,7 @@ func TestBackupsFollowTheWallClock(t *testing.T) {
 		t.Fatal(err)
 	}
 	y := newYear(t)
-	y.Limits = ExtendedLimits
+	y.Limits = limits.Extended
 	if _, err := y.PutPolicy(t.Context(), y.vault(), "daily", inBerlin(follows)); err != nil {
 		t.Fatal(err)
 	}

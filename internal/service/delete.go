@@ -8,6 +8,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // kindDelete is the job that deletes the points of an item.
@@ -16,13 +17,13 @@ const kindDelete = "delete"
 // Unregister takes a container out of a vault. One with an item in it, be it
 // soft-deleted, stays; without an item there is none.
 func (s *Service) Unregister(ctx context.Context, vault, container string) error {
-	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
-		items, err := list(tx, catalog.Query{Type: TypeItem, Parent: vault}, decodeItem)
+		items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem, Parent: vault}, decodeItem)
 		for _, i := range items {
-			if err == nil && sameName("IaasVMContainer;"+itemName(i.Group, i.VM), container) {
+			if err == nil && resource.SameName("IaasVMContainer;"+resource.ItemName(i.Group, i.VM), container) {
 				err = holdfast.Errorf(holdfast.Conflict, container, "The container %q still has the protected item %q.", container, i.VM).
 					WithHint("Delete its data first; with soft delete it goes when its days are over.")
 			}
@@ -36,55 +37,55 @@ func (s *Service) Unregister(ctx context.Context, vault, container string) error
 // delete on, as it is in a new vault, nothing goes yet: the item is marked, and
 // Undelete brings it back. With soft delete off a job deletes the points from
 // the repository, and the item goes when they are gone.
-func (s *Service) DeleteItem(ctx context.Context, id string) (Job, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+func (s *Service) DeleteItem(ctx context.Context, id string) (job.Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		i, err := findItem(tx, id)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		v, err := findVault(tx, i.Vault)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := job.Idle(tx, backupOf(i.ID), i.VM); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if !i.DeleteAfter.IsZero() { // also when soft delete was turned off since
-			return Job{}, holdfast.Errorf(holdfast.Conflict, i.VM, "The item %q is deleted already; its data is kept until %s.", i.VM, i.DeleteAfter.Format(time.RFC3339))
+			return job.Job{}, holdfast.Errorf(holdfast.Conflict, i.VM, "The item %q is deleted already; its data is kept until %s.", i.VM, i.DeleteAfter.Format(time.RFC3339))
 		}
 		if err := mayDelete(tx, v, i); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := permitted(ctx, tx, v, deleteItem); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if v.Setting("securitySettings", "softDeleteSettings", "softDeleteState") == "Disabled" {
 			return s.deleteNow(ctx, tx, v, i)
 		}
 		i.Held, i.Policy, i.DeleteAfter = Stopped, "", tx.Now().AddDate(0, 0, v.SoftDeleteDays())
 		if err := putItem(tx, i); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := s.tellDeleted(tx, v, i, holdfast.Alert{
-			Message: fmt.Sprintf("%s deleted the recovery points of %s. They are kept until %s.", nameOr(caller(ctx), "Somebody"), i.VM, i.DeleteAfter.Format(time.RFC3339)),
+			Message: fmt.Sprintf("%s deleted the recovery points of %s. They are kept until %s.", nameOr(resource.Caller(ctx), "Somebody"), i.VM, i.DeleteAfter.Format(time.RFC3339)),
 			Hint:    "If that was not meant: holdfast protect undelete " + i.VM}); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return job.Record(tx, i.spec(ctx, "DeleteBackupData"))
 	})
 }
 
 // Undelete brings a soft-deleted item back; its protection stays stopped.
-func (s *Service) undelete(ctx context.Context, tx *catalog.Tx, i Item) (Job, error) {
+func (s *Service) undelete(ctx context.Context, tx *catalog.Tx, i Item) (job.Job, error) {
 	if i.DeleteAfter.IsZero() {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.isRehydrate", "The item %q is not soft-deleted; there is nothing to undelete.", i.VM)
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.isRehydrate", "The item %q is not soft-deleted; there is nothing to undelete.", i.VM)
 	}
 	i.DeleteAfter = time.Time{}
 	if err := putItem(tx, i); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if err := s.Alerts.Resolve(tx, deletionOf(i)); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	return job.Record(tx, i.spec(ctx, "Undelete"))
 }
@@ -95,7 +96,7 @@ func (s *Service) purge(ctx context.Context, tx *catalog.Tx, v Vault, i Item, no
 	if i.DeleteAfter.After(now) || s.Delete == nil {
 		return nil
 	}
-	if _, locked, err := lockOn(tx, i.ID, true); err != nil || locked {
+	if _, locked, err := resource.LockOn(tx, i.ID, true); err != nil || locked {
 		return err
 	}
 	if mayDelete(tx, v, i) != nil {
@@ -115,17 +116,17 @@ func notRestored(tx *catalog.Tx, i Item) error {
 }
 
 // deleteNow starts the job that deletes an item's points.
-func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item) (Job, error) {
+func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item) (job.Job, error) {
 	if err := notRestored(tx, i); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if s.Delete == nil {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "This server cannot delete points from a repository.").
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "This server cannot delete points from a repository.").
 			WithHint("Turn the vault's soft delete on; then the item is only marked.")
 	}
-	points, err := list(tx, catalog.Query{Type: TypePoint, Parent: i.ID}, decodePoint)
+	points, err := resource.List(tx, catalog.Query{Type: resource.TypePoint, Parent: i.ID}, decodePoint)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	args := holdfast.DeletePointsArgs{Repository: v.Repository, Rate: collectRate(tx, v)}
 	for _, p := range points {
@@ -136,11 +137,11 @@ func (s *Service) deleteNow(ctx context.Context, tx *catalog.Tx, v Vault, i Item
 	}
 	args.Instant = append(args.Instant, i.Left...)
 	if args.Hosts, err = hosts(tx); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	i.Held, i.Policy = Stopped, ""
 	if err := putItem(tx, i); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	spec := i.spec(ctx, "DeleteBackupData")
 	spec.Exclusive = backupOf(i.ID)

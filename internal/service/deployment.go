@@ -15,6 +15,7 @@ import (
 	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 	"holdfast/internal/template"
 )
 
@@ -35,7 +36,7 @@ func (s *Service) registerDeployments() {
 
 // Deployment is what was asked for with a template, and what came of it.
 type Deployment struct {
-	Stamp
+	resource.Stamp
 	Name       string                    `json:"name"`
 	Location   string                    `json:"location,omitempty"` // of one in a subscription
 	Tags       map[string]string         `json:"tags,omitempty"`
@@ -45,7 +46,7 @@ type Deployment struct {
 	Outputs    map[string]template.Value `json:"outputs,omitempty"`    // once it succeeded
 	Steps      []DeploymentStep          `json:"steps"`
 	JobID      string                    `json:"jobId"`
-	Failure    *Failure                  `json:"failure,omitempty"`
+	Failure    *job.Failure              `json:"failure,omitempty"`
 	Started    time.Time                 `json:"started"`
 	Ended      time.Time                 `json:"ended,omitzero"`
 }
@@ -71,7 +72,7 @@ type DeploymentStep struct {
 	State     DeploymentState `json:"state,omitempty"`
 	Status    int             `json:"status,omitempty"` // HTTP
 	JobID     string          `json:"jobId,omitempty"`  // that makes it, once there is one
-	Failure   *Failure        `json:"failure,omitempty"`
+	Failure   *job.Failure    `json:"failure,omitempty"`
 	Began     time.Time       `json:"began,omitzero"`
 	Ended     time.Time       `json:"ended,omitzero"`
 }
@@ -98,9 +99,9 @@ type Deploying struct {
 
 func (d Deploying) scope() string {
 	if d.Group == "" {
-		return subscriptionID(d.Subscription)
+		return resource.SubscriptionID(d.Subscription)
 	}
-	return groupID(d.Subscription, d.Group)
+	return resource.GroupID(d.Subscription, d.Group)
 }
 
 func deploymentID(sub, group, name string) string {
@@ -143,9 +144,9 @@ func (s *Service) PutDeployment(ctx context.Context, at Deploying, in Deployment
 	if err != nil {
 		return d, false, err
 	}
-	d, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Deployment, error) {
+	d, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Deployment, error) {
 		if at.Group != "" { // still there
-			if _, err := findGroup(tx, at.Subscription, at.Group); err != nil {
+			if _, err := resource.FindGroup(tx, at.Subscription, at.Group); err != nil {
 				return d, err
 			}
 		}
@@ -153,7 +154,7 @@ func (s *Service) PutDeployment(ctx context.Context, at Deploying, in Deployment
 		if created = err != nil; created && holdfast.KindOf(err) != holdfast.NotFound {
 			return d, err
 		}
-		spec := job.Spec{Operation: "Deployment", Scope: at.scope(), Subject: d.ID, Entity: d.Name, Principal: caller(ctx), Exclusive: "deployment:" + d.ID}
+		spec := job.Spec{Operation: "Deployment", Scope: at.scope(), Subject: d.ID, Entity: d.Name, Principal: resource.Caller(ctx), Exclusive: "deployment:" + d.ID}
 		j, err := job.Enqueue(s.Jobs, tx, kindDeploy, spec, args)
 		if err != nil {
 			return d, err
@@ -169,7 +170,7 @@ func (s *Service) PutDeployment(ctx context.Context, at Deploying, in Deployment
 
 // planned checks a deployment and expands its template.
 func (s *Service) planned(ctx context.Context, at Deploying, in DeploymentInput) (Deployment, DeployArgs, error) {
-	d := Deployment{Stamp: Stamp{ID: deploymentID(at.Subscription, at.Group, at.Name)}, Name: at.Name, Tags: in.Tags, State: DeploymentRunning, Template: in.Template}
+	d := Deployment{Stamp: resource.Stamp{ID: deploymentID(at.Subscription, at.Group, at.Name)}, Name: at.Name, Tags: in.Tags, State: DeploymentRunning, Template: in.Template}
 	args := DeployArgs{Deployment: d.ID, ClientID: authz.CallerOf(ctx).ClientID, Endpoint: at.Endpoint}
 	if err := in.check(at); err != nil {
 		return d, args, err
@@ -201,7 +202,7 @@ func (s *Service) planned(ctx context.Context, at Deploying, in DeploymentInput)
 }
 
 func (in DeploymentInput) check(at Deploying) error {
-	if err := checkName("deployment", at.Name); err != nil {
+	if err := resource.CheckName("deployment", at.Name); err != nil {
 		return err
 	}
 	switch {
@@ -214,24 +215,24 @@ func (in DeploymentInput) check(at Deploying) error {
 	case len(in.Template) == 0:
 		return holdfast.Errorf(holdfast.Invalid, "properties.template", "properties.template is missing.")
 	}
-	return checkTags(in.Tags)
+	return resource.CheckTags(in.Tags)
 }
 
 // deploymentEnv is what a template can ask about where it is deployed.
 func (s *Service) deploymentEnv(ctx context.Context, at Deploying, in DeploymentInput) (template.Env, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (template.Env, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (template.Env, error) {
 		env := template.Env{Subscription: at.Subscription, Group: at.Group, Deployment: at.Name, Endpoint: at.Endpoint, Now: s.Clock()}
-		sub, err := findSubscription(tx, at.Subscription)
+		sub, err := resource.FindSubscription(tx, at.Subscription)
 		if err != nil {
 			return env, err
 		}
 		env.Subscription, env.Tenant, env.DisplayName = sub.SubscriptionID, sub.TenantID, sub.Name
 		if at.Group == "" {
 			site, err := siteAt(tx, at.Subscription, "location", in.Location)
-			env.Location = Location(site.Name)
+			env.Location = resource.Location(site.Name)
 			return env, err
 		}
-		g, err := findGroup(tx, at.Subscription, at.Group)
+		g, err := resource.FindGroup(tx, at.Subscription, at.Group)
 		env.Group, env.Location, env.GroupTags = g.Name, g.Location, g.Tags
 		return env, err
 	})
@@ -243,7 +244,7 @@ func forgetOldest(tx *catalog.Tx, scope string) error {
 	if err != nil || n <= maxDeployments {
 		return err
 	}
-	all, err := list(tx, catalog.Query{Type: TypeDeployment, Parent: scope, Newest: true}, decodeDeployment)
+	all, err := resource.List(tx, catalog.Query{Type: TypeDeployment, Parent: scope, Newest: true}, decodeDeployment)
 	if err != nil {
 		return err
 	}
@@ -260,20 +261,20 @@ func forgetOldest(tx *catalog.Tx, scope string) error {
 
 // Deployment returns one deployment.
 func (s *Service) Deployment(ctx context.Context, sub, group, name string) (Deployment, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Deployment, error) { return findDeployment(tx, deploymentID(sub, group, name)) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Deployment, error) { return findDeployment(tx, deploymentID(sub, group, name)) })
 }
 
 // Deployments lists the deployments of a group, or of a subscription itself for
 // "": those after one of the listing, at most so many.
 func (s *Service) Deployments(ctx context.Context, sub, group, after string, limit int) ([]Deployment, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Deployment, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Deployment, error) {
 		if group != "" {
-			if _, err := findGroup(tx, sub, group); err != nil {
+			if _, err := resource.FindGroup(tx, sub, group); err != nil {
 				return nil, err
 			}
 		}
 		q := catalog.Query{Type: TypeDeployment, Parent: Deploying{Subscription: sub, Group: group}.scope(), After: after, Limit: limit, Newest: true}
-		return list(tx, q, decodeDeployment)
+		return resource.List(tx, q, decodeDeployment)
 	})
 }
 
@@ -291,7 +292,7 @@ func (s *Service) CancelDeployment(ctx context.Context, sub, group, name string)
 
 // DeleteDeployment forgets a deployment; what it made stays.
 func (s *Service) DeleteDeployment(ctx context.Context, sub, group, name string) error {
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		d, err := findDeployment(tx, deploymentID(sub, group, name))
 		if err != nil {
 			return nil, err
@@ -306,7 +307,7 @@ func (s *Service) DeleteDeployment(ctx context.Context, sub, group, name string)
 
 // Step changes what is known of one step of a deployment.
 func (s *Service) Step(ctx context.Context, deployment string, n int, change func(*DeploymentStep)) (DeploymentStep, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (DeploymentStep, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (DeploymentStep, error) {
 		d, err := findDeployment(tx, deployment)
 		if err != nil || n >= len(d.Steps) {
 			return DeploymentStep{}, errors.Join(err, fmt.Errorf("step %d of %s", n, deployment))
@@ -318,7 +319,7 @@ func (s *Service) Step(ctx context.Context, deployment string, n int, change fun
 }
 
 // Await returns a job once it has ended.
-func (s *Service) Await(ctx context.Context, id string) (Job, error) { return s.Jobs.Wait(ctx, id) }
+func (s *Service) Await(ctx context.Context, id string) (job.Job, error) { return s.Jobs.Wait(ctx, id) }
 
 // deployDone ends a deployment.
 func (s *Service) deployDone(tx *catalog.Tx, jobID string, a DeployArgs, _ DeployResult, runErr error) error {
@@ -347,8 +348,8 @@ func (s *Service) deployDone(tx *catalog.Tx, jobID string, a DeployArgs, _ Deplo
 }
 
 // nothingDeploys refuses while a deployment to a group runs.
-func nothingDeploys(tx *catalog.Tx, g Group) error {
-	for _, state := range []JobState{job.InProgress, job.Cancelling} {
+func nothingDeploys(tx *catalog.Tx, g resource.Group) error {
+	for _, state := range []job.State{job.InProgress, job.Cancelling} {
 		running, err := job.List(tx, job.Filter{Scope: g.ID, Operation: "Deployment", State: state, Limit: 1})
 		if err != nil {
 			return err
@@ -363,7 +364,7 @@ func nothingDeploys(tx *catalog.Tx, g Group) error {
 func putDeployment(tx *catalog.Tx, d Deployment) (Deployment, error) {
 	parent := d.ID[:strings.Index(strings.ToLower(d.ID), "/providers/")]
 	r, err := catalog.Write(tx, catalog.Resource{ID: d.ID, Type: TypeDeployment, Parent: parent}, d)
-	d.Stamp = stamp(r)
+	d.Stamp = resource.StampOf(r)
 	return d, err
 }
 
@@ -371,7 +372,7 @@ func findDeployment(tx *catalog.Tx, id string) (Deployment, error) {
 	r, err := tx.Get(id)
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
-			err = holdfast.Errorf(holdfast.NotFound, lastName(id), "The deployment %q was not found.", lastName(id))
+			err = holdfast.Errorf(holdfast.NotFound, resource.LastName(id), "The deployment %q was not found.", resource.LastName(id))
 		}
 		return Deployment{}, err
 	}
@@ -380,7 +381,7 @@ func findDeployment(tx *catalog.Tx, id string) (Deployment, error) {
 
 func decodeDeployment(r catalog.Resource) (Deployment, error) {
 	d, err := catalog.Decode[Deployment](r)
-	d.Stamp = stamp(r)
+	d.Stamp = resource.StampOf(r)
 	return d, err
 }
 

@@ -7,6 +7,8 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 const (
@@ -30,7 +32,7 @@ type Disk struct {
 
 // DiskID is the ARM id of the image at a path of a site.
 func DiskID(site Site, pool, file string) string {
-	return inGroup(site.Subscription, site.Group, TypeDisk, holdfast.DiskName(pool, file))
+	return resource.InGroup(site.Subscription, site.Group, resource.TypeDisk, holdfast.DiskName(pool, file))
 }
 
 // Disks lists the disks of a subscription's sites, or of one group.
@@ -59,7 +61,7 @@ func (s *Service) disksOf(ctx context.Context, site Site) ([]Disk, error) {
 			all[i].Encryption = s.kindOf(ctx, kinds, v.EncryptionSet)
 		}
 		if v.VM.Name != "" {
-			all[i].Owner = inGroup(site.Subscription, site.Group, TypeVM, v.VM.Name)
+			all[i].Owner = resource.InGroup(site.Subscription, site.Group, resource.TypeVM, v.VM.Name)
 		}
 	}
 	return all, err
@@ -75,7 +77,7 @@ func (s *Service) Disk(ctx context.Context, sub, group, name string) (Disk, erro
 }
 
 func pickDisk(all []Disk, name string) (Disk, error) {
-	i := slices.IndexFunc(all, func(d Disk) bool { return sameName(d.Name, name) })
+	i := slices.IndexFunc(all, func(d Disk) bool { return resource.SameName(d.Name, name) })
 	if i < 0 {
 		return Disk{}, holdfast.Errorf(holdfast.NotFound, name, "The disk %q was not found.", name)
 	}
@@ -109,7 +111,7 @@ type DiskRequest struct {
 
 // PutDisk makes a disk, or grows the one that is there. One with content is made
 // by a job, which is nil for others.
-func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskRequest) (d Disk, j *Job, err error) {
+func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskRequest) (d Disk, j *job.Job, err error) {
 	if len(in.Tags) > 0 {
 		return d, nil, holdfast.Errorf(holdfast.Unsupported, "tags", "A disk keeps no tags: a libvirt volume has no place for them.")
 	}
@@ -121,7 +123,7 @@ func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskR
 	if holdfast.KindOf(err) != holdfast.NotFound {
 		return d, nil, err
 	}
-	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	site, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
 	if err != nil {
 		return d, nil, err
 	}
@@ -130,7 +132,7 @@ func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskR
 		return d, nil, err
 	}
 	if !strings.EqualFold(in.Create, "Empty") {
-		d = Disk{ID: inGroup(sub, site.Group, TypeDisk, name), Name: name, Location: site.Name, Group: site.Group, VolumeFact: v}
+		d = Disk{ID: resource.InGroup(sub, site.Group, resource.TypeDisk, name), Name: name, Location: site.Name, Group: site.Group, VolumeFact: v}
 		made, err := s.fillDisk(ctx, site, d, in)
 		return d, &made, err
 	}
@@ -143,7 +145,7 @@ func (s *Service) PutDisk(ctx context.Context, sub, group, name string, in DiskR
 
 // check refuses what cannot be made, and says what is to be.
 func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFact, err error) {
-	if !sameName(site.Group, group) {
+	if !resource.SameName(site.Group, group) {
 		return v, holdfast.Errorf(holdfast.Invalid, "resourceGroup", "The disks of the site %q are in the resource group %q.", site.Name, site.Group)
 	}
 	if !slices.ContainsFunc(createOptions, func(o string) bool { return strings.EqualFold(o, in.Create) }) {
@@ -153,7 +155,7 @@ func (in DiskRequest) check(site Site, group, name string) (v holdfast.VolumeFac
 	if pool, file, ok := strings.Cut(name, "~"); ok {
 		v.Pool, v.Name = pool, file
 	}
-	if err := checkName("disk", v.Name); err != nil {
+	if err := resource.CheckName("disk", v.Name); err != nil {
 		return v, err
 	}
 	if in.EncryptionSet != nil && *in.EncryptionSet != "" {
@@ -263,7 +265,7 @@ func (s *Service) diskAt(ctx context.Context, sub, group, name string) (d Disk, 
 	if d, err = s.Disk(ctx, sub, group, name); err != nil {
 		return d, site, nil, err
 	}
-	site, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, d.Location) })
+	site, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, d.Location) })
 	if err != nil {
 		return d, site, nil, err
 	}
@@ -276,6 +278,6 @@ func (s *Service) quiet(ctx context.Context, d Disk) error {
 	if d.Owner == "" {
 		return nil
 	}
-	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, notCaptured(tx, d.Owner, d.VM.Name) })
+	_, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, notCaptured(tx, d.Owner, d.VM.Name) })
 	return err
 }

@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // KindRestore is the job that makes disks and machines out of points and of other
@@ -38,11 +39,11 @@ func (s *Service) Origin(ctx context.Context, sub string, in DiskRequest) (strin
 	const member = "properties.creationData.sourceResourceId"
 	switch strings.ToLower(in.Create) {
 	case "copy":
-		id, err := parseAs(member, in.Source, TypeDisk)
+		id, err := resource.ParseAs(member, in.Source, resource.TypeDisk)
 		return id.String(), err
 	case "restore":
 		id, err := arm.ParseID(in.Source)
-		if err != nil || !id.Is(TypeDiskRestorePoint) && !strings.HasSuffix(strings.ToLower(id.Type()), "/protecteditems/recoverypoints") {
+		if err != nil || !id.Is(resource.TypeDiskRestorePoint) && !strings.HasSuffix(strings.ToLower(id.Type()), "/protecteditems/recoverypoints") {
 			return "", holdfast.Errorf(holdfast.Invalid, member, "%s is %q; with createOption Restore it is the id of a recovery point or of a disk restore point.", member, in.Source)
 		}
 		return id.String(), nil
@@ -59,7 +60,7 @@ func (s *Service) importOf(ctx context.Context, sub string, in DiskRequest) (str
 	if err != nil || u.Scheme != "file" || u.Host != "" && u.Host != "localhost" {
 		return "", holdfast.Errorf(holdfast.Invalid, member, "%s is %q; it is the file:///… of an image in a storage pool of the site.", member, in.SourceAt)
 	}
-	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
+	site, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) })
 	if err != nil {
 		return "", err
 	}
@@ -77,32 +78,32 @@ func (s *Service) importOf(ctx context.Context, sub string, in DiskRequest) (str
 // fillDisk starts the job that makes a disk with content: a copy of another disk
 // or of an image in a pool, or a disk of a recovery point. in.Source is its
 // Origin.
-func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskRequest) (Job, error) {
+func (s *Service) fillDisk(ctx context.Context, site Site, d Disk, in DiskRequest) (job.Job, error) {
 	switch {
-	case idOf(in.Source).Is(TypeDiskRestorePoint):
+	case resource.IDOf(in.Source).Is(resource.TypeDiskRestorePoint):
 		return s.diskOfRestorePoint(ctx, site, d, in)
 	case strings.EqualFold(in.Create, "Restore"):
 		return s.FromPoint(ctx, site, d, in)
 	}
 	all, err := s.disksOf(ctx, site)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	i := slices.IndexFunc(all, func(o Disk) bool { return strings.EqualFold(o.ID, in.Source) })
 	if i < 0 {
-		return Job{}, holdfast.Errorf(holdfast.NotFound, "properties.creationData.sourceResourceId", "The disk %q was not found at the new disk's location.", in.Source)
+		return job.Job{}, holdfast.Errorf(holdfast.NotFound, "properties.creationData.sourceResourceId", "The disk %q was not found at the new disk's location.", in.Source)
 	}
 	from := all[i]
 	if err := from.copyable(); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if in.SizeGB != 0 && in.SizeGB*gib < from.Size {
-		return Job{}, holdfast.Errorf(holdfast.Invalid, "properties.diskSizeGB", "properties.diskSizeGB is %d; the disk %q has %d bytes.", in.SizeGB, from.Name, from.Size)
+		return job.Job{}, holdfast.Errorf(holdfast.Invalid, "properties.diskSizeGB", "properties.diskSizeGB is %d; the disk %q has %d bytes.", in.SizeGB, from.Name, from.Size)
 	}
 	args := holdfast.RestoreArgs{Site: site.Ref(), RestoreID: uuid.NewString(), Mode: holdfast.CopyDisk, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format,
 		Image: holdfast.DiskFact{Path: from.Path, Format: from.Format}, ImageSize: in.SizeGB * gib}
-	spec := job.Spec{Operation: "CopyDisk", Scope: d.ID, Subject: d.ID, Entity: d.Name, Principal: caller(ctx), Exclusive: "restore:" + d.ID}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return job.Enqueue(s.Jobs, tx, KindRestore, spec, args) })
+	spec := job.Spec{Operation: "CopyDisk", Scope: d.ID, Subject: d.ID, Entity: d.Name, Principal: resource.Caller(ctx), Exclusive: "restore:" + d.ID}
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) { return job.Enqueue(s.Jobs, tx, KindRestore, spec, args) })
 }
 
 // copyable refuses an image that is written to, or that is based on another: who
@@ -129,25 +130,25 @@ func (in DiskRequest) sameSize() error {
 }
 
 // diskOfRestorePoint makes a disk of one in a restore point.
-func (s *Service) diskOfRestorePoint(ctx context.Context, site Site, d Disk, in DiskRequest) (Job, error) {
+func (s *Service) diskOfRestorePoint(ctx context.Context, site Site, d Disk, in DiskRequest) (job.Job, error) {
 	if err := in.sameSize(); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		from, err := findDiskPoint(tx, in.Source)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := from.Point.ready(); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
-		if from.Point.Location != Location(site.Name) {
-			return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point is in %s; its disks come back there.", from.Point.Location).
+		if from.Point.Location != resource.Location(site.Name) {
+			return job.Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point is in %s; its disks come back there.", from.Point.Location).
 				WithHint("Copy the restore point to a collection in " + site.Name + " first.")
 		}
 		args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.at(site, from.Point), PointID: from.Point.Result.PointID, RestoreID: uuid.NewString(),
 			Mode: holdfast.RestoreDisks, LUNs: []int{from.Disk.LUN}, Pool: d.Pool, FileName: d.VolumeFact.Name, Format: d.Format}
-		spec := job.Spec{Operation: "Restore", Scope: from.Point.Collection, Subject: from.Point.ID, Entity: from.Point.Result.VM.Name, Principal: caller(ctx), Exclusive: "restore:" + d.ID}
+		spec := job.Spec{Operation: "Restore", Scope: from.Point.Collection, Subject: from.Point.ID, Entity: from.Point.Result.VM.Name, Principal: resource.Caller(ctx), Exclusive: "restore:" + d.ID}
 		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
 	})
 }

@@ -13,6 +13,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // Contents opens what points hold.
@@ -54,15 +55,15 @@ func (p RestorePoint) has(k holdfast.DiskFact) bool {
 	if p.made() {
 		return slices.ContainsFunc(p.Result.Disks, func(d holdfast.DiskResult) bool { return d.Target == k.Target })
 	}
-	vm := idOf(p.VM)
-	id := inGroup(vm.Subscription, vm.Group, TypeDisk, holdfast.DiskName(k.Pool, k.Path))
+	vm := resource.IDOf(p.VM)
+	id := resource.InGroup(vm.Subscription, vm.Group, resource.TypeDisk, holdfast.DiskName(k.Pool, k.Path))
 	return !k.Temporary && !k.NVMe && !slices.ContainsFunc(p.Exclude, func(o string) bool { return strings.EqualFold(o, id) })
 }
 
 // SourceDisk is the ARM id of the disk that a disk restore point is of.
 func (d DiskPoint) SourceDisk() string {
-	vm := idOf(d.Point.VM)
-	return inGroup(vm.Subscription, vm.Group, TypeDisk, holdfast.DiskName(d.Disk.Pool, d.Disk.Path))
+	vm := resource.IDOf(d.Point.VM)
+	return resource.InGroup(vm.Subscription, vm.Group, resource.TypeDisk, holdfast.DiskName(d.Disk.Pool, d.Disk.Path))
 }
 
 // DiskPoints lists the disks in a restore point.
@@ -73,17 +74,17 @@ func (s *Service) DiskPoints(ctx context.Context, point string) ([]DiskPoint, er
 
 // DiskPoint returns one disk in a restore point.
 func (s *Service) DiskPoint(ctx context.Context, id string) (DiskPoint, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (DiskPoint, error) { return findDiskPoint(tx, id) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (DiskPoint, error) { return findDiskPoint(tx, id) })
 }
 
 func findDiskPoint(tx *catalog.Tx, id string) (DiskPoint, error) {
-	point, name := above(above(id)), lastName(id)
+	point, name := resource.Above(resource.Above(id)), resource.LastName(id)
 	p, err := findRestorePoint(tx, point)
 	if err != nil {
 		return DiskPoint{}, err
 	}
 	all := p.Disks()
-	i := slices.IndexFunc(all, func(d DiskPoint) bool { return sameName(d.Name, name) })
+	i := slices.IndexFunc(all, func(d DiskPoint) bool { return resource.SameName(d.Name, name) })
 	if i < 0 {
 		return DiskPoint{}, holdfast.Errorf(holdfast.NotFound, id, "The disk restore point %q was not found.", name)
 	}
@@ -148,7 +149,7 @@ func (s *Service) GrantAccess(ctx context.Context, disk string, in AccessInput) 
 		return "", "", a, holdfast.Errorf(holdfast.Unsupported, disk, "This server reads no restore points.")
 	}
 	name, secret = strings.ToLower(rand.Text()), rand.Text()
-	a, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Access, error) {
+	a, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Access, error) {
 		d, err := findDiskPoint(tx, disk)
 		if err != nil {
 			return a, err
@@ -168,7 +169,7 @@ func (s *Service) GrantAccess(ctx context.Context, disk string, in AccessInput) 
 
 // EndAccess ends every access to a disk of a restore point at once.
 func (s *Service) EndAccess(ctx context.Context, disk string) error {
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		d, err := findDiskPoint(tx, disk)
 		if err != nil {
 			return nil, err
@@ -213,7 +214,7 @@ var ErrNoAccess = holdfast.Errorf(holdfast.Forbidden, "", "The access is not val
 func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, DiskPoint, holdfast.Content, error) {
 	var a Access
 	var ref holdfast.RepositoryRef
-	d, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (d DiskPoint, err error) {
+	d, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (d DiskPoint, err error) {
 		a, _, err = catalog.Read[Access](tx, accessID(name))
 		if err != nil && holdfast.KindOf(err) == holdfast.NotFound {
 			return d, ErrNoAccess
@@ -227,7 +228,7 @@ func (s *Service) OpenAccess(ctx context.Context, name, secret string) (Access, 
 		if d, err = findDiskPoint(tx, a.Disk); err != nil {
 			return d, err
 		}
-		site, err := siteAt(tx, idOf(d.ID).Subscription, "location", d.Point.Location)
+		site, err := siteAt(tx, resource.IDOf(d.ID).Subscription, "location", d.Point.Location)
 		ref = s.at(site, d.Point)
 		return d, err
 	})

@@ -12,6 +12,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // TypeEncryptionSet is the resource type of a disk encryption set.
@@ -32,7 +33,7 @@ const (
 // are sealed under that key, in an operational repository of their own
 // (docs/design/operational.md): without the key nobody reads them.
 type EncryptionSet struct {
-	Stamp
+	resource.Stamp
 	Name     string            `json:"name"`
 	Location string            `json:"location"` // of the site whose disks may name it
 	Tags     map[string]string `json:"tags,omitempty"`
@@ -52,7 +53,7 @@ type EncryptionSetInput struct {
 }
 
 func encryptionSetID(sub, group, name string) string {
-	return inGroup(sub, group, TypeEncryptionSet, name)
+	return resource.InGroup(sub, group, TypeEncryptionSet, name)
 }
 
 // PutEncryptionSet makes a set, or changes the tags of one that is there. The key
@@ -65,18 +66,18 @@ func (s *Service) PutEncryptionSet(ctx context.Context, sub, group, name string,
 	case holdfast.KindOf(err) != holdfast.NotFound:
 		return old, err
 	}
-	e := EncryptionSet{Name: name, Location: Location(in.Location), Tags: in.Tags, GUID: uuid.NewString(), Kind: in.Kind, KeyURL: in.KeyURL, SourceVault: in.SourceVault, Identity: in.Identity}
+	e := EncryptionSet{Name: name, Location: resource.Location(in.Location), Tags: in.Tags, GUID: uuid.NewString(), Kind: in.Kind, KeyURL: in.KeyURL, SourceVault: in.SourceVault, Identity: in.Identity}
 	if err := e.check(); err != nil {
 		return e, err
 	}
-	if _, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) }); err != nil {
+	if _, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", in.Location) }); err != nil {
 		return e, err
 	}
 	if err := s.Provisioner.TryKey(ctx, keyService(e.KeyURL)); err != nil {
 		return e, unusable(e.KeyURL, err)
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) {
-		g, err := findGroup(tx, sub, group)
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) {
+		g, err := resource.FindGroup(tx, sub, group)
 		if err != nil {
 			return e, err
 		}
@@ -102,10 +103,10 @@ const activeKey = "properties.activeKey.keyUrl"
 
 // check refuses a set that cannot be.
 func (e *EncryptionSet) check() error {
-	if err := checkName("disk encryption set", e.Name); err != nil {
+	if err := resource.CheckName("disk encryption set", e.Name); err != nil {
 		return err
 	}
-	if err := checkTags(e.Tags); err != nil {
+	if err := resource.CheckTags(e.Tags); err != nil {
 		return err
 	}
 	if e.Kind == "" {
@@ -139,7 +140,7 @@ func keyService(keyURL string) string {
 // under its key stays so.
 func (s *Service) changeSet(ctx context.Context, old EncryptionSet, in EncryptionSetInput) (EncryptionSet, error) {
 	for _, c := range []struct{ member, has, wants string }{
-		{"location", old.Location, Location(in.Location)},
+		{"location", old.Location, resource.Location(in.Location)},
 		{"properties.encryptionType", string(old.Kind), string(in.Kind)},
 		{activeKey, old.KeyURL, in.KeyURL},
 	} {
@@ -163,10 +164,10 @@ func (s *Service) UpdateEncryptionSet(ctx context.Context, id string, in Encrypt
 
 // TagEncryptionSet replaces the tags of a set; nil leaves them.
 func (s *Service) TagEncryptionSet(ctx context.Context, id string, tags map[string]string) (EncryptionSet, error) {
-	if err := checkTags(tags); err != nil {
+	if err := resource.CheckTags(tags); err != nil {
 		return EncryptionSet{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) {
 		e, err := findEncryptionSet(tx, id)
 		if err != nil || tags == nil {
 			return e, err
@@ -178,20 +179,20 @@ func (s *Service) TagEncryptionSet(ctx context.Context, id string, tags map[stri
 
 // EncryptionSet returns one set.
 func (s *Service) EncryptionSet(ctx context.Context, id string) (EncryptionSet, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) { return findEncryptionSet(tx, id) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (EncryptionSet, error) { return findEncryptionSet(tx, id) })
 }
 
 // EncryptionSets lists the sets of a subscription, or of one group.
 func (s *Service) EncryptionSets(ctx context.Context, sub, group string) ([]EncryptionSet, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]EncryptionSet, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]EncryptionSet, error) {
 		if group == "" {
-			return list(tx, catalog.Query{Type: TypeEncryptionSet, Under: subscriptionID(sub)}, decodeEncryptionSet)
+			return resource.List(tx, catalog.Query{Type: TypeEncryptionSet, Under: resource.SubscriptionID(sub)}, decodeEncryptionSet)
 		}
-		g, err := findGroup(tx, sub, group)
+		g, err := resource.FindGroup(tx, sub, group)
 		if err != nil {
 			return nil, err
 		}
-		return list(tx, catalog.Query{Type: TypeEncryptionSet, Parent: g.ID}, decodeEncryptionSet)
+		return resource.List(tx, catalog.Query{Type: TypeEncryptionSet, Parent: g.ID}, decodeEncryptionSet)
 	})
 }
 
@@ -201,9 +202,9 @@ func (s *Service) SetUsers(ctx context.Context, id string) (ids []string, err er
 	if err != nil {
 		return nil, err
 	}
-	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, idOf(e.ID).Subscription, e.Location) })
+	site, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, resource.IDOf(e.ID).Subscription, e.Location) })
 	if err != nil {
-		return nil, notThere(err) // a site that is gone has no disks
+		return nil, resource.NotThere(err) // a site that is gone has no disks
 	}
 	have, err := s.Inventory.Discover(ctx, site.Ref())
 	for _, f := range have.VMs {
@@ -222,12 +223,12 @@ func (s *Service) SetUsers(ctx context.Context, id string) (ids []string, err er
 func (s *Service) DeleteEncryptionSet(ctx context.Context, id string) (bool, error) {
 	users, err := s.SetUsers(ctx, id)
 	if err != nil {
-		return false, notThere(err)
+		return false, resource.NotThere(err)
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		e, err := findEncryptionSet(tx, id)
 		if err != nil {
-			return false, notThere(err)
+			return false, resource.NotThere(err)
 		}
 		if len(users) > 0 {
 			return false, e.named(users)
@@ -241,7 +242,7 @@ func (s *Service) DeleteEncryptionSet(ctx context.Context, id string) (bool, err
 
 // unused refuses to forget a set with whose key points are sealed.
 func (s *Service) unused(tx *catalog.Tx, e EncryptionSet) error {
-	restorePoints, err := list(tx, catalog.Query{Type: TypeRestorePoint, Under: subscriptionID(idOf(e.ID).Subscription)}, decodeRestorePoint)
+	restorePoints, err := resource.List(tx, catalog.Query{Type: resource.TypeRestorePoint, Under: resource.SubscriptionID(resource.IDOf(e.ID).Subscription)}, decodeRestorePoint)
 	for _, p := range restorePoints {
 		if strings.EqualFold(p.Set, e.ID) {
 			return holdfast.Errorf(holdfast.Conflict, e.ID, "The restore point %s is sealed under the key of the disk encryption set %q.", p.ID, e.Name).WithHint("Delete the restore point first.")
@@ -261,16 +262,16 @@ func namedSet(tx *catalog.Tx, vm VM, k holdfast.DiskFact) (EncryptionSet, error)
 	switch {
 	case err != nil && holdfast.KindOf(err) == holdfast.NotFound:
 		return e, holdfast.Errorf(holdfast.Unsupported, "properties.storageProfile", "%s names the disk encryption set %q, which is not there.", member, vm.EncryptionSet(k.Target)).WithHint(hint)
-	case err == nil && e.Location != Location(vm.site.Name):
+	case err == nil && e.Location != resource.Location(vm.site.Name):
 		return e, holdfast.Errorf(holdfast.Unsupported, "properties.storageProfile", "%s names the disk encryption set %s, which is in %s; the disk is in %s.", member, e.ID, e.Location, vm.site.Name).WithHint(hint)
 	}
 	return e, err
 }
 
 func putEncryptionSet(tx *catalog.Tx, e EncryptionSet) (EncryptionSet, error) {
-	id := idOf(e.ID)
-	r, err := catalog.Write(tx, catalog.Resource{ID: e.ID, Type: TypeEncryptionSet, Parent: groupID(id.Subscription, id.Group)}, e)
-	e.Stamp = stamp(r)
+	id := resource.IDOf(e.ID)
+	r, err := catalog.Write(tx, catalog.Resource{ID: e.ID, Type: TypeEncryptionSet, Parent: resource.GroupID(id.Subscription, id.Group)}, e)
+	e.Stamp = resource.StampOf(r)
 	return e, err
 }
 
@@ -281,7 +282,7 @@ func findEncryptionSet(tx *catalog.Tx, id string) (EncryptionSet, error) {
 	}
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
-			err = holdfast.Errorf(holdfast.NotFound, id, "The disk encryption set %q was not found.", lastName(id))
+			err = holdfast.Errorf(holdfast.NotFound, id, "The disk encryption set %q was not found.", resource.LastName(id))
 		}
 		return EncryptionSet{}, err
 	}
@@ -290,7 +291,7 @@ func findEncryptionSet(tx *catalog.Tx, id string) (EncryptionSet, error) {
 
 func decodeEncryptionSet(r catalog.Resource) (EncryptionSet, error) {
 	e, err := catalog.Decode[EncryptionSet](r)
-	e.Stamp = stamp(r)
+	e.Stamp = resource.StampOf(r)
 	return e, err
 }
 
@@ -313,7 +314,7 @@ func (in VMUpdate) EncryptionSets() (ids []string) {
 // namesSets refuses disk encryption sets that a machine's disks cannot name.
 func (s *Service) namesSets(ctx context.Context, vm VM, in VMUpdate) error {
 	const member = "diskEncryptionSet.id"
-	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		for _, id := range in.EncryptionSets() {
 			if slices.ContainsFunc(vm.Disks, func(k holdfast.DiskFact) bool { return strings.EqualFold(vm.EncryptionSet(k.Target), id) }) {
 				continue // read and sent back, as clients do
@@ -324,7 +325,7 @@ func (s *Service) namesSets(ctx context.Context, vm VM, in VMUpdate) error {
 				return nil, holdfast.Errorf(holdfast.Invalid, member, "%s is %q; there is no such disk encryption set.", member, id)
 			case err != nil:
 				return nil, err
-			case e.Location != Location(vm.site.Name):
+			case e.Location != resource.Location(vm.site.Name):
 				return nil, holdfast.Errorf(holdfast.Invalid, member, "%s is %q, which is in %s; the disks of %q name one in %s.", member, id, e.Location, vm.Name, vm.site.Name)
 			}
 		}
@@ -365,8 +366,8 @@ func (e EncryptionSet) named(users []string) error {
 }
 
 // deleteSets removes the sets of a group, if they may go.
-func (s *Service) deleteSets(tx *catalog.Tx, g Group, may func(action, id string) bool) error {
-	sets, err := list(tx, catalog.Query{Type: TypeEncryptionSet, Parent: g.ID}, decodeEncryptionSet)
+func (s *Service) deleteSets(tx *catalog.Tx, g resource.Group, may func(action, id string) bool) error {
+	sets, err := resource.List(tx, catalog.Query{Type: TypeEncryptionSet, Parent: g.ID}, decodeEncryptionSet)
 	for _, e := range sets {
 		if !may(TypeEncryptionSet+"/delete", e.ID) {
 			return holdfast.Errorf(holdfast.Forbidden, e.ID, "The resource group %q holds %s, which the caller may not delete.", g.Name, e.ID)

@@ -11,13 +11,14 @@ import (
 	"holdfast"
 	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // TypeGuard is the resource type of a resource guard, TypeProxy that of a
 // vault's link to one.
 const (
 	TypeGuard = "Microsoft.DataProtection/resourceGuards"
-	TypeProxy = TypeVault + "/backupResourceGuardProxies"
+	TypeProxy = resource.TypeVault + "/backupResourceGuardProxies"
 )
 
 // Guard makes operations that weaken the protection of vaults need a second
@@ -28,7 +29,7 @@ const (
 // it, or give others a role on it (authz.Guarded). The principal that makes a
 // guard becomes its Owner.
 type Guard struct {
-	Stamp
+	resource.Stamp
 	Name     string            `json:"name"`
 	Location string            `json:"location"`
 	Tags     map[string]string `json:"tags,omitempty"`
@@ -46,11 +47,11 @@ type Critical struct {
 // The critical operations. Names and actions are those of Azure's guards for
 // Recovery Services vaults.
 var (
-	disableSecurity = Critical{"disableSoftDeleteRequests", TypeVault + "/backupconfig/write", true}
+	disableSecurity = Critical{"disableSoftDeleteRequests", resource.TypeVault + "/backupconfig/write", true}
 	removeGuard     = Critical{"deleteResourceGuardProxyRequests", TypeProxy + "/delete", true}
-	deleteItem      = Critical{"deleteProtectedItemRequests", TypeItem + "/delete", false}
-	weakenItem      = Critical{"updateProtectedItemRequests", TypeItem + "/write", false}
-	weakenPolicy    = Critical{"updateProtectionPolicyRequests", TypePolicy + "/write", false}
+	deleteItem      = Critical{"deleteProtectedItemRequests", resource.TypeItem + "/delete", false}
+	weakenItem      = Critical{"updateProtectedItemRequests", resource.TypeItem + "/write", false}
+	weakenPolicy    = Critical{"updateProtectionPolicyRequests", resource.TypePolicy + "/write", false}
 )
 
 // Criticals lists the critical operations.
@@ -60,28 +61,28 @@ func Criticals() []Critical {
 
 // Proxy is a vault's link to a guard.
 type Proxy struct {
-	Stamp
+	resource.Stamp
 	Name  string `json:"name"`
 	Guard string `json:"guard"` // ARM id
 	// Operations are those that the guard guards now.
 	Operations []Critical `json:"-"`
 }
 
-func guardID(sub, group, name string) string { return inGroup(sub, group, TypeGuard, name) }
+func guardID(sub, group, name string) string { return resource.InGroup(sub, group, TypeGuard, name) }
 
 // PutGuard makes a guard or changes one.
 func (s *Service) PutGuard(ctx context.Context, sub, group string, g Guard) (out Guard, created bool, err error) {
-	if err := checkName("resource guard", g.Name); err != nil {
+	if err := resource.CheckName("resource guard", g.Name); err != nil {
 		return g, false, err
 	}
 	for _, x := range g.Excluded {
-		i := slices.IndexFunc(Criticals(), func(c Critical) bool { return sameName(c.Action, x) })
+		i := slices.IndexFunc(Criticals(), func(c Critical) bool { return resource.SameName(c.Action, x) })
 		if i < 0 || Criticals()[i].Mandatory {
 			return g, false, holdfast.Errorf(holdfast.Invalid, "properties.vaultCriticalOperationExclusionList", "properties.vaultCriticalOperationExclusionList has %q, which is no operation that can be left out.", x)
 		}
 	}
-	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Guard, error) {
-		if _, err := findGroup(tx, sub, group); err != nil {
+	out, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Guard, error) {
+		if _, err := resource.FindGroup(tx, sub, group); err != nil {
 			return g, err
 		}
 		id := guardID(sub, group, g.Name)
@@ -95,8 +96,8 @@ func (s *Service) PutGuard(ctx context.Context, sub, group string, g Guard) (out
 				return g, err
 			}
 		}
-		r, err := catalog.Write(tx, catalog.Resource{ID: id, Type: TypeGuard, Parent: groupID(sub, group)}, g)
-		g.Stamp = stamp(r)
+		r, err := catalog.Write(tx, catalog.Resource{ID: id, Type: TypeGuard, Parent: resource.GroupID(sub, group)}, g)
+		g.Stamp = resource.StampOf(r)
 		return g, err
 	})
 	return out, created, err
@@ -104,41 +105,41 @@ func (s *Service) PutGuard(ctx context.Context, sub, group string, g Guard) (out
 
 // Guard returns one guard.
 func (s *Service) Guard(ctx context.Context, sub, group, name string) (Guard, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Guard, error) { return findGuard(tx, guardID(sub, group, name)) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Guard, error) { return findGuard(tx, guardID(sub, group, name)) })
 }
 
 // HasGuard says whether there is a guard of an id.
 func (s *Service) HasGuard(ctx context.Context, id string) (bool, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		_, err := findGuard(tx, id)
-		return err == nil, notThere(err)
+		return err == nil, resource.NotThere(err)
 	})
 }
 
 // Guards lists the guards of a resource group, or of a subscription for "".
 func (s *Service) Guards(ctx context.Context, sub, group string) ([]Guard, error) {
-	under := subscriptionID(sub)
+	under := resource.SubscriptionID(sub)
 	if group != "" {
-		under = groupID(sub, group)
+		under = resource.GroupID(sub, group)
 	}
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Guard, error) {
-		return list(tx, catalog.Query{Type: TypeGuard, Under: under}, decodeGuard)
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Guard, error) {
+		return resource.List(tx, catalog.Query{Type: TypeGuard, Under: under}, decodeGuard)
 	})
 }
 
 // DeleteGuard removes a guard that guards no vault, and says whether it was there.
 func (s *Service) DeleteGuard(ctx context.Context, sub, group, name string) (bool, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		g, err := findGuard(tx, guardID(sub, group, name))
 		if err != nil {
-			return false, notThere(err)
+			return false, resource.NotThere(err)
 		}
-		all, err := list(tx, catalog.Query{Type: TypeProxy}, decodeProxy)
+		all, err := resource.List(tx, catalog.Query{Type: TypeProxy}, decodeProxy)
 		if err != nil {
 			return false, err
 		}
 		for _, p := range all {
-			if sameName(p.Guard, g.ID) {
+			if resource.SameName(p.Guard, g.ID) {
 				return false, holdfast.Errorf(holdfast.Conflict, g.ID, "The resource guard %q guards %s.", g.Name, p.ID).WithHint("Remove it from the vault first.")
 			}
 		}
@@ -157,9 +158,9 @@ func (s *Service) DeleteGuard(ctx context.Context, sub, group, name string) (boo
 
 func findGuard(tx *catalog.Tx, id string) (Guard, error) {
 	r, err := tx.Get(id)
-	if err != nil || !sameName(r.Type, TypeGuard) {
+	if err != nil || !resource.SameName(r.Type, TypeGuard) {
 		if err == nil || holdfast.KindOf(err) == holdfast.NotFound {
-			err = holdfast.Errorf(holdfast.NotFound, id, "The resource guard %q was not found.", lastName(id))
+			err = holdfast.Errorf(holdfast.NotFound, id, "The resource guard %q was not found.", resource.LastName(id))
 		}
 		return Guard{}, err
 	}
@@ -168,26 +169,26 @@ func findGuard(tx *catalog.Tx, id string) (Guard, error) {
 
 func decodeGuard(r catalog.Resource) (Guard, error) {
 	g, err := catalog.Decode[Guard](r)
-	g.Stamp = stamp(r)
+	g.Stamp = resource.StampOf(r)
 	return g, err
 }
 
 func decodeProxy(r catalog.Resource) (Proxy, error) {
 	p, err := catalog.Decode[Proxy](r)
-	p.Stamp = stamp(r)
+	p.Stamp = resource.StampOf(r)
 	return p, err
 }
 
 // PutProxy puts a vault under a guard. One that is under another already leaves
 // that first, which the other guards.
 func (s *Service) PutProxy(ctx context.Context, vault, name, guard string) (Proxy, error) {
-	if err := checkName("resource guard proxy", name); err != nil {
+	if err := resource.CheckName("resource guard proxy", name); err != nil {
 		return Proxy{}, err
 	}
-	if _, err := parseAs("properties.resourceGuardResourceId", guard, TypeGuard); err != nil {
+	if _, err := resource.ParseAs("properties.resourceGuardResourceId", guard, TypeGuard); err != nil {
 		return Proxy{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Proxy, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Proxy, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return Proxy{}, err
@@ -201,10 +202,10 @@ func (s *Service) PutProxy(ctx context.Context, vault, name, guard string) (Prox
 			return Proxy{}, err
 		}
 		for _, p := range all {
-			if !sameName(p.Name, name) {
+			if !resource.SameName(p.Name, name) {
 				return p, holdfast.Errorf(holdfast.Conflict, name, "The vault %q is under a resource guard already, as %q.", v.Name, p.Name)
 			}
-			if !sameName(p.Guard, g.ID) {
+			if !resource.SameName(p.Guard, g.ID) {
 				if err := permitted(ctx, tx, v, removeGuard); err != nil {
 					return p, err
 				}
@@ -220,7 +221,7 @@ func (s *Service) PutProxy(ctx context.Context, vault, name, guard string) (Prox
 
 // Proxies lists the guards of a vault: one or none.
 func (s *Service) Proxies(ctx context.Context, vault string) ([]Proxy, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Proxy, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Proxy, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -230,19 +231,19 @@ func (s *Service) Proxies(ctx context.Context, vault string) ([]Proxy, error) {
 
 // Proxy returns one.
 func (s *Service) Proxy(ctx context.Context, vault, name string) (Proxy, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Proxy, error) { return findProxy(tx, vault, name) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Proxy, error) { return findProxy(tx, vault, name) })
 }
 
 // DeleteProxy takes a vault from under its guard, and says whether it was.
 func (s *Service) DeleteProxy(ctx context.Context, vault, name string) (bool, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return false, err
 		}
 		p, err := findProxy(tx, v.ID, name)
 		if err != nil {
-			return false, notThere(err)
+			return false, resource.NotThere(err)
 		}
 		if err := permitted(ctx, tx, v, removeGuard); err != nil {
 			return false, err
@@ -254,7 +255,7 @@ func (s *Service) DeleteProxy(ctx context.Context, vault, name string) (bool, er
 // Unlock says whether the caller may delete what a vault's guard guards now, and
 // until when that is looked at again.
 func (s *Service) Unlock(ctx context.Context, vault, proxy string) (time.Time, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (time.Time, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (time.Time, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return time.Time{}, err
@@ -267,10 +268,10 @@ func (s *Service) Unlock(ctx context.Context, vault, proxy string) (time.Time, e
 }
 
 func proxies(tx *catalog.Tx, vault string) ([]Proxy, error) {
-	all, err := list(tx, catalog.Query{Type: TypeProxy, Parent: vault}, decodeProxy)
+	all, err := resource.List(tx, catalog.Query{Type: TypeProxy, Parent: vault}, decodeProxy)
 	for n := range all {
 		g, err := findGuard(tx, all[n].Guard)
-		if err != nil && notThere(err) != nil {
+		if err != nil && resource.NotThere(err) != nil {
 			return nil, err
 		}
 		for _, c := range Criticals() {
@@ -285,7 +286,7 @@ func proxies(tx *catalog.Tx, vault string) ([]Proxy, error) {
 func findProxy(tx *catalog.Tx, vault, name string) (Proxy, error) {
 	all, err := proxies(tx, vault)
 	for _, p := range all {
-		if sameName(p.Name, name) {
+		if resource.SameName(p.Name, name) {
 			return p, nil
 		}
 	}

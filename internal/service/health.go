@@ -12,7 +12,9 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/job"
 	"holdfast/internal/notify"
+	"holdfast/internal/resource"
 )
 
 // Examiner says how the points of operational repositories are. What it cannot
@@ -59,7 +61,7 @@ func healthID(site Site, ref holdfast.RepositoryRef) string {
 func healthOf(tx *catalog.Tx, site Site, ref holdfast.RepositoryRef) (health, error) {
 	h, _, err := catalog.Read[health](tx, healthID(site, ref))
 	if err != nil {
-		return health{}, notThere(err)
+		return health{}, resource.NotThere(err)
 	}
 	return h, nil
 }
@@ -82,16 +84,16 @@ type examined struct {
 
 // toExamine lists the sites with the restore points that are to be readable there.
 func (s *Service) toExamine(tx *catalog.Tx) ([]examined, error) {
-	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	sites, err := resource.List(tx, catalog.Query{Type: resource.TypeSite}, decodeSite)
 	if err != nil {
 		return nil, err
 	}
-	points, err := list(tx, catalog.Query{Type: TypeRestorePoint}, decodeRestorePoint)
+	points, err := resource.List(tx, catalog.Query{Type: resource.TypeRestorePoint}, decodeRestorePoint)
 	if err != nil {
 		return nil, err
 	}
 	points = slices.DeleteFunc(points, func(p RestorePoint) bool { return !p.listed() })
-	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
+	items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem}, decodeItem)
 	if err != nil {
 		return nil, err
 	}
@@ -103,7 +105,7 @@ func (s *Service) toExamine(tx *catalog.Tx) ([]examined, error) {
 	for _, site := range sites {
 		own := examined{site: site, args: holdfast.ExamineArgs{Repository: s.operational(site), ReadRate: site.collectRate()}}
 		for _, i := range items {
-			if rooms.site(i) == Location(site.Name) {
+			if rooms.site(i) == resource.Location(site.Name) {
 				own.newest = later(own.newest, i.LastPoint)
 			}
 		}
@@ -122,7 +124,7 @@ func (s *Service) toExamine(tx *catalog.Tx) ([]examined, error) {
 func (s *Service) withPoints(own examined, points []RestorePoint) []examined {
 	here, lost := []examined{own}, false
 	for _, p := range points {
-		if p.Location != Location(own.site.Name) {
+		if p.Location != resource.Location(own.site.Name) {
 			continue
 		}
 		at := s.at(own.site, p)
@@ -183,7 +185,7 @@ func (s *Service) eachRepository(ctx context.Context, f func(examined) error) er
 	if s.Examiner == nil {
 		return nil
 	}
-	all, err := read(ctx, s.Catalog, s.toExamine)
+	all, err := resource.Read(ctx, s.Catalog, s.toExamine)
 	for _, e := range all {
 		if one := f(e); one != nil {
 			err = errors.Join(err, fmt.Errorf("the operational repository of site %s: %w", e.site.Name, one))
@@ -204,9 +206,9 @@ func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, foun
 	if len(changed) == 0 && found == nil && !e.over(ctx, s) {
 		return nil
 	}
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if _, err := findSite(tx, e.site.Subscription, e.site.Name); err != nil {
-			return nil, notThere(err)
+			return nil, resource.NotThere(err)
 		}
 		if found != nil {
 			if _, err := catalog.Write(tx, catalog.Resource{ID: healthID(e.site, e.args.Repository), Type: typeHealth, Parent: e.site.ID}, *found); err != nil {
@@ -226,7 +228,7 @@ func (s *Service) judge(ctx context.Context, e examined, h holdfast.Health, foun
 // over says that an alert is open, though all points of the site can be read: those
 // that it told of were deleted.
 func (e examined) over(ctx context.Context, s *Service) bool {
-	open, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) { return notify.Open(tx, unreadable(e.site)) })
+	open, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) { return notify.Open(tx, unreadable(e.site)) })
 	return err == nil && open && !e.lost
 }
 
@@ -238,7 +240,7 @@ func judged(points []RestorePoint, bad map[string]string) (changed []RestorePoin
 		case !p.listed() || lost == p.Lost:
 			continue
 		case lost:
-			p.State, p.Lost, p.Failure = PointFailed, true, &Failure{Kind: holdfast.Damaged, Target: p.ID, Message: why, Hint: unreadableHint}
+			p.State, p.Lost, p.Failure = PointFailed, true, &job.Failure{Kind: holdfast.Damaged, Target: p.ID, Message: why, Hint: unreadableHint}
 		default:
 			p.State, p.Lost, p.Failure = PointSucceeded, false, nil
 		}
@@ -251,7 +253,7 @@ func judged(points []RestorePoint, bad map[string]string) (changed []RestorePoin
 func putJudged(tx *catalog.Tx, id string, bad map[string]string) error {
 	p, err := findRestorePoint(tx, id)
 	if err != nil {
-		return notThere(err)
+		return resource.NotThere(err)
 	}
 	for _, p := range judged([]RestorePoint{p}, bad) {
 		if _, err := putRestorePoint(tx, p); err != nil {
@@ -271,9 +273,9 @@ const maxNamed = 5
 
 // lostAt are the points of a site that cannot be read.
 func lostAt(tx *catalog.Tx, site Site) (lost []RestorePoint, err error) {
-	points, err := list(tx, catalog.Query{Type: TypeRestorePoint}, decodeRestorePoint)
+	points, err := resource.List(tx, catalog.Query{Type: resource.TypeRestorePoint}, decodeRestorePoint)
 	for _, p := range points {
-		if p.Lost && p.Location == Location(site.Name) {
+		if p.Lost && p.Location == resource.Location(site.Name) {
 			lost = append(lost, p)
 		}
 	}
@@ -292,13 +294,13 @@ func (s *Service) tellUnreadable(tx *catalog.Tx, site Site, others bool) error {
 	}
 	var names []string
 	for _, p := range lost[:min(len(lost), maxNamed)] {
-		names = append(names, lastName(p.Collection)+"/"+p.Name)
+		names = append(names, resource.LastName(p.Collection)+"/"+p.Name)
 	}
 	text := strings.Join(names, ", ")
 	if n := len(lost) - maxNamed; n > 0 {
 		text += fmt.Sprintf(" and %d more", n)
 	}
-	_, err = s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertPoints, About: unreadable(site), Resource: site.ID, Entity: site.Name,
+	_, err = s.Alerts.Raise(tx, holdfast.Alert{Kind: holdfast.AlertPoints, About: unreadable(site), Resource: site.ID, Entity: site.Name,
 		Message: fmt.Sprintf("Restore points of the site %s cannot be read: %s. %s", site.Name, text, lost[0].Failure.Message), Hint: unreadableHint})
 	return err
 }
@@ -317,7 +319,7 @@ func (s *Service) OperationalOf(ctx context.Context, site Site) (o Operational, 
 	if u, err := url.Parse(ref.URL); err == nil {
 		o.Dir = u.Path
 	}
-	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		h, err := healthOf(tx, site, ref)
 		if err != nil {
 			return nil, err

@@ -7,6 +7,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // hold asks the store of a locked vault to refuse deletions itself, for as long
@@ -36,7 +37,7 @@ const holdEvery = 20 * time.Hour
 // points need, also to what was there before it was locked. A deletion of expired
 // points that runs does that, too.
 func (s *Service) extend(ctx context.Context, tx *catalog.Tx, v Vault) error {
-	spec := job.Spec{Operation: opHold, Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: caller(ctx), Exclusive: "prune:" + v.ID}
+	spec := job.Spec{Operation: opHold, Scope: v.ID, Subject: v.ID, Entity: v.Name, Principal: resource.Caller(ctx), Exclusive: "prune:" + v.ID}
 	if v.HoldDays == 0 || s.Delete == nil || job.Idle(tx, spec.Exclusive, v.Name) != nil {
 		return nil
 	}

@@ -7,6 +7,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // The states of a vault's immutability. Locked is for ever.
@@ -61,7 +62,7 @@ func mayHarden(ctx context.Context, tx *catalog.Tx, was, is Vault) error {
 func mayReplace(ctx context.Context, tx *catalog.Tx, v Vault, name string, p policy.Policy) error {
 	old, err := findPolicy(tx, v.ID, name)
 	if err != nil {
-		return notThere(err)
+		return resource.NotThere(err)
 	}
 	was, err := policy.Parse(old.Properties)
 	if err != nil {

@@ -9,6 +9,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // The instant tier: points in the operational repository of the VM's site, from
@@ -63,14 +64,14 @@ func pointMade(tx *catalog.Tx, i *Item, a holdfast.BackupArgs, r holdfast.Backup
 // arrived applies what became of points that waited for a backup.
 func arrived(tx *catalog.Tx, i Item, r holdfast.BackupResult) error {
 	for _, name := range r.Lost {
-		if _, err := tx.Delete(PointID(i.ID, name)); err != nil {
+		if _, err := tx.Delete(resource.PointID(i.ID, name)); err != nil {
 			return err
 		}
 	}
 	for _, name := range r.Copied {
 		p, err := findPoint(tx, i.ID, name)
 		if err != nil {
-			if err := notThere(err); err != nil {
+			if err := resource.NotThere(err); err != nil {
 				return err
 			}
 			continue // deleted meanwhile
@@ -101,15 +102,15 @@ func waitingOf(tx *catalog.Tx, i Item, at holdfast.RepositoryRef) (names []strin
 
 // transferAgain goes on with a backup whose point is there and waits for its copy.
 // ok is false when there is no such point.
-func (s *Service) transferAgain(ctx context.Context, old Job, a holdfast.BackupArgs) (j Job, ok bool, err error) {
-	j, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+func (s *Service) transferAgain(ctx context.Context, old job.Job, a holdfast.BackupArgs) (j job.Job, ok bool, err error) {
+	j, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		i, err := findItem(tx, old.Subject)
 		if err != nil {
 			return old, err
 		}
 		p, err := findPoint(tx, i.ID, a.PointID)
 		if ok = err == nil && p.Waiting && i.DeleteAfter.IsZero(); !ok {
-			return old, notThere(err)
+			return old, resource.NotThere(err)
 		}
 		if a.Waiting, a.Elsewhere, err = waitingOf(tx, i, a.Operational); err != nil {
 			return old, err
@@ -169,7 +170,7 @@ func forgetInstant(tx *catalog.Tx, i Item, refs []holdfast.PointRef) error {
 	for _, ref := range refs {
 		p, err := findPoint(tx, i.ID, ref.PointID)
 		if err != nil {
-			if err := notThere(err); err != nil {
+			if err := resource.NotThere(err); err != nil {
 				return err
 			}
 			continue
@@ -204,7 +205,7 @@ func leaveInstant(tx *catalog.Tx, at holdfast.RepositoryRef) error {
 // pointsSealed refuses to forget a disk encryption set while recovery points are
 // sealed under its key.
 func pointsSealed(tx *catalog.Tx, e EncryptionSet) error {
-	points, err := list(tx, catalog.Query{Type: TypePoint}, decodePoint)
+	points, err := resource.List(tx, catalog.Query{Type: resource.TypePoint}, decodePoint)
 	for _, p := range points {
 		if strings.HasSuffix(p.Instant.URL, "."+e.GUID) {
 			return holdfast.Errorf(holdfast.Conflict, e.ID, "The recovery point %s is in the instant tier under the key of the disk encryption set %q.", p.ID, e.Name).
@@ -216,7 +217,7 @@ func pointsSealed(tx *catalog.Tx, e EncryptionSet) error {
 
 // instantAt lists the recovery points that an operational repository has.
 func instantAt(tx *catalog.Tx, at holdfast.RepositoryRef) (found []Point, err error) {
-	points, err := list(tx, catalog.Query{Type: TypePoint}, decodePoint)
+	points, err := resource.List(tx, catalog.Query{Type: resource.TypePoint}, decodePoint)
 	for _, p := range points {
 		if p.Instant == at {
 			found = append(found, p)

@@ -10,6 +10,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // tiers are the item's points, oldest first: i, v or iv.
@@ -180,14 +181,14 @@ func TestInstantPointsAreDeleted(t *testing.T) {
 		t.Errorf("left: %+v, %v", i.Left, err)
 	}
 
-	v, err := read(t.Context(), y.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, y.vault()) })
+	v, err := resource.Read(t.Context(), y.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, y.vault()) })
 	if err != nil {
 		t.Fatal(err)
 	}
-	_, err = write(t.Context(), y.Catalog, func(tx *catalog.Tx) (Job, error) {
+	_, err = resource.Write(t.Context(), y.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		i, err := findItem(tx, y.item)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return y.deleteNow(t.Context(), tx, v, i)
 	})

@@ -13,11 +13,13 @@ import (
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/limits"
+	"holdfast/internal/resource"
 )
 
 // Item is a protected VM.
 type Item struct {
-	Stamp
+	resource.Stamp
 	Vault     string     `json:"vault"`  // ARM id
 	Source    string     `json:"source"` // ARM id of the VM
 	Group     string     `json:"group"`
@@ -103,37 +105,37 @@ type Protect struct {
 
 // PutItem protects a VM, changes how, or stops its protection while keeping its
 // points. The job that it returns is already done.
-func (s *Service) PutItem(ctx context.Context, vault, container, item string, in Protect) (Job, error) {
+func (s *Service) PutItem(ctx context.Context, vault, container, item string, in Protect) (job.Job, error) {
 	src, err := checkSource(container, item, in.Source)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	id := ItemID(v.ID, src.Group, src.Name())
+	id := resource.ItemID(v.ID, src.Group, src.Name())
 	old, err := s.Item(ctx, id)
 	switch {
 	case err != nil && holdfast.KindOf(err) != holdfast.NotFound:
-		return Job{}, err
+		return job.Job{}, err
 	case err != nil && (in.Hold != Active || in.Undelete):
-		return Job{}, err
+		return job.Job{}, err
 	case err != nil:
 		return s.protect(ctx, v, src, in)
 	case !strings.EqualFold(src.Subscription, v.sub()):
-		return Job{}, otherSubscription(v)
+		return job.Job{}, otherSubscription(v)
 	}
 	return s.changeItem(ctx, old, in)
 }
 
 // checkSource sees that the names in the path are those of the VM.
 func checkSource(container, item, source string) (arm.ID, error) {
-	src, err := parseAs("properties.sourceResourceId", source, TypeVM)
+	src, err := resource.ParseAs("properties.sourceResourceId", source, resource.TypeVM)
 	if err != nil {
 		return src, err
 	}
-	want := itemName(src.Group, src.Name())
+	want := resource.ItemName(src.Group, src.Name())
 	if !strings.EqualFold(container, "IaasVMContainer;"+want) || !strings.EqualFold(item, "VM;"+want) {
 		return src, holdfast.Errorf(holdfast.Invalid, "properties.sourceResourceId",
 			"The item is named %q in %q, but a VM %q of the group %q is named VM;%s in IaasVMContainer;%s.", item, container, src.Name(), src.Group, want, want)
@@ -143,14 +145,14 @@ func checkSource(container, item, source string) (arm.ID, error) {
 
 // CheckProtect says whether a vault could protect a VM; nil is yes.
 func (s *Service) CheckProtect(ctx context.Context, vault, source string) error {
-	src, err := parseAs("resourceId", source, TypeVM)
+	src, err := resource.ParseAs("resourceId", source, resource.TypeVM)
 	if err != nil {
 		return err
 	}
-	if _, err := parseAs("vaultId", vault, TypeVault); err != nil {
+	if _, err := resource.ParseAs("vaultId", vault, resource.TypeVault); err != nil {
 		return err
 	}
-	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
 		return err
 	}
@@ -158,7 +160,7 @@ func (s *Service) CheckProtect(ctx context.Context, vault, source string) error 
 	if err != nil {
 		return err
 	}
-	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, unclaimed(tx, vm.ID, vm.Name) })
+	_, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, unclaimed(tx, vm.ID, vm.Name) })
 	return err
 }
 
@@ -182,8 +184,8 @@ func (s *Service) machineFor(ctx context.Context, v Vault, src arm.ID) (VM, erro
 	if err != nil {
 		return vm, err
 	}
-	if Location(vm.Location) != v.Location && !s.Limits.lifts("ACT-06") {
-		return vm, holdfast.Errorf(holdfast.Unsupported, sourceMember, "The VM %q is in %s, the vault %q in %s.", vm.Name, vm.Location, v.Name, v.Location).WithHint(ownRegion + " " + lifted)
+	if resource.Location(vm.Location) != v.Location && !s.Limits.Lifts("ACT-06") {
+		return vm, holdfast.Errorf(holdfast.Unsupported, sourceMember, "The VM %q is in %s, the vault %q in %s.", vm.Name, vm.Location, v.Name, v.Location).WithHint(ownRegion + " " + limits.Hint)
 	}
 	if strings.ContainsAny(vm.Name, ";/\\") {
 		return vm, holdfast.Errorf(holdfast.Unsupported, sourceMember, "The VM's name %q has a character that cannot be part of a resource id.", vm.Name)
@@ -192,33 +194,33 @@ func (s *Service) machineFor(ctx context.Context, v Vault, src arm.ID) (VM, erro
 }
 
 // protect makes a new item.
-func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) (Job, error) {
+func (s *Service) protect(ctx context.Context, v Vault, src arm.ID, in Protect) (job.Job, error) {
 	vm, err := s.machineFor(ctx, v, src)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	guest, err := s.Inventory.Guest(ctx, vm.site.Ref(), vm.Name)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		if err := s.supported(tx, vm, in.Exclusion, guest); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		p, err := policyOf(tx, v.ID, in.PolicyID)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
-		i := Item{Stamp: Stamp{ID: ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID, Site: Location(vm.Location),
+		i := Item{Stamp: resource.Stamp{ID: resource.ItemID(v.ID, vm.Group, vm.Name)}, Vault: v.ID, Source: vm.ID, Group: vm.Group, VM: vm.Name, UUID: vm.UUID, Site: resource.Location(vm.Location),
 			Series: uuid.NewString(), Policy: p.Name, Exclusion: in.Exclusion, NICs: vm.NICs, Scheduled: tx.Now()}
 		if err := claimVM(tx, i); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := putItem(tx, i); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return job.Record(tx, i.spec(ctx, "ConfigureBackup"))
 	})
@@ -259,55 +261,55 @@ func checkExclusion(e *Exclusion, disks []holdfast.DiskFact) error {
 // changeItem gives an item another policy, resumes it or stops it. Protecting a
 // name again whose machine was replaced (restored under its old name, perhaps)
 // goes on with the new machine and the old history.
-func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, error) {
-	src := idOf(i.Source)
+func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (job.Job, error) {
+	src := resource.IDOf(i.Source)
 	vm, vmErr := s.VM(ctx, src.Subscription, src.Group, src.Name())
 	if vmErr != nil && in.Exclusion != nil {
-		return Job{}, vmErr // a policy can change while the machine is away, a choice of its disks cannot
+		return job.Job{}, vmErr // a policy can change while the machine is away, a choice of its disks cannot
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		i, err := findItem(tx, i.ID)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if in.Undelete {
 			return s.undelete(ctx, tx, i)
 		}
 		if !i.DeleteAfter.IsZero() {
-			return Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The item %q is soft-deleted.", i.VM).WithHint("Undelete it first.")
+			return job.Job{}, holdfast.Errorf(holdfast.Unsupported, i.VM, "The item %q is soft-deleted.", i.VM).WithHint("Undelete it first.")
 		}
 		if in.Hold != Active {
 			if err := mayStop(ctx, tx, i); err != nil {
-				return Job{}, err
+				return job.Job{}, err
 			}
 			i.Held, i.Policy = in.Hold, ""
 			if err := putItem(tx, i); err != nil {
-				return Job{}, err
+				return job.Job{}, err
 			}
 			return job.Record(tx, i.spec(ctx, "DisableBackup"))
 		}
 		p, err := policyOf(tx, i.Vault, in.PolicyID)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := checkExclusion(in.Exclusion, vm.Disks); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := mayChange(ctx, tx, i, p, in.Exclusion != nil); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if i.Policy != p.Name {
 			i.Scheduled = tx.Now()
 		}
 		i.Held, i.Policy = Active, p.Name
 		if vmErr == nil {
-			i.UUID, i.Site = vm.UUID, Location(vm.Location)
+			i.UUID, i.Site = vm.UUID, resource.Location(vm.Location)
 		}
 		if in.Exclusion != nil || in.Reset {
 			i.Exclusion = in.Exclusion
 		}
 		if err := putItem(tx, i); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return job.Record(tx, i.spec(ctx, "ConfigureBackup"))
 	})
@@ -316,11 +318,11 @@ func (s *Service) changeItem(ctx context.Context, i Item, in Protect) (Job, erro
 // policyOf returns the policy that properties.policyId names; it is one of the vault.
 func policyOf(tx *catalog.Tx, vault, id string) (Policy, error) {
 	const member = "properties.policyId"
-	parsed, err := parseAs(member, id, TypePolicy)
+	parsed, err := resource.ParseAs(member, id, resource.TypePolicy)
 	if err != nil {
 		return Policy{}, err
 	}
-	if !strings.EqualFold(policyID(vault, parsed.Name()), parsed.String()) {
+	if !strings.EqualFold(resource.PolicyID(vault, parsed.Name()), parsed.String()) {
 		return Policy{}, holdfast.Errorf(holdfast.Invalid, member, "The policy %s is not one of the vault.", id)
 	}
 	p, err := findPolicy(tx, vault, parsed.Name())
@@ -332,34 +334,34 @@ func policyOf(tx *catalog.Tx, vault, id string) (Policy, error) {
 
 // spec is what a job of the item is for.
 func (i Item) spec(ctx context.Context, operation string) job.Spec {
-	return job.Spec{Operation: operation, Scope: i.Vault, Subject: i.ID, Entity: i.VM, Principal: caller(ctx)}
+	return job.Spec{Operation: operation, Scope: i.Vault, Subject: i.ID, Entity: i.VM, Principal: resource.Caller(ctx)}
 }
 
 // putItem writes an item as it is to be.
 func putItem(tx *catalog.Tx, i Item) error {
-	_, err := catalog.Write(tx, catalog.Resource{ID: i.ID, Type: TypeItem, Parent: i.Vault}, i)
+	_, err := catalog.Write(tx, catalog.Resource{ID: i.ID, Type: resource.TypeItem, Parent: i.Vault}, i)
 	return err
 }
 
 // Item returns a protected item.
 func (s *Service) Item(ctx context.Context, id string) (Item, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Item, error) { return findItem(tx, id) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Item, error) { return findItem(tx, id) })
 }
 
 // Items lists the protected items of a vault, those after an item of the
 // listing, at most so many; "" and 0 for all.
 func (s *Service) Items(ctx context.Context, vault, after string, limit int) ([]Item, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Item, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Item, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
-		return list(tx, catalog.Query{Type: TypeItem, Parent: vault, After: after, Limit: limit}, decodeItem)
+		return resource.List(tx, catalog.Query{Type: resource.TypeItem, Parent: vault, After: after, Limit: limit}, decodeItem)
 	})
 }
 
 // Protectable lists the VMs that a vault could protect and no vault does.
 func (s *Service) Protectable(ctx context.Context, vault string) ([]VM, error) {
-	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
 		return nil, err
 	}
@@ -367,17 +369,17 @@ func (s *Service) Protectable(ctx context.Context, vault string) ([]VM, error) {
 	if err != nil {
 		return nil, err
 	}
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]VM, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]VM, error) {
 		return slices.DeleteFunc(all, func(vm VM) bool {
 			_, err := tx.Get(claim(vm.ID))
-			return Location(vm.Location) != v.Location && !s.Limits.lifts("ACT-06") || err == nil
+			return resource.Location(vm.Location) != v.Location && !s.Limits.Lifts("ACT-06") || err == nil
 		}), nil
 	})
 }
 
 // ProtectionOf returns the item that protects a VM, or holdfast.NotFound.
 func (s *Service) ProtectionOf(ctx context.Context, vm string) (Item, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Item, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Item, error) {
 		id, _, err := catalog.Read[string](tx, claim(vm))
 		if err != nil {
 			return Item{}, err
@@ -391,7 +393,7 @@ func findItem(tx *catalog.Tx, id string) (Item, error) {
 	r, err := tx.Get(id)
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
-			err = holdfast.Errorf(holdfast.NotFound, id, "The protected item %q was not found.", lastName(id))
+			err = holdfast.Errorf(holdfast.NotFound, id, "The protected item %q was not found.", resource.LastName(id))
 		}
 		return Item{}, err
 	}
@@ -401,14 +403,14 @@ func findItem(tx *catalog.Tx, id string) (Item, error) {
 // decodeItem reads a row.
 func decodeItem(r catalog.Resource) (Item, error) {
 	i, err := catalog.Decode[Item](r)
-	i.Stamp = stamp(r)
+	i.Stamp = resource.StampOf(r)
 	return i, err
 }
 
 // protectedOf names the items that a condition picks with how many points each
 // has, such as "web (3 points)"; "" is none.
 func protectedOf(tx *catalog.Tx, pick func(Item) bool) (string, error) {
-	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
+	items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem}, decodeItem)
 	if err != nil {
 		return "", err
 	}
@@ -417,7 +419,7 @@ func protectedOf(tx *catalog.Tx, pick func(Item) bool) (string, error) {
 		if !pick(i) {
 			continue
 		}
-		n, err := tx.Count(catalog.Query{Type: TypePoint, Parent: i.ID})
+		n, err := tx.Count(catalog.Query{Type: resource.TypePoint, Parent: i.ID})
 		if err != nil {
 			return "", err
 		}

@@ -7,18 +7,16 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
-
-// JobFilter picks jobs of a vault.
-type JobFilter = job.Filter
 
 // JobStates are the words for how far a job is.
 func JobStates() []string { return job.States() }
 
 // VaultJobs lists the jobs of a vault, newest first.
-func (s *Service) VaultJobs(ctx context.Context, vault string, f JobFilter) ([]Job, error) {
+func (s *Service) VaultJobs(ctx context.Context, vault string, f job.Filter) ([]job.Job, error) {
 	f.Scope = vault
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Job, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]job.Job, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
@@ -27,8 +25,8 @@ func (s *Service) VaultJobs(ctx context.Context, vault string, f JobFilter) ([]J
 }
 
 // VaultJob returns one job of a vault.
-func (s *Service) VaultJob(ctx context.Context, vault, id string) (Job, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+func (s *Service) VaultJob(ctx context.Context, vault, id string) (job.Job, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		j, err := job.Get(tx, id)
 		if err == nil && j.Scope != strings.ToLower(vault) {
 			err = holdfast.Errorf(holdfast.NotFound, id, "The job %q was not found.", id)

@@ -6,6 +6,7 @@ import (
 
 	"holdfast/internal/catalog"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // mayDelete refuses to delete an item with points whose time is not over from an
@@ -95,8 +96,8 @@ type Protection struct {
 // Protection says what locking a vault means: which points nobody can delete any
 // more, and until when. Nothing is changed.
 func (s *Service) Protection(ctx context.Context, sub, group, name string) (Protection, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (p Protection, err error) {
-		v, err := findVault(tx, inGroup(sub, group, TypeVault, name))
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (p Protection, err error) {
+		v, err := findVault(tx, resource.InGroup(sub, group, resource.TypeVault, name))
 		if err != nil {
 			return p, err
 		}
@@ -109,7 +110,7 @@ func (s *Service) Protection(ctx context.Context, sub, group, name string) (Prot
 		if err != nil {
 			return p, err
 		}
-		items, err := list(tx, catalog.Query{Type: TypeItem, Parent: v.ID}, decodeItem)
+		items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem, Parent: v.ID}, decodeItem)
 		for _, i := range items {
 			points, listErr := pointsOf(tx, i.ID)
 			if err = listErr; err != nil {

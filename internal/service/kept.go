@@ -6,6 +6,7 @@ import (
 	"reflect"
 
 	"holdfast"
+	"holdfast/internal/resource"
 )
 
 // maxKept bounds what is kept of one machine, bytes of JSON: it is carried in
@@ -18,7 +19,7 @@ const ofDisks = "disks"
 // keep merges what a client sent into what is kept of a machine, and stores it
 // when that changes it.
 func (s *Service) keep(ctx context.Context, site Site, vm VM, in VMUpdate) (map[string]any, error) {
-	next := merge(vm.Kept, in.Kept)
+	next := resource.Merge(vm.Kept, in.Kept)
 	disks := map[string]any{}
 	for _, k := range vm.Disks {
 		if k.LUN < 0 && in.KeptOfOSDisk != nil {
@@ -31,7 +32,7 @@ func (s *Service) keep(ctx context.Context, site Site, vm VM, in VMUpdate) (map[
 		}
 	}
 	if len(disks) > 0 {
-		next = merge(next, map[string]any{ofDisks: disks})
+		next = resource.Merge(next, map[string]any{ofDisks: disks})
 	}
 	if len(next) == 0 && len(vm.Kept) == 0 || reflect.DeepEqual(next, vm.Kept) {
 		return vm.Kept, nil

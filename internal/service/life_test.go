@@ -12,6 +12,7 @@ import (
 	"holdfast/internal/job"
 	"holdfast/internal/matrix"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // vault is the id of the item's vault.
@@ -31,15 +32,15 @@ func (y *year) days(n int) {
 
 // put is PUT on the item.
 func (y *year) put(in Protect) error {
-	in.Source = inGroup(idOf(y.vault()).Subscription, "lab", TypeVM, "web")
-	_, err := y.PutItem(y.t.Context(), y.vault(), "IaasVMContainer;"+itemName("lab", "web"), "VM;"+itemName("lab", "web"), in)
+	in.Source = resource.InGroup(resource.IDOf(y.vault()).Subscription, "lab", resource.TypeVM, "web")
+	_, err := y.PutItem(y.t.Context(), y.vault(), "IaasVMContainer;"+resource.ItemName("lab", "web"), "VM;"+resource.ItemName("lab", "web"), in)
 	return err
 }
 
 // jobs are the jobs of an operation, newest first.
-func (y *year) jobs(operation string) []Job {
+func (y *year) jobs(operation string) []job.Job {
 	y.t.Helper()
-	jobs, err := y.VaultJobs(y.t.Context(), y.vault(), JobFilter{Operation: operation})
+	jobs, err := y.VaultJobs(y.t.Context(), y.vault(), job.Filter{Operation: operation})
 	if err != nil {
 		y.t.Fatal(err)
 	}
@@ -131,8 +132,8 @@ func TestLockKeepsPoints(t *testing.T) {
 	matrix.Covers(t, "ACT-03", "FRQ-01")
 	y := newYear(t)
 	y.maxPoints = 8
-	sub := idOf(y.vault()).Subscription
-	if _, _, err := y.PutLock(t.Context(), Lock{Scope: groupID(sub, "lab"), Name: "keep", Level: CanNotDelete}); err != nil {
+	sub := resource.IDOf(y.vault()).Subscription
+	if _, _, err := y.Resources.PutLock(t.Context(), resource.Lock{Scope: resource.GroupID(sub, "lab"), Name: "keep", Level: resource.CanNotDelete}); err != nil {
 		t.Fatal(err)
 	}
 	y.days(12)
@@ -149,7 +150,7 @@ func TestLockKeepsPoints(t *testing.T) {
 	if _, err := y.BackupNow(t.Context(), y.item, time.Time{}); holdfast.KindOf(err) != holdfast.Unsupported || !strings.Contains(err.Error(), "locks/keep") {
 		t.Errorf("on demand at the limit: %v", err)
 	}
-	if _, err := y.DeleteLock(t.Context(), groupID(sub, "lab"), "keep"); err != nil {
+	if _, err := y.Resources.DeleteLock(t.Context(), resource.GroupID(sub, "lab"), "keep"); err != nil {
 		t.Fatal(err)
 	}
 	y.tick()
@@ -183,7 +184,7 @@ func TestPurge(t *testing.T) {
 	if _, err := y.Item(t.Context(), y.item); holdfast.KindOf(err) != holdfast.NotFound || len(y.deleted) != 3 {
 		t.Errorf("after 15 days: %v, %d deleted of 3", err, len(y.deleted))
 	}
-	if err := y.put(Protect{PolicyID: policyID(y.vault(), "daily")}); err != nil {
+	if err := y.put(Protect{PolicyID: resource.PolicyID(y.vault(), "daily")}); err != nil {
 		t.Errorf("protecting the machine anew: %v", err)
 	}
 }
@@ -198,7 +199,7 @@ func TestItemLife(t *testing.T) {
 		"deleted":   func(y *year) error { _, err := y.DeleteItem(y.t.Context(), y.item); return err },
 	}
 	operations := map[string]func(*year) error{
-		"protect":  func(y *year) error { return y.put(Protect{PolicyID: policyID(y.vault(), "daily")}) },
+		"protect":  func(y *year) error { return y.put(Protect{PolicyID: resource.PolicyID(y.vault(), "daily")}) },
 		"stop":     func(y *year) error { return y.put(Protect{Hold: Stopped}) },
 		"suspend":  func(y *year) error { return y.put(Protect{Hold: Suspended}) },
 		"delete":   func(y *year) error { _, err := y.DeleteItem(y.t.Context(), y.item); return err },
@@ -232,7 +233,7 @@ func TestItemLife(t *testing.T) {
 				t.Fatal(err)
 			}
 			for operation, do := range operations {
-				if _, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) { return nil, putItem(tx, before) }); err != nil {
+				if _, err := resource.Write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) { return nil, putItem(tx, before) }); err != nil {
 					t.Fatal(err)
 				}
 				points := len(y.listed())
@@ -265,9 +266,9 @@ func TestCleanUpOfABrokenPolicy(t *testing.T) {
 	t.Parallel()
 	y := newYear(t)
 	y.days(6)
-	_, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		return nil, errors.Join(putPolicy(tx, y.vault(), "broken", []byte(`{"timeZone":"Nowhere"}`)),
-			putItem(tx, Item{Stamp: Stamp{ID: ItemID(y.vault(), "lab", "a-first")}, Vault: y.vault(), VM: "a-first", Policy: "broken"}))
+			putItem(tx, Item{Stamp: resource.Stamp{ID: resource.ItemID(y.vault(), "lab", "a-first")}, Vault: y.vault(), VM: "a-first", Policy: "broken"}))
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -295,7 +296,7 @@ func TestNineThousandPoints(t *testing.T) {
 	y.maxPoints = points
 	y.pass(24 * time.Hour)
 	start := y.clock().AddDate(0, 0, -points)
-	_, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		for n := range points {
 			at := start.AddDate(0, 0, n)
 			p := Point{Item: y.item, Name: newPointID(at), Scheduled: true, Previous: at.AddDate(0, 0, -1), Result: holdfast.BackupResult{Time: at}}
@@ -344,7 +345,7 @@ func TestHeldDaily(t *testing.T) {
 	t.Parallel()
 	y := newYear(t)
 	y.found = holdfast.ProvisionResult{RepositoryID: "r", CanHold: true}
-	if _, err := y.UpdateVault(t.Context(), idOf(y.vault()).Subscription, "lab", "safe", VaultInput{Settings: Set(nil, "Locked", "securitySettings", "immutabilitySettings", "state")}); err != nil {
+	if _, err := y.UpdateVault(t.Context(), resource.IDOf(y.vault()).Subscription, "lab", "safe", VaultInput{Settings: Set(nil, "Locked", "securitySettings", "immutabilitySettings", "state")}); err != nil {
 		t.Fatal(err)
 	}
 	y.settle()

@@ -11,6 +11,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // kindMachine is the job that works on a machine.
@@ -35,20 +36,20 @@ type Machines interface {
 
 // ActOnVM starts the job that powers a machine on or off, restarts it, or
 // deletes it. force takes the power away without asking the guest.
-func (s *Service) ActOnVM(ctx context.Context, sub, group, name string, action holdfast.MachineAction, force bool) (Job, error) {
+func (s *Service) ActOnVM(ctx context.Context, sub, group, name string, action holdfast.MachineAction, force bool) (job.Job, error) {
 	vm, site, err := s.machine(ctx, sub, group, name)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	off := vm.State == "shutoff"
 	switch {
 	case vm.generalized() && action == holdfast.MachineStart:
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is generalized; it is not started again.", vm.Name)
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is generalized; it is not started again.", vm.Name)
 	case vm.Transient && action != holdfast.MachineStart:
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is transient: libvirt would forget it when it goes off.", vm.Name).
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is transient: libvirt would forget it when it goes off.", vm.Name).
 			WithHint("Define it first (`virsh define`).")
 	case action == holdfast.MachineRestart && off:
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is off; it can be started but not restarted.", vm.Name)
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, vm.ID, "The virtual machine %q is off; it can be started but not restarted.", vm.Name)
 	}
 	return s.machineJob(ctx, vm, holdfast.MachineArgs{Site: site.Ref(), VM: vm.VMRef, Action: action, Force: force})
 }
@@ -74,15 +75,15 @@ func (vm VM) generalized() bool { return vm.keptProperty(generalized) == true }
 
 // machineJob starts a job on a machine. One runs at a time, and none that takes
 // the machine or a disk away while the machine is backed up.
-func (s *Service) machineJob(ctx context.Context, vm VM, a holdfast.MachineArgs) (Job, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+func (s *Service) machineJob(ctx context.Context, vm VM, a holdfast.MachineArgs) (job.Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		if a.Action == holdfast.MachineDelete || a.Action == holdfast.MachineDisks || a.Action == holdfast.MachineConvert {
 			if err := notCaptured(tx, vm.ID, vm.Name); err != nil {
-				return Job{}, err
+				return job.Job{}, err
 			}
 		}
 		return job.Enqueue(s.Jobs, tx, kindMachine, job.Spec{
-			Operation: string(a.Action), Scope: vm.ID, Subject: vm.ID, Entity: vm.Name, Principal: caller(ctx), Exclusive: "machine:" + vm.ID,
+			Operation: string(a.Action), Scope: vm.ID, Subject: vm.ID, Entity: vm.Name, Principal: resource.Caller(ctx), Exclusive: "machine:" + vm.ID,
 		}, a)
 	})
 }
@@ -98,7 +99,7 @@ func (s *Service) machine(ctx context.Context, sub, group, name string) (VM, Sit
 	if err != nil {
 		return vm, Site{}, err
 	}
-	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, vm.Location) })
+	site, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, vm.Location) })
 	return vm, site, err
 }
 
@@ -124,12 +125,12 @@ type WantedDisk struct {
 
 // UpdateVM changes a machine's tags at once and its data disks in a job; the
 // job is nil when the disks stay as they are.
-func (s *Service) UpdateVM(ctx context.Context, sub, group, name string, in VMUpdate) (VM, *Job, error) {
+func (s *Service) UpdateVM(ctx context.Context, sub, group, name string, in VMUpdate) (VM, *job.Job, error) {
 	vm, site, err := s.machine(ctx, sub, group, name)
 	if err != nil {
 		return vm, nil, err
 	}
-	if err := checkTags(in.Tags); err != nil {
+	if err := resource.CheckTags(in.Tags); err != nil {
 		return vm, nil, err
 	}
 	if err := s.namesSets(ctx, vm, in); err != nil {
@@ -245,7 +246,7 @@ func (s *Service) freeDisk(ctx context.Context, site Site, member string, w Want
 	if w.ID == "" {
 		return Disk{}, holdfast.Errorf(holdfast.Invalid, member+".managedDisk.id", "%s names no disk that is there; a disk is made first (PUT on Microsoft.Compute/disks) and attached by its id.", member)
 	}
-	id, err := parseAs(member+".managedDisk.id", w.ID, TypeDisk)
+	id, err := resource.ParseAs(member+".managedDisk.id", w.ID, resource.TypeDisk)
 	if err != nil {
 		return Disk{}, err
 	}

@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // Moving asks for resources of a group to be brought into another one.
@@ -29,34 +30,34 @@ const maxMoved = 800
 // What a site has (machines, disks, networks, pools) is in the group of its site
 // and moves with that only; a machine with recovery points does not move at all,
 // since they would lose their source (RPL-04).
-func (s *Service) MoveResources(ctx context.Context, m Moving) (Job, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+func (s *Service) MoveResources(ctx context.Context, m Moving) (job.Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		target, vaults, err := m.check(tx)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		for _, v := range vaults {
 			if err := moveVault(tx, v, m.vaultIn(target, v)); err != nil {
-				return Job{}, err
+				return job.Job{}, err
 			}
 		}
-		g := groupID(m.Subscription, m.Group)
-		return job.Record(tx, job.Spec{Operation: "MoveResources", Scope: g, Subject: g, Entity: target.Name, Principal: caller(ctx)})
+		g := resource.GroupID(m.Subscription, m.Group)
+		return job.Record(tx, job.Spec{Operation: "MoveResources", Scope: g, Subject: g, Entity: target.Name, Principal: resource.Caller(ctx)})
 	})
 }
 
 // CheckMove says whether MoveResources would do it; nil is yes.
 func (s *Service) CheckMove(ctx context.Context, m Moving) error {
-	_, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { _, _, err := m.check(tx); return nil, err })
+	_, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { _, _, err := m.check(tx); return nil, err })
 	return err
 }
 
-func (m Moving) vaultIn(target Group, v Vault) string {
-	return inGroup(m.Subscription, target.Name, TypeVault, v.Name)
+func (m Moving) vaultIn(target resource.Group, v Vault) string {
+	return resource.InGroup(m.Subscription, target.Name, resource.TypeVault, v.Name)
 }
 
-func (m Moving) check(tx *catalog.Tx) (target Group, vaults []Vault, err error) {
-	if _, err := findGroup(tx, m.Subscription, m.Group); err != nil {
+func (m Moving) check(tx *catalog.Tx) (target resource.Group, vaults []Vault, err error) {
+	if _, err := resource.FindGroup(tx, m.Subscription, m.Group); err != nil {
 		return target, nil, err
 	}
 	if target, err = m.checkTarget(tx); err != nil {
@@ -72,13 +73,13 @@ func (m Moving) check(tx *catalog.Tx) (target Group, vaults []Vault, err error) 
 		switch {
 		case err != nil:
 			return target, nil, holdfast.Errorf(holdfast.Invalid, member, "%s is %q, which is not a resource id: %v.", member, id, err)
-		case !arm.Within(parsed.String(), groupID(m.Subscription, m.Group)) || parsed.Provider == "":
+		case !arm.Within(parsed.String(), resource.GroupID(m.Subscription, m.Group)) || parsed.Provider == "":
 			return target, nil, holdfast.Errorf(holdfast.Invalid, member, "%s is %q, which is not in the resource group %q.", member, id, m.Group)
 		case seen[strings.ToLower(parsed.String())]:
 			return target, nil, holdfast.Errorf(holdfast.Invalid, member, "%s is %q, which is named twice.", member, id)
 		}
 		seen[strings.ToLower(parsed.String())] = true
-		if !parsed.Is(TypeVault) {
+		if !parsed.Is(resource.TypeVault) {
 			return target, nil, notMovable(tx, parsed)
 		}
 		v, err := m.checkVault(tx, parsed, target)
@@ -91,17 +92,17 @@ func (m Moving) check(tx *catalog.Tx) (target Group, vaults []Vault, err error) 
 }
 
 // checkTarget finds the group to move to.
-func (m Moving) checkTarget(tx *catalog.Tx) (Group, error) {
+func (m Moving) checkTarget(tx *catalog.Tx) (resource.Group, error) {
 	const member = "targetResourceGroup"
-	id, err := parseAs(member, m.Target, TypeGroup)
+	id, err := resource.ParseAs(member, m.Target, resource.TypeGroup)
 	if err != nil {
-		return Group{}, err
+		return resource.Group{}, err
 	}
-	if !sameName(id.Subscription, m.Subscription) {
-		return Group{}, holdfast.Errorf(holdfast.Unsupported, member, "The resource group %s is in another subscription; a vault stays in that of the machines it protects.", m.Target)
+	if !resource.SameName(id.Subscription, m.Subscription) {
+		return resource.Group{}, holdfast.Errorf(holdfast.Unsupported, member, "The resource group %s is in another subscription; a vault stays in that of the machines it protects.", m.Target)
 	}
-	g, err := findGroup(tx, m.Subscription, id.Group)
-	if err == nil && sameName(g.Name, m.Group) {
+	g, err := resource.FindGroup(tx, m.Subscription, id.Group)
+	if err == nil && resource.SameName(g.Name, m.Group) {
 		err = holdfast.Errorf(holdfast.Invalid, member, "The resources are in the resource group %q already.", g.Name)
 	}
 	if err == nil {
@@ -112,13 +113,13 @@ func (m Moving) checkTarget(tx *catalog.Tx) (Group, error) {
 
 // checkVault sees that a vault may be moved. Its old and its new place ask for
 // the same right: nobody gains one by moving it to where he has more.
-func (m Moving) checkVault(tx *catalog.Tx, id arm.ID, target Group) (Vault, error) {
+func (m Moving) checkVault(tx *catalog.Tx, id arm.ID, target resource.Group) (Vault, error) {
 	v, err := findVault(tx, id.String())
 	if err != nil {
 		return v, err
 	}
 	to := m.vaultIn(target, v)
-	for _, c := range []struct{ action, on string }{{TypeVault + "/write", v.ID}, {TypeVault + "/delete", v.ID}, {TypeVault + "/write", to}} {
+	for _, c := range []struct{ action, on string }{{resource.TypeVault + "/write", v.ID}, {resource.TypeVault + "/delete", v.ID}, {resource.TypeVault + "/write", to}} {
 		if err := m.May(c.action, c.on); err != nil {
 			return v, err
 		}
@@ -126,7 +127,7 @@ func (m Moving) checkVault(tx *catalog.Tx, id arm.ID, target Group) (Vault, erro
 	if _, err := tx.Get(to); err == nil {
 		return v, holdfast.Errorf(holdfast.Conflict, v.ID, "The resource group %q has a vault %q already.", target.Name, v.Name)
 	}
-	for _, state := range []JobState{job.InProgress, job.Cancelling} {
+	for _, state := range []job.State{job.InProgress, job.Cancelling} {
 		running, err := job.List(tx, job.Filter{Scope: v.ID, State: state, Limit: 1})
 		if err != nil {
 			return v, err
@@ -140,7 +141,7 @@ func (m Moving) checkVault(tx *catalog.Tx, id arm.ID, target Group) (Vault, erro
 
 // notMovable says why a resource stays where it is.
 func notMovable(tx *catalog.Tx, id arm.ID) error {
-	if id.Is(TypeVM) {
+	if id.Is(resource.TypeVM) {
 		held, err := protectedOf(tx, func(i Item) bool { return strings.EqualFold(i.Source, id.String()) })
 		if err == nil && held == "" {
 			held, err = restorePointsOf(tx, func(vm arm.ID) bool { return strings.EqualFold(vm.String(), id.String()) })
@@ -153,11 +154,11 @@ func notMovable(tx *catalog.Tx, id arm.ID) error {
 				WithHint("Delete its points first, with its protection if it has one, or leave it where it is.")
 		}
 	}
-	if id.Is(TypeCollection) {
+	if id.Is(resource.TypeCollection) {
 		return holdfast.Errorf(holdfast.Unsupported, id.String(), "The restore point collection %q cannot move: its points belong to it and to their machine (RPL-04).", id.Name()).
 			WithHint("Make a collection in the other group for the points to come, and delete this one when it is not needed any more.")
 	}
-	if id.Is(TypeVM) || id.Is(TypeDisk) || id.Is(TypeNIC) || id.Is(TypeNetwork) || id.Is(TypePool) {
+	if id.Is(resource.TypeVM) || id.Is(resource.TypeDisk) || id.Is(resource.TypeNIC) || id.Is(resource.TypeNetwork) || id.Is(resource.TypePool) {
 		return holdfast.Errorf(holdfast.Unsupported, id.String(), "%s %q is in the resource group of its site and cannot move on its own.", id.Type(), id.Name()).
 			WithHint("Give the site another resource group; everything it has goes with it.")
 	}

@@ -8,6 +8,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // networkRules is the member of a vault's properties that says from where it is
@@ -50,7 +51,7 @@ func parseNetworks(settings map[string]any) ([]netip.Prefix, error) {
 // The machine itself is always inside. A vault that is not there admits: its
 // absence is told elsewhere.
 func (s *Service) Admits(ctx context.Context, vault string, from netip.Addr) (bool, error) {
-	v, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
+	v, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, vault) })
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
 			err = nil

@@ -14,6 +14,8 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/limits"
+	"holdfast/internal/resource"
 )
 
 // NewVM is a VM that is to be made of disks that are there, as the template of
@@ -32,27 +34,27 @@ type NewVM struct {
 }
 
 // CreateVM starts the job that makes a VM.
-func (s *Service) CreateVM(ctx context.Context, sub, group, name string, in NewVM) (Job, error) {
+func (s *Service) CreateVM(ctx context.Context, sub, group, name string, in NewVM) (job.Job, error) {
 	if in.Point == "" {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.holdfast.recoveryPointId", "Holdfast makes no VM but from a recovery point.").
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.holdfast.recoveryPointId", "Holdfast makes no VM but from a recovery point.").
 			WithHint("Restore its disks and deploy their template, restore the point as a new VM, or define the VM with libvirt's tools; it then appears here.")
 	}
 	at := strings.LastIndex(strings.ToLower(in.Point), "/recoverypoints/")
-	if at < 0 || lastName(in.Point) == "" {
-		return Job{}, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.recoveryPointId", "properties.holdfast.recoveryPointId is %q, which is no recovery point's id.", in.Point)
+	if at < 0 || resource.LastName(in.Point) == "" {
+		return job.Job{}, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.recoveryPointId", "properties.holdfast.recoveryPointId is %q, which is no recovery point's id.", in.Point)
 	}
-	r, err := s.restoreOf(ctx, in.Point[:at], lastName(in.Point))
+	r, err := s.restoreOf(ctx, in.Point[:at], resource.LastName(in.Point))
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	args := holdfast.RestoreArgs{
 		Site: r.site.Ref(), Repository: r.vault.Repository, PointID: r.point.Result.PointID, RestoreID: uuid.NewString(), Mode: holdfast.CreateVM,
-		VMName: name, NamePrefix: name, Format: "qcow2", Start: in.Start, Tags: in.Tags, Kept: withoutSpot(merge(nil, in.Kept)),
+		VMName: name, NamePrefix: name, Format: "qcow2", Start: in.Start, Tags: in.Tags, Kept: withoutSpot(resource.Merge(nil, in.Kept)),
 	}
-	id := inGroup(sub, r.site.Group, TypeVM, name)
+	id := resource.InGroup(sub, r.site.Group, resource.TypeVM, name)
 	for _, check := range []func() error{
-		func() error { return checkName("VM", name) },
-		func() error { return checkTags(in.Tags) },
+		func() error { return resource.CheckName("VM", name) },
+		func() error { return resource.CheckTags(in.Tags) },
 		func() error { return r.here(group, in.Location) },
 		func() error { return s.nameFree(ctx, args.Site, "properties", name) },
 		func() error { return s.checkSize(&args, in.Size) },
@@ -60,13 +62,13 @@ func (s *Service) CreateVM(ctx context.Context, sub, group, name string, in NewV
 		func() error { return s.checkNICs(ctx, &args, r.site, in.Networks) },
 	} {
 		if err := check(); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 	}
-	spec := job.Spec{Operation: "CreateVM", Scope: id, Subject: id, Entity: name, Principal: caller(ctx), Exclusive: "restore:" + id}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	spec := job.Spec{Operation: "CreateVM", Scope: id, Subject: id, Entity: name, Principal: resource.Caller(ctx), Exclusive: "restore:" + id}
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		if _, err := findPoint(tx, r.item.ID, r.point.Name); err != nil { // still there
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
 	})
@@ -79,15 +81,15 @@ func withoutSpot(kept map[string]any) map[string]any {
 	if p, _ := properties["priority"].(string); p != "Spot" && p != "Low" {
 		return kept
 	}
-	return merge(kept, map[string]any{"properties": map[string]any{"priority": nil, "evictionPolicy": nil, "billingProfile": nil}})
+	return resource.Merge(kept, map[string]any{"properties": map[string]any{"priority": nil, "evictionPolicy": nil, "billingProfile": nil}})
 }
 
 // here refuses a VM that is to be somewhere else than its point's site.
 func (r restoring) here(group, location string) error {
-	if !sameName(group, r.site.Group) {
+	if !resource.SameName(group, r.site.Group) {
 		return holdfast.Errorf(holdfast.Invalid, "resourceGroup", "The VMs of the site %q are in the resource group %q, not in %q.", r.site.Name, r.site.Group, group)
 	}
-	if location != "" && Location(location) != Location(r.site.Name) {
+	if location != "" && resource.Location(location) != resource.Location(r.site.Name) {
 		return holdfast.Errorf(holdfast.Unsupported, "location", "The point is of the site %q; no VM is made of it in %q.", r.site.Name, location).WithHint("Deploy with the location of the site.")
 	}
 	return nil
@@ -122,8 +124,8 @@ func (s *Service) checkSize(args *holdfast.RestoreArgs, size string) error {
 	args.VCPUs, _ = strconv.Atoi(m[1])
 	memory, _ := strconv.ParseFloat(m[2], 64)
 	args.Memory = int64(memory * float64(map[string]int64{"MiB": 1 << 20, "GiB": 1 << 30}[m[3]]))
-	if args.VCPUs < 1 || args.Memory < 1<<20 || (args.VCPUs < 2 || args.Memory < 1<<30) && !s.Limits.lifts("CMP-01") {
-		return holdfast.Errorf(holdfast.Unsupported, member, "A VM has at least 2 vCPUs and 1 GiB of memory (CMP-01); %s is %q.", member, size).WithHint(lifted)
+	if args.VCPUs < 1 || args.Memory < 1<<20 || (args.VCPUs < 2 || args.Memory < 1<<30) && !s.Limits.Lifts("CMP-01") {
+		return holdfast.Errorf(holdfast.Unsupported, member, "A VM has at least 2 vCPUs and 1 GiB of memory (CMP-01); %s is %q.", member, size).WithHint(limits.Hint)
 	}
 	return nil
 }
@@ -169,7 +171,7 @@ func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, r
 		return holdfast.Errorf(holdfast.Invalid, "properties.storageProfile.osDisk", "properties.storageProfile.osDisk is missing.")
 	}
 	if len(kept) > 0 {
-		args.Kept = merge(args.Kept, map[string]any{ofDisks: kept})
+		args.Kept = resource.Merge(args.Kept, map[string]any{ofDisks: kept})
 	}
 	args.Directory = path.Dir(args.Attach[0].Path)
 	return nil
@@ -179,7 +181,7 @@ func (s *Service) checkAttach(ctx context.Context, args *holdfast.RestoreArgs, r
 // pools, if it has made the disk of that id; else the error is notFound. No other
 // file of the host becomes a disk because a client names it.
 func (s *Service) restoredDisk(ctx context.Context, r restoring, id string, notFound error) (Disk, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Disk, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Disk, error) {
 		jobs, err := job.List(tx, job.Filter{Subject: r.item.ID, Operation: "Restore"})
 		if err != nil {
 			return Disk{}, err
@@ -211,8 +213,8 @@ func classOf(site Site, d Disk, w WantedDisk) string {
 // oneClass refuses disks of which some are premium and some are standard.
 func (s *Service) oneClass(member string, all *string, class string) error {
 	kind := func(c string) bool { return strings.HasPrefix(c, "Premium") }
-	if *all != "" && class != "" && kind(*all) != kind(class) && !s.Limits.lifts("MGT-04") {
-		return holdfast.Errorf(holdfast.Unsupported, member+".managedDisk.storageAccountType", "Restored disks are all premium or all standard; here are %s and %s (MGT-04).", *all, class).WithHint("Give them one class. " + lifted)
+	if *all != "" && class != "" && kind(*all) != kind(class) && !s.Limits.Lifts("MGT-04") {
+		return holdfast.Errorf(holdfast.Unsupported, member+".managedDisk.storageAccountType", "Restored disks are all premium or all standard; here are %s and %s (MGT-04).", *all, class).WithHint("Give them one class. " + limits.Hint)
 	}
 	if *all == "" {
 		*all = class
@@ -236,12 +238,12 @@ func (s *Service) checkNICs(ctx context.Context, args *holdfast.RestoreArgs, sit
 			args.Networks = append(args.Networks, "")
 			continue
 		}
-		network, err := parseAs(member+".subnet.id", subnet, TypeNetwork+"/subnets")
+		network, err := resource.ParseAs(member+".subnet.id", subnet, resource.TypeNetwork+"/subnets")
 		if err != nil {
 			return err
 		}
 		name := path.Base(path.Dir(path.Dir(network.String())))
-		k := slices.IndexFunc(have.Networks, func(n string) bool { return sameName(n, name) })
+		k := slices.IndexFunc(have.Networks, func(n string) bool { return resource.SameName(n, name) })
 		if k < 0 {
 			return holdfast.Errorf(holdfast.NotFound, member, "The site %q has no network %q.", site.Name, name)
 		}

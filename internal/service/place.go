@@ -9,6 +9,8 @@ import (
 	"strings"
 
 	"holdfast"
+	"holdfast/internal/limits"
+	"holdfast/internal/resource"
 )
 
 // checkParts finds the pool and the network that the request names.
@@ -25,11 +27,11 @@ func (s *Service) checkParts(ctx context.Context, args *holdfast.RestoreArgs, r 
 	if in.Network == "" {
 		return nil
 	}
-	network, err := parseAs("properties.virtualNetworkId", in.Network, TypeNetwork)
+	network, err := resource.ParseAs("properties.virtualNetworkId", in.Network, resource.TypeNetwork)
 	if err != nil {
 		return err
 	}
-	i := slices.IndexFunc(have.Networks, func(n string) bool { return sameName(n, network.Name()) })
+	i := slices.IndexFunc(have.Networks, func(n string) bool { return resource.SameName(n, network.Name()) })
 	if i < 0 {
 		return holdfast.Errorf(holdfast.NotFound, "properties.virtualNetworkId", "The site %q has no network %q.", r.site.Name, network.Name())
 	}
@@ -69,14 +71,14 @@ func (s *Service) stagingPool(pools []holdfast.PoolFact, r restoring, in Restore
 		return "", holdfast.Errorf(holdfast.Invalid, member, "The request does not say where the disks go, and no pool of the site is of the class that they had.").
 			WithHint("Name a storage account (a pool of the site), or a directory in properties.holdfast.directory.")
 	}
-	named, err := parseAs(member, in.Pool, TypePool)
+	named, err := resource.ParseAs(member, in.Pool, resource.TypePool)
 	if err != nil {
 		return "", err
 	}
 	name, err := poolNamed(pools, member, r.site, named.Name())
-	if err == nil && slices.Contains(r.site.EncryptedPools, name) && !s.Limits.lifts("MGT-03") {
+	if err == nil && slices.Contains(r.site.EncryptedPools, name) && !s.Limits.Lifts("MGT-03") {
 		return "", holdfast.Errorf(holdfast.Unsupported, member, "The storage account %s encrypts what it holds; nothing is restored to such a one (MGT-03).", name).
-			WithHint("Name another storage account. " + lifted)
+			WithHint("Name another storage account. " + limits.Hint)
 	}
 	return name, err
 }
@@ -113,7 +115,7 @@ func (r restoring) zones() (names []string) {
 // A zone is a group of hosts; a site has the host that its VMs are on.
 func (s *Service) checkZones(r restoring, in RestoreRequest) error {
 	had := r.zones()
-	if len(in.Zones) == 0 || slices.Equal(in.Zones, had) || s.Limits.lifts("MGT-01") {
+	if len(in.Zones) == 0 || slices.Equal(in.Zones, had) || s.Limits.Lifts("MGT-01") {
 		return nil
 	}
 	return holdfast.Errorf(holdfast.Unsupported, "zones", "The VM of the point is pinned to %s; it is not restored to zone %s (CMP-09).", zoneWords(had), strings.Join(in.Zones, ", ")).

@@ -9,11 +9,12 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // Point is a recovery point of an item. Its time is its creation.
 type Point struct {
-	Stamp
+	resource.Stamp
 	Item   string                `json:"item"` // ARM id
 	Name   string                `json:"name"`
 	Result holdfast.BackupResult `json:"result"`
@@ -62,30 +63,30 @@ func (p Point) ref() holdfast.PointRef {
 
 // Points lists the points of an item, newest first.
 func (s *Service) Points(ctx context.Context, item string, f PointFilter) ([]Point, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Point, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Point, error) {
 		i, err := findItem(tx, item)
 		if err != nil {
 			return nil, err
 		}
-		q := catalog.Query{Type: TypePoint, Parent: i.ID, From: f.From, To: f.To, Limit: f.Limit, Newest: true}
+		q := catalog.Query{Type: resource.TypePoint, Parent: i.ID, From: f.From, To: f.To, Limit: f.Limit, Newest: true}
 		if f.After != "" {
-			q.After = PointID(i.ID, f.After)
+			q.After = resource.PointID(i.ID, f.After)
 		}
-		return list(tx, q, decodePoint)
+		return resource.List(tx, q, decodePoint)
 	})
 }
 
 // Point returns one point of an item.
 func (s *Service) Point(ctx context.Context, item, name string) (Point, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Point, error) { return findPoint(tx, item, name) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Point, error) { return findPoint(tx, item, name) })
 }
 
 // PointCount says how many points an item has, and since when.
 func (s *Service) PointCount(ctx context.Context, item string) (n int, oldest time.Time, err error) {
-	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		const where = ` FROM resource WHERE parent = ? AND type = ?`
 		var micros int64
-		err := tx.QueryRow(`SELECT count(*), coalesce(min(created), 0)`+where, strings.ToLower(item), strings.ToLower(TypePoint)).Scan(&n, &micros)
+		err := tx.QueryRow(`SELECT count(*), coalesce(min(created), 0)`+where, strings.ToLower(item), strings.ToLower(resource.TypePoint)).Scan(&n, &micros)
 		oldest = catalog.Time(micros)
 		return nil, err
 	})
@@ -94,7 +95,7 @@ func (s *Service) PointCount(ctx context.Context, item string) (n int, oldest ti
 
 // findPoint returns a point of an item, or holdfast.NotFound.
 func findPoint(tx *catalog.Tx, item, name string) (Point, error) {
-	r, err := tx.Get(PointID(item, name))
+	r, err := tx.Get(resource.PointID(item, name))
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
 			err = holdfast.Errorf(holdfast.NotFound, name, "The recovery point %q was not found.", name)
@@ -106,20 +107,20 @@ func findPoint(tx *catalog.Tx, item, name string) (Point, error) {
 
 // putPoint writes a point as it is to be.
 func putPoint(tx *catalog.Tx, p Point) error {
-	_, err := catalog.Write(tx, catalog.Resource{ID: PointID(p.Item, p.Name), Type: TypePoint, Parent: p.Item, Created: p.Result.Time}, p)
+	_, err := catalog.Write(tx, catalog.Resource{ID: resource.PointID(p.Item, p.Name), Type: resource.TypePoint, Parent: p.Item, Created: p.Result.Time}, p)
 	return err
 }
 
 // decodePoint reads a row.
 func decodePoint(r catalog.Resource) (Point, error) {
 	p, err := catalog.Decode[Point](r)
-	p.Stamp = stamp(r)
+	p.Stamp = resource.StampOf(r)
 	return p, err
 }
 
 // pointsOf are the points of an item, oldest first.
 func pointsOf(tx *catalog.Tx, item string) ([]Point, error) {
-	points, err := list(tx, catalog.Query{Type: TypePoint, Parent: item, Newest: true}, decodePoint)
+	points, err := resource.List(tx, catalog.Query{Type: resource.TypePoint, Parent: item, Newest: true}, decodePoint)
 	slices.Reverse(points)
 	return points, err
 }
@@ -131,7 +132,7 @@ func (s *Service) ExpirePoint(ctx context.Context, item, name string, expires ti
 	if err := checkExpiry(member, expires, s.Clock()); err != nil {
 		return Point{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Point, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Point, error) {
 		i, err := findItem(tx, item)
 		if err != nil {
 			return Point{}, err

@@ -7,12 +7,14 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/limits"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // Policy is a backup policy of a vault.
 type Policy struct {
-	Stamp
+	resource.Stamp
 	Name       string          `json:"name"`
 	Properties json.RawMessage `json:"properties"` // as its owner wrote it
 	Items      int             `json:"-"`          // how many items it protects
@@ -20,16 +22,16 @@ type Policy struct {
 
 // PutPolicy makes or replaces a policy.
 func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties json.RawMessage) (Policy, error) {
-	if err := checkName("policy", name); err != nil {
+	if err := resource.CheckName("policy", name); err != nil {
 		return Policy{}, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Policy, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Policy, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return Policy{}, err
 		}
 		old, err := findPolicy(tx, vault, name)
-		if notThere(err) != nil {
+		if resource.NotThere(err) != nil {
 			return Policy{}, err
 		}
 		properties = extended(properties, old.Properties)
@@ -48,7 +50,7 @@ func (s *Service) PutPolicy(ctx context.Context, vault, name string, properties 
 }
 
 func putPolicy(tx *catalog.Tx, vault, name string, properties json.RawMessage) error {
-	_, err := catalog.Write(tx, catalog.Resource{ID: policyID(vault, name), Type: TypePolicy, Parent: vault}, Policy{Name: name, Properties: properties})
+	_, err := catalog.Write(tx, catalog.Resource{ID: resource.PolicyID(vault, name), Type: resource.TypePolicy, Parent: vault}, Policy{Name: name, Properties: properties})
 	return err
 }
 
@@ -78,13 +80,13 @@ func (s *Service) newPolicy(properties, old json.RawMessage) (policy.Policy, err
 		return p, err
 	}
 	var limit *holdfast.Error
-	if !s.Limits.lifts("ACT-07") && errors.As(p.OnceADay(), &limit) {
-		return p, limit.WithHint(lifted)
+	if !s.Limits.Lifts("ACT-07") && errors.As(p.OnceADay(), &limit) {
+		return p, limit.WithHint(limits.Hint)
 	}
-	if p.Holdfast.FollowDaylightSaving && !s.Limits.lifts("ACT-11") {
+	if p.Holdfast.FollowDaylightSaving && !s.Limits.Lifts("ACT-11") {
 		if was, err := policy.Parse(old); err != nil || !was.Holdfast.FollowDaylightSaving {
 			const member = "properties.holdfast.followDaylightSaving"
-			return p, holdfast.Errorf(holdfast.Unsupported, member, "%s is true; schedules stay at standard time all year (ACT-11).", member).WithHint(lifted)
+			return p, holdfast.Errorf(holdfast.Unsupported, member, "%s is true; schedules stay at standard time all year (ACT-11).", member).WithHint(limits.Hint)
 		}
 	}
 	return p, nil
@@ -92,7 +94,7 @@ func (s *Service) newPolicy(properties, old json.RawMessage) (policy.Policy, err
 
 // Policy returns one policy of a vault.
 func (s *Service) Policy(ctx context.Context, vault, name string) (Policy, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Policy, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Policy, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return Policy{}, err
 		}
@@ -102,11 +104,11 @@ func (s *Service) Policy(ctx context.Context, vault, name string) (Policy, error
 
 // Policies lists the policies of a vault.
 func (s *Service) Policies(ctx context.Context, vault string) ([]Policy, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Policy, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Policy, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
-		all, err := list(tx, catalog.Query{Type: TypePolicy, Parent: vault}, decodePolicy)
+		all, err := resource.List(tx, catalog.Query{Type: resource.TypePolicy, Parent: vault}, decodePolicy)
 		if err != nil {
 			return nil, err
 		}
@@ -120,7 +122,7 @@ func (s *Service) Policies(ctx context.Context, vault string) ([]Policy, error) 
 
 // DeletePolicy removes a policy that protects nothing.
 func (s *Service) DeletePolicy(ctx context.Context, vault, name string) error {
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
 		var none struct{}
 		p, err := countedPolicy(tx, vault, name)
 		if err != nil {
@@ -148,12 +150,12 @@ func countedPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
 // itemsByPolicy counts a vault's items by the name of their policy. It is
 // derived: a stored count could be wrong.
 func itemsByPolicy(tx *catalog.Tx, vault string) (map[string]int, error) {
-	return tx.CountBy(catalog.Query{Type: TypeItem, Parent: vault}, catalog.MemberPolicy)
+	return tx.CountBy(catalog.Query{Type: resource.TypeItem, Parent: vault}, catalog.MemberPolicy)
 }
 
 // findPolicy returns a policy of a vault, or holdfast.NotFound.
 func findPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
-	r, err := tx.Get(policyID(vault, name))
+	r, err := tx.Get(resource.PolicyID(vault, name))
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
 			err = holdfast.Errorf(holdfast.NotFound, name, "The policy %q was not found in the vault.", name)
@@ -165,6 +167,6 @@ func findPolicy(tx *catalog.Tx, vault, name string) (Policy, error) {
 
 func decodePolicy(r catalog.Resource) (Policy, error) {
 	p, err := catalog.Decode[Policy](r)
-	p.Stamp = stamp(r)
+	p.Stamp = resource.StampOf(r)
 	return p, err
 }

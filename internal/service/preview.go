@@ -8,6 +8,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // PreviewRequest asks what a policy would do.
@@ -46,7 +47,7 @@ type PreviewItem struct {
 
 // PreviewPolicy says what a policy of a vault would do before it is saved.
 func (s *Service) PreviewPolicy(ctx context.Context, vault, name string, in PreviewRequest) (Preview, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Preview, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Preview, error) {
 		v, err := findVault(tx, vault)
 		if err != nil {
 			return Preview{}, err
@@ -119,7 +120,7 @@ func (pv *previewing) show(name string, in PreviewRequest) (out Preview, err err
 		}
 		out.Points = append(out.Points, p)
 	}
-	items, err := list(pv.tx, catalog.Query{Type: TypeItem, Parent: pv.vault.ID}, decodeItem)
+	items, err := resource.List(pv.tx, catalog.Query{Type: resource.TypeItem, Parent: pv.vault.ID}, decodeItem)
 	for _, i := range items {
 		if err == nil && i.Policy == name {
 			var one PreviewItem
@@ -138,7 +139,7 @@ func (pv *previewing) item(id string) (Item, []policy.Made, error) {
 		return Item{}, nil, err
 	}
 	i, err := decodeItem(r)
-	if err != nil || !sameName(r.Type, TypeItem) || !sameName(i.Vault, pv.vault.ID) {
+	if err != nil || !resource.SameName(r.Type, resource.TypeItem) || !resource.SameName(i.Vault, pv.vault.ID) {
 		return i, nil, holdfast.Errorf(holdfast.Invalid, "protectedItemId", "protectedItemId is %q, which is not an item of the vault.", id)
 	}
 	points, err := pointsOf(pv.tx, i.ID)

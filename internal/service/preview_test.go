@@ -7,7 +7,9 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/limits"
 	"holdfast/internal/matrix"
+	"holdfast/internal/resource"
 )
 
 // TestPreview: what a preview says is what happens.
@@ -72,7 +74,7 @@ func TestPreview(t *testing.T) {
 		"no policy":   {"none", PreviewRequest{}, "not found"},
 		"bad policy":  {"none", PreviewRequest{Properties: []byte(`{}`)}, "backupManagementType"},
 		"other item":  {"daily", PreviewRequest{Item: "/x"}, "not found"},
-		"not an item": {"daily", PreviewRequest{Item: policyID(y.vault(), "daily")}, "not an item"},
+		"not an item": {"daily", PreviewRequest{Item: resource.PolicyID(y.vault(), "daily")}, "not an item"},
 	} {
 		if _, err := y.PreviewPolicy(t.Context(), y.vault(), c.policy, c.in); err == nil || holdfast.KindOf(err) == holdfast.Internal || !strings.Contains(err.Error(), c.says) {
 			t.Errorf("%s: %v, want %q", name, err, c.says)
@@ -93,11 +95,11 @@ func TestSchedulesADay(t *testing.T) {
 	if _, err := y.PreviewPolicy(t.Context(), y.vault(), "daily", PreviewRequest{Properties: twice}); err == nil {
 		t.Error("a preview takes what cannot be saved")
 	}
-	y.Limits = ExtendedLimits
+	y.Limits = limits.Extended
 	if _, err := y.PutPolicy(t.Context(), y.vault(), "daily", twice); err != nil {
 		t.Errorf("two a day under extended: %v", err)
 	}
-	y.Limits = AzureLimits // what is saved goes on
+	y.Limits = limits.Azure // what is saved goes on
 	for range 6 {
 		y.pass(12 * time.Hour)
 		y.tick()

@@ -13,6 +13,7 @@ import (
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // The least that the limits of a site may be: below them no backup ends.
@@ -29,7 +30,7 @@ func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out
 		return out, false, err
 	}
 	site.Subscription, site.Name = sub, name
-	if _, err := s.Subscription(ctx, sub); err != nil {
+	if _, err := s.Resources.Subscription(ctx, sub); err != nil {
 		return out, false, err
 	}
 	if _, err := s.Inventory.Discover(ctx, site.Ref()); err != nil {
@@ -38,7 +39,7 @@ func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out
 	if err := s.makeOperational(ctx, &site, said); err != nil {
 		return out, false, err
 	}
-	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
+	out, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
 		old, err := findSite(tx, sub, name)
 		created = err != nil
 		if err != nil && holdfast.KindOf(err) != holdfast.NotFound {
@@ -53,12 +54,12 @@ func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out
 				return site, err
 			}
 		}
-		others, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+		others, err := resource.List(tx, catalog.Query{Type: resource.TypeSite}, decodeSite)
 		if err != nil {
 			return site, err
 		}
 		for _, o := range others {
-			if o.URI == site.URI && !strings.EqualFold(o.ID, siteID(sub, name)) {
+			if o.URI == site.URI && !strings.EqualFold(o.ID, resource.SiteID(sub, name)) {
 				return site, holdfast.Errorf(holdfast.Conflict, "properties.uri", "The host %s is already the site %q.", o.URI, o.Name)
 			}
 		}
@@ -68,16 +69,16 @@ func (s *Service) PutSite(ctx context.Context, sub, name string, site Site) (out
 }
 
 func (s *Service) checkSite(name string, site *Site) error {
-	if err := checkName("site", name); err != nil {
+	if err := resource.CheckName("site", name); err != nil {
 		return err
 	}
-	if Location(name) != strings.ToLower(name) {
+	if resource.Location(name) != strings.ToLower(name) {
 		return holdfast.Errorf(holdfast.Invalid, "name", "The name %q has a space; a site's name is a location.", name)
 	}
 	if site.URI == "" {
 		return holdfast.Errorf(holdfast.Invalid, "properties.uri", "properties.uri is missing: the libvirt URI of the host, such as qemu:///system.")
 	}
-	if err := checkName("resource group", site.Group); err != nil {
+	if err := resource.CheckName("resource group", site.Group); err != nil {
 		return holdfast.Errorf(holdfast.Invalid, "properties.resourceGroup", "properties.resourceGroup is %q: it names the resource group where the site's machines appear.", site.Group)
 	}
 	if site.ScratchDir == "" {
@@ -114,22 +115,22 @@ var diskClasses = []string{"Standard_LRS", "StandardSSD_LRS", "StandardSSD_ZRS",
 
 // DeleteSite forgets a site that no vault uses. Its host is not touched.
 func (s *Service) DeleteSite(ctx context.Context, sub, name string) error {
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
 		var none struct{}
 		site, err := findSite(tx, sub, name)
 		if err != nil {
 			return none, err
 		}
-		vaults, err := list(tx, catalog.Query{Type: TypeVault, Under: subscriptionID(sub)}, decodeVault)
+		vaults, err := resource.List(tx, catalog.Query{Type: resource.TypeVault, Under: resource.SubscriptionID(sub)}, decodeVault)
 		if err != nil {
 			return none, err
 		}
 		for _, v := range vaults {
-			if v.Location == Location(name) {
+			if v.Location == resource.Location(name) {
 				return none, holdfast.Errorf(holdfast.Conflict, name, "The site %q still has the vault %q.", site.Name, v.Name).WithHint("Delete the vault first.")
 			}
 		}
-		held, err := protectedOf(tx, func(i Item) bool { return i.Site == Location(name) }) // in vaults of other sites
+		held, err := protectedOf(tx, func(i Item) bool { return i.Site == resource.Location(name) }) // in vaults of other sites
 		if err == nil && held != "" {
 			err = holdfast.Errorf(holdfast.Conflict, name, "Machines of the site %q are protected: %s.", site.Name, held).WithHint("Delete their protection with its points first.")
 		}
@@ -172,7 +173,7 @@ func (s *Service) makeOperational(ctx context.Context, site *Site, said bool) er
 	if site.OperationalDir == "" || site.OperationalDir == old.OperationalDir {
 		return nil
 	}
-	if _, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, s.mayMoveOperational(tx, old, *site) }); err != nil {
+	if _, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, s.mayMoveOperational(tx, old, *site) }); err != nil {
 		return err // before anything is made
 	}
 	_, err = s.Provisioner.Provision(ctx, holdfast.ProvisionArgs{Repository: s.operational(*site)})
@@ -187,13 +188,13 @@ func (s *Service) mayMoveOperational(tx *catalog.Tx, old, site Site) error {
 		return nil
 	}
 	why := ""
-	points, err := list(tx, catalog.Query{Type: TypeRestorePoint}, decodeRestorePoint)
+	points, err := resource.List(tx, catalog.Query{Type: resource.TypeRestorePoint}, decodeRestorePoint)
 	if err != nil {
 		return err
 	}
 	for _, p := range points {
-		if p.Location == Location(old.Name) && s.at(old, p) == from {
-			why = fmt.Sprintf("the restore point %s/%s", lastName(p.Collection), p.Name)
+		if p.Location == resource.Location(old.Name) && s.at(old, p) == from {
+			why = fmt.Sprintf("the restore point %s/%s", resource.LastName(p.Collection), p.Name)
 		}
 	}
 	running, err := job.List(tx, job.Filter{Operation: "Backup", Running: true})
@@ -212,7 +213,7 @@ func (s *Service) mayMoveOperational(tx *catalog.Tx, old, site Site) error {
 	instant, err := instantAt(tx, from)
 	for _, p := range instant {
 		if p.Waiting {
-			why = fmt.Sprintf("the point %s of %s, which is not in its vault yet", p.Name, lastName(p.Item))
+			why = fmt.Sprintf("the point %s of %s, which is not in its vault yet", p.Name, resource.LastName(p.Item))
 		}
 	}
 	if err != nil || why == "" {
@@ -241,13 +242,13 @@ func (s *Service) moveOperational(tx *catalog.Tx, old, site Site) error {
 // stays refuses to give a site another group while machines in it are protected:
 // that would move them (RPL-04).
 func stays(tx *catalog.Tx, old Site, group string) error {
-	if sameName(old.Group, group) {
+	if resource.SameName(old.Group, group) {
 		return nil
 	}
 	here := func(vm arm.ID) bool {
-		return sameName(vm.Subscription, old.Subscription) && sameName(vm.Group, old.Group)
+		return resource.SameName(vm.Subscription, old.Subscription) && resource.SameName(vm.Group, old.Group)
 	}
-	held, err := protectedOf(tx, func(i Item) bool { return here(idOf(i.Source)) })
+	held, err := protectedOf(tx, func(i Item) bool { return here(resource.IDOf(i.Source)) })
 	if err == nil && held == "" {
 		held, err = restorePointsOf(tx, here)
 	}

@@ -15,6 +15,7 @@ import (
 	"holdfast/internal/arm"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 	"holdfast/internal/support"
 )
 
@@ -60,10 +61,10 @@ type RestoreRequest struct {
 
 // Restore starts a restore from a point. Everything that can be seen to fail is
 // refused here, before a byte is written.
-func (s *Service) Restore(ctx context.Context, item, point string, in RestoreRequest) (Job, error) {
+func (s *Service) Restore(ctx context.Context, item, point string, in RestoreRequest) (job.Job, error) {
 	r, err := s.restoreOf(ctx, item, point)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if in.Mode == Verify {
 		return s.verify(ctx, r, in)
@@ -88,32 +89,32 @@ func (s *Service) Restore(ctx context.Context, item, point string, in RestoreReq
 		func() error { return checkLUNs(&args, r, in) },
 	} {
 		if err := check(); err != nil {
-			return Job{}, r.zoneOut(err)
+			return job.Job{}, r.zoneOut(err)
 		}
 	}
 	return s.startRestore(ctx, r, spec, args, in.SnapshotWithin)
 }
 
 // startRestore makes the job, and first that of the backup that it waits for.
-func (s *Service) startRestore(ctx context.Context, r restoring, spec job.Spec, args holdfast.RestoreArgs, enough time.Duration) (Job, error) {
+func (s *Service) startRestore(ctx context.Context, r restoring, spec job.Spec, args holdfast.RestoreArgs, enough time.Duration) (job.Job, error) {
 	var vm VM
 	if args.Mode == holdfast.ReplaceDisks {
 		var err error
 		if vm, err = s.machineOf(ctx, r.item); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		i, err := findItem(tx, r.item.ID)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if _, err := findPoint(tx, i.ID, r.point.Name); err != nil { // still there
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if args.Mode == holdfast.ReplaceDisks {
 			if err := s.saveFirst(ctx, tx, &args, i, vm, enough); err != nil {
-				return Job{}, err
+				return job.Job{}, err
 			}
 		}
 		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
@@ -129,7 +130,7 @@ type restoring struct {
 }
 
 func (s *Service) restoreOf(ctx context.Context, item, point string) (restoring, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (r restoring, err error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (r restoring, err error) {
 		if r.item, err = findItem(tx, item); err != nil {
 			return r, err
 		}
@@ -146,7 +147,7 @@ func (s *Service) restoreOf(ctx context.Context, item, point string) (restoring,
 
 // checkPlace refuses a request that is about another VM or region (MGT-01).
 func (r restoring) checkPlace(in RestoreRequest) error {
-	if in.Region != "" && Location(in.Region) != r.vault.Location {
+	if in.Region != "" && resource.Location(in.Region) != r.vault.Location {
 		return holdfast.Errorf(holdfast.Unsupported, "properties.region", "The point is in %s; it cannot be restored to %s (MGT-01).", r.vault.Location, in.Region).
 			WithHint("Restore it with region " + r.vault.Location + ". To another region a point goes by cross-region restore alone (RST-04), from a vault that is copied there.")
 	}
@@ -211,7 +212,7 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 	default:
 		return holdfast.Errorf(holdfast.Invalid, "properties.recoveryType", "properties.recoveryType is %q; it is RestoreDisks, AlternateLocation, OriginalLocation or Verify.", in.Mode)
 	}
-	target, err := parseAs("properties.targetVirtualMachineId", in.TargetVM, TypeVM)
+	target, err := resource.ParseAs("properties.targetVirtualMachineId", in.TargetVM, resource.TypeVM)
 	if err != nil {
 		return err
 	}
@@ -231,10 +232,10 @@ func (s *Service) checkTarget(ctx context.Context, args *holdfast.RestoreArgs, s
 		return err
 	}
 	args.VMName, args.Start = target.Name(), in.Start == nil || *in.Start
-	if err := checkName("VM", args.VMName); err != nil {
+	if err := resource.CheckName("VM", args.VMName); err != nil {
 		return err
 	}
-	if !sameName(target.Group, r.site.Group) {
+	if !resource.SameName(target.Group, r.site.Group) {
 		return holdfast.Errorf(holdfast.Invalid, "properties.targetVirtualMachineId", "The VMs of the site %q are in the resource group %q; the target is in %q.", r.site.Name, r.site.Group, target.Group)
 	}
 	spec.Exclusive = "restore:" + target.String()
@@ -271,7 +272,7 @@ func (s *Service) restoreDone(*catalog.Tx, string, holdfast.RestoreArgs, holdfas
 }
 
 // Restored is what a restore job brought back; nothing while it has not.
-func Restored(j Job) (r holdfast.RestoreResult, err error) {
+func Restored(j job.Job) (r holdfast.RestoreResult, err error) {
 	if j.Kind != KindRestore || !j.Final() {
 		return r, nil
 	}

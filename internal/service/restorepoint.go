@@ -12,6 +12,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 	"holdfast/internal/support"
 )
 
@@ -34,7 +35,7 @@ const (
 
 // RestorePoint is one restore point of a VM. Created is when it was asked for.
 type RestorePoint struct {
-	Stamp
+	resource.Stamp
 	Collection string               `json:"collection"` // ARM id
 	Name       string               `json:"name"`
 	Location   string               `json:"location"` // of the site that has it
@@ -53,7 +54,7 @@ type RestorePoint struct {
 	// Result has, until the point is made, its PointID and what the VM was when it
 	// was asked for.
 	Result  holdfast.RestorePointResult `json:"result"`
-	Failure *Failure                    `json:"failure,omitempty"`
+	Failure *job.Failure                `json:"failure,omitempty"`
 	// Lost says that the point, which was made, cannot be read: Failed, until it can
 	// be read again.
 	Lost bool `json:"lost,omitempty"`
@@ -101,15 +102,15 @@ type RestorePointInput struct {
 
 // CreateRestorePoint starts the job that makes a restore point, or a copy of one.
 // Everything that can be seen to fail is refused here.
-func (s *Service) CreateRestorePoint(ctx context.Context, collection, name string, in RestorePointInput) (RestorePoint, Job, error) {
+func (s *Service) CreateRestorePoint(ctx context.Context, collection, name string, in RestorePointInput) (RestorePoint, job.Job, error) {
 	c, err := s.Collection(ctx, collection)
 	if err != nil {
-		return RestorePoint{}, Job{}, err
+		return RestorePoint{}, job.Job{}, err
 	}
 	if err := s.checkPoint(c, name, &in); err != nil {
-		return RestorePoint{}, Job{}, err
+		return RestorePoint{}, job.Job{}, err
 	}
-	p := RestorePoint{Stamp: Stamp{ID: RestorePointID(c.ID, name)}, Collection: c.ID, Name: name, Location: c.Location, State: PointCreating, Want: in.Want, VM: c.VM}
+	p := RestorePoint{Stamp: resource.Stamp{ID: RestorePointID(c.ID, name)}, Collection: c.ID, Name: name, Location: c.Location, State: PointCreating, Want: in.Want, VM: c.VM}
 	if c.copies() {
 		return s.copyPoint(ctx, c, p, in)
 	}
@@ -121,7 +122,7 @@ func (s *Service) checkPoint(c Collection, name string, in *RestorePointInput) e
 	if s.RestorePoint == nil {
 		return holdfast.Errorf(holdfast.Unsupported, name, "This server makes no restore points.")
 	}
-	if err := checkName("restore point", name); err != nil {
+	if err := resource.CheckName("restore point", name); err != nil {
 		return err
 	}
 	const member = "properties.sourceRestorePoint.id"
@@ -149,31 +150,31 @@ func (s *Service) checkPoint(c Collection, name string, in *RestorePointInput) e
 var modes = []holdfast.Consistency{holdfast.ApplicationConsistent, holdfast.FileSystemConsistent, holdfast.CrashConsistent}
 
 // capturePoint starts a new point of the collection's VM.
-func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint, in RestorePointInput) (RestorePoint, Job, error) {
-	src := idOf(c.VM)
+func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint, in RestorePointInput) (RestorePoint, job.Job, error) {
+	src := resource.IDOf(c.VM)
 	vm, err := s.VM(ctx, src.Subscription, src.Group, src.Name())
 	if err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	if vm.UUID != c.UUID {
-		return p, Job{}, holdfast.Errorf(holdfast.Conflict, vm.Name, "The VM %q is another machine now (UUID %s); the collection %q is of that with UUID %s.", vm.Name, vm.UUID, c.Name, c.UUID).
+		return p, job.Job{}, holdfast.Errorf(holdfast.Conflict, vm.Name, "The VM %q is another machine now (UUID %s); the collection %q is of that with UUID %s.", vm.Name, vm.UUID, c.Name, c.UUID).
 			WithHint("Make a collection for the new machine.")
 	}
 	facts := support.VM{VMFact: vm.VMFact, Classes: vm.site.PoolClasses, Accelerator: vm.site.WriteAccelerator}
 	if facts.Exclude, p.Exclude, err = excludedDisks(vm, in.Exclude); err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	if in.Want != holdfast.CrashConsistent { // of which no system is asked (RPO-03)
 		if facts.Guest, err = s.Inventory.Guest(ctx, vm.site.Ref(), vm.Name); err != nil {
-			return p, Job{}, err
+			return p, job.Job{}, err
 		}
 	}
 	if err := support.RefusedPoint(facts, in.Want); err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	p.Result.VM = vm.VMFact
 	if p.Repository, p.Set, err = s.sealedAt(ctx, vm); err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	args := holdfast.RestorePointArgs{Site: vm.site.Ref(), VM: vm.VMRef, Want: in.Want, ExcludeLUNs: facts.Exclude, ReadRate: vm.site.ReadRate}
 	out, j, err := s.enqueuePoint(ctx, c, p, args, func(tx *catalog.Tx) error { return notSnapshot(tx, vm) })
@@ -183,7 +184,7 @@ func (s *Service) capturePoint(ctx context.Context, c Collection, p RestorePoint
 // sealedAt is where a new point of a machine is sealed for a disk encryption set, and
 // for which; zero for none.
 func (s *Service) sealedAt(ctx context.Context, vm VM) (ref holdfast.RepositoryRef, set string, err error) {
-	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		ref, set, err = s.operationalFor(tx, vm)
 		return nil, err
 	})
@@ -221,27 +222,27 @@ func excludedDisks(vm VM, ids []string) (luns []int, canonical []string, err err
 }
 
 // copyPoint starts a copy of a point of the collection's source.
-func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, in RestorePointInput) (RestorePoint, Job, error) {
+func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, in RestorePointInput) (RestorePoint, job.Job, error) {
 	const member = "properties.sourceRestorePoint.id"
-	id, err := parseAs(member, in.Source, TypeRestorePoint)
+	id, err := resource.ParseAs(member, in.Source, resource.TypeRestorePoint)
 	if err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	from, err := s.RestorePointAt(ctx, id.String())
 	if err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	switch {
 	case !strings.EqualFold(from.Collection, c.Source):
-		return p, Job{}, holdfast.Errorf(holdfast.Invalid, member, "%s is of the collection %s; the copies in %q are of points of %s.", member, from.Collection, c.Name, c.Source)
+		return p, job.Job{}, holdfast.Errorf(holdfast.Invalid, member, "%s is of the collection %s; the copies in %q are of points of %s.", member, from.Collection, c.Name, c.Source)
 	case from.ready() != nil:
-		return p, Job{}, from.ready()
+		return p, job.Job{}, from.ready()
 	}
-	there, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
-		return siteAt(tx, idOf(from.ID).Subscription, member, from.Location)
+	there, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
+		return siteAt(tx, resource.IDOf(from.ID).Subscription, member, from.Location)
 	})
 	if err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	p.Source, p.SourceLocation, p.Want, p.Exclude = from.ID, from.Location, from.Want, from.Exclude
 	p.Result.PointID, p.Result.VM = from.Result.PointID, from.Result.VM
@@ -256,16 +257,16 @@ func (s *Service) copyPoint(ctx context.Context, c Collection, p RestorePoint, i
 }
 
 // enqueuePoint makes the row of a point and its job, if the VM may have one more.
-func (s *Service) enqueuePoint(ctx context.Context, c Collection, p RestorePoint, args holdfast.RestorePointArgs, check func(*catalog.Tx) error) (RestorePoint, Job, error) {
-	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
-		return siteAt(tx, idOf(c.ID).Subscription, "location", c.Location)
+func (s *Service) enqueuePoint(ctx context.Context, c Collection, p RestorePoint, args holdfast.RestorePointArgs, check func(*catalog.Tx) error) (RestorePoint, job.Job, error) {
+	site, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) {
+		return siteAt(tx, resource.IDOf(c.ID).Subscription, "location", c.Location)
 	})
 	if err != nil {
-		return p, Job{}, err
+		return p, job.Job{}, err
 	}
 	args.Site, args.Operational = site.Ref(), s.at(site, p)
-	var j Job
-	out, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (_ RestorePoint, err error) {
+	var j job.Job
+	out, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (_ RestorePoint, err error) {
 		if err := check(tx); err != nil {
 			return p, err
 		}
@@ -276,7 +277,7 @@ func (s *Service) enqueuePoint(ctx context.Context, c Collection, p RestorePoint
 			p.Result.PointID = newPointID(tx.Now())
 		}
 		args.PointID = p.Result.PointID
-		spec := job.Spec{Operation: "CreateRestorePoint", Scope: p.Collection, Subject: p.ID, Entity: p.Result.VM.Name, Principal: caller(ctx), Exclusive: c.creation()}
+		spec := job.Spec{Operation: "CreateRestorePoint", Scope: p.Collection, Subject: p.ID, Entity: p.Result.VM.Name, Principal: resource.Caller(ctx), Exclusive: c.creation()}
 		if j, err = job.Enqueue(s.Jobs, tx, kindRestorePoint, spec, args); err != nil {
 			return p, err
 		}
@@ -296,7 +297,7 @@ func (s *Service) roomForPoint(tx *catalog.Tx, c Collection, p RestorePoint) err
 	if now.Deleting {
 		return holdfast.Errorf(holdfast.Conflict, c.ID, "The restore point collection %q is being deleted.", c.Name)
 	}
-	have, err := list(tx, catalog.Query{Type: TypeRestorePoint, Parent: machine(c.UUID)}, decodeRestorePoint)
+	have, err := resource.List(tx, catalog.Query{Type: resource.TypeRestorePoint, Parent: machine(c.UUID)}, decodeRestorePoint)
 	if err != nil {
 		return err
 	}
@@ -317,10 +318,10 @@ func (s *Service) roomForPoint(tx *catalog.Tx, c Collection, p RestorePoint) err
 		}
 		made = append(made, support.MadePoint{Asked: o.Created, Want: o.Want, Copy: o.Source != ""})
 	}
-	if err := job.Idle(tx, c.creation(), lastName(c.VM)); err != nil {
+	if err := job.Idle(tx, c.creation(), resource.LastName(c.VM)); err != nil {
 		return err // rather than that it is too soon
 	}
-	return support.OneMorePoint(lastName(c.VM), made, support.MadePoint{Asked: tx.Now(), Want: p.Want, Copy: p.Source != ""}, s.Limits.lifts)
+	return support.OneMorePoint(resource.LastName(c.VM), made, support.MadePoint{Asked: tx.Now(), Want: p.Want, Copy: p.Source != ""}, s.Limits.Lifts)
 }
 
 // restorePointDone applies what became of a point, in the transaction that ends
@@ -345,12 +346,12 @@ func (s *Service) restorePointDone(tx *catalog.Tx, jobID string, _ holdfast.Rest
 
 // RestorePoints lists the restore points of a collection by name.
 func (s *Service) RestorePoints(ctx context.Context, collection string) ([]RestorePoint, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]RestorePoint, error) { return restorePointsIn(tx, collection) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]RestorePoint, error) { return restorePointsIn(tx, collection) })
 }
 
 // RestorePointAt returns one restore point.
 func (s *Service) RestorePointAt(ctx context.Context, id string) (RestorePoint, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (RestorePoint, error) { return findRestorePoint(tx, id) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (RestorePoint, error) { return findRestorePoint(tx, id) })
 }
 
 // PointProgress is how far the making of a restore point is, 0 to 100 percent.
@@ -361,7 +362,7 @@ func (s *Service) PointProgress(ctx context.Context, p RestorePoint) (int, error
 		}
 		return 0, nil
 	}
-	j, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return job.Get(tx, p.JobID) })
+	j, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) { return job.Get(tx, p.JobID) })
 	if err != nil || j.Report.Total <= 0 {
 		return 0, err
 	}
@@ -370,13 +371,13 @@ func (s *Service) PointProgress(ctx context.Context, p RestorePoint) (int, error
 
 // restorePointsIn are the points of a collection; of a point's id it is the point.
 func restorePointsIn(tx *catalog.Tx, id string) ([]RestorePoint, error) {
-	return list(tx, catalog.Query{Type: TypeRestorePoint, Under: id}, decodeRestorePoint)
+	return resource.List(tx, catalog.Query{Type: resource.TypeRestorePoint, Under: id}, decodeRestorePoint)
 }
 
 // putRestorePoint writes a restore point as it is to be.
 func putRestorePoint(tx *catalog.Tx, p RestorePoint) (RestorePoint, error) {
-	r, err := catalog.Write(tx, catalog.Resource{ID: p.ID, Type: TypeRestorePoint, Parent: machine(p.Result.VM.UUID)}, p)
-	p.Stamp = stamp(r)
+	r, err := catalog.Write(tx, catalog.Resource{ID: p.ID, Type: resource.TypeRestorePoint, Parent: machine(p.Result.VM.UUID)}, p)
+	p.Stamp = resource.StampOf(r)
 	return p, err
 }
 
@@ -385,7 +386,7 @@ func findRestorePoint(tx *catalog.Tx, id string) (RestorePoint, error) {
 	r, err := tx.Get(id)
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
-			err = holdfast.Errorf(holdfast.NotFound, id, "The restore point %q was not found.", lastName(id))
+			err = holdfast.Errorf(holdfast.NotFound, id, "The restore point %q was not found.", resource.LastName(id))
 		}
 		return RestorePoint{}, err
 	}
@@ -395,6 +396,6 @@ func findRestorePoint(tx *catalog.Tx, id string) (RestorePoint, error) {
 // decodeRestorePoint reads a row.
 func decodeRestorePoint(r catalog.Resource) (RestorePoint, error) {
 	p, err := catalog.Decode[RestorePoint](r)
-	p.Stamp = stamp(r)
+	p.Stamp = resource.StampOf(r)
 	return p, err
 }

@@ -6,48 +6,49 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // DeleteRestorePoint starts the job that deletes a restore point.
-func (s *Service) DeleteRestorePoint(ctx context.Context, id string) (Job, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+func (s *Service) DeleteRestorePoint(ctx context.Context, id string) (job.Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		p, err := findRestorePoint(tx, id)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if p.State == PointCreating {
-			return Job{}, holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q is being made.", p.Name).WithHint("Wait until it is there, then delete it.")
+			return job.Job{}, holdfast.Errorf(holdfast.Conflict, p.ID, "The restore point %q is being made.", p.Name).WithHint("Wait until it is there, then delete it.")
 		}
 		c, err := findCollection(tx, p.Collection)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		if err := unread(tx, c); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
-		spec := job.Spec{Operation: "DeleteRestorePoint", Scope: c.ID, Subject: p.ID, Entity: p.Name, Principal: caller(ctx), Exclusive: "restorepoints:" + p.ID}
+		spec := job.Spec{Operation: "DeleteRestorePoint", Scope: c.ID, Subject: p.ID, Entity: p.Name, Principal: resource.Caller(ctx), Exclusive: "restorepoints:" + p.ID}
 		return s.deletePoints(tx, spec, c, []RestorePoint{p})
 	})
 }
 
 // deletePoints starts the job that deletes points of a collection from its site's
 // operational repository.
-func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, points []RestorePoint) (Job, error) {
+func (s *Service) deletePoints(tx *catalog.Tx, spec job.Spec, c Collection, points []RestorePoint) (job.Job, error) {
 	if s.Delete == nil {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, spec.Entity, "This server cannot delete points from a repository.")
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, spec.Entity, "This server cannot delete points from a repository.")
 	}
-	site, err := siteAt(tx, idOf(c.ID).Subscription, "location", c.Location)
+	site, err := siteAt(tx, resource.IDOf(c.ID).Subscription, "location", c.Location)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	args := s.deletion(site, points...)
 	if args.Hosts, err = hosts(tx); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	for _, p := range points {
 		p.State, p.Failure, p.Lost = PointDeleting, nil, false
 		if _, err := putRestorePoint(tx, p); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 	}
 	return job.Enqueue(s.Jobs, tx, kindDeleteRestorePoint, spec, args)
@@ -105,7 +106,7 @@ func (s *Service) restorePointGone(tx *catalog.Tx, jobID string, a holdfast.Dele
 func (s *Service) undeleted(tx *catalog.Tx, id string) error {
 	c, err := findCollection(tx, id)
 	if err != nil || !c.Deleting {
-		return notThere(err)
+		return resource.NotThere(err)
 	}
 	c.Deleting = false
 	_, err = putCollection(tx, c)
@@ -118,7 +119,7 @@ func (s *Service) forgetFailed(tx *catalog.Tx, c Collection, p RestorePoint) err
 	if _, err := tx.Delete(p.ID); err != nil || p.Source != "" || s.Delete == nil {
 		return err // a copy that is made again finds what is left
 	}
-	site, err := siteAt(tx, idOf(c.ID).Subscription, "location", c.Location)
+	site, err := siteAt(tx, resource.IDOf(c.ID).Subscription, "location", c.Location)
 	if err != nil {
 		return err
 	}
@@ -148,7 +149,7 @@ func leaveRest(tx *catalog.Tx, jobID string, r holdfast.DeletePointsResult) erro
 
 // hosts are the sites on which VMs may be.
 func hosts(tx *catalog.Tx) (refs []holdfast.SiteRef, err error) {
-	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	sites, err := resource.List(tx, catalog.Query{Type: resource.TypeSite}, decodeSite)
 	for _, site := range sites {
 		refs = append(refs, site.Ref())
 	}
@@ -161,7 +162,7 @@ func (s *Service) cleanLeftovers(ctx context.Context) error {
 	if s.Delete == nil {
 		return nil
 	}
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if err := forgetAccesses(tx, "", func(a Access) bool { return !a.Expires.After(tx.Now()) }); err != nil {
 			return nil, err
 		}
@@ -180,7 +181,7 @@ func (s *Service) cleanLeftovers(ctx context.Context) error {
 			if _, err := tx.Delete(r.ID); err != nil { // the job leaves it again if it fails
 				return nil, err
 			}
-			spec := job.Spec{Operation: "DeleteRestorePoint", Scope: r.ID, Subject: r.ID, Entity: "what was left of restore points", Principal: caller(ctx)}
+			spec := job.Spec{Operation: "DeleteRestorePoint", Scope: r.ID, Subject: r.ID, Entity: "what was left of restore points", Principal: resource.Caller(ctx)}
 			if _, err := job.Enqueue(s.Jobs, tx, kindDeleteRestorePoint, spec, a); err != nil {
 				return nil, err
 			}

@@ -12,11 +12,12 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // RetryJob does again what a job of a vault failed to do, in a new job: a backup
 // for as long as the first was to be kept, a restore to the same place.
-func (s *Service) RetryJob(ctx context.Context, vault, id string) (Job, error) {
+func (s *Service) RetryJob(ctx context.Context, vault, id string) (job.Job, error) {
 	old, err := s.VaultJob(ctx, vault, id)
 	switch {
 	case err != nil:
@@ -42,7 +43,7 @@ func (s *Service) RetryJob(ctx context.Context, vault, id string) (Job, error) {
 }
 
 // restoreAgain repeats a restore whose point is still there.
-func (s *Service) restoreAgain(ctx context.Context, old Job) (Job, error) {
+func (s *Service) restoreAgain(ctx context.Context, old job.Job) (job.Job, error) {
 	var a holdfast.RestoreArgs
 	if err := json.Unmarshal(old.Args, &a); err != nil || a.PointID == "" {
 		return old, holdfast.Errorf(holdfast.Unsupported, old.ID, "The job does not say what it was to restore.").WithCause(err)
@@ -56,7 +57,7 @@ func (s *Service) restoreAgain(ctx context.Context, old Job) (Job, error) {
 		enough = math.MaxInt64
 	}
 	a.RestoreID = uuid.NewString()
-	spec.Exclusive, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (string, error) { return job.Exclusive(tx, old.ID) })
+	spec.Exclusive, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (string, error) { return job.Exclusive(tx, old.ID) })
 	if err != nil {
 		return old, err
 	}

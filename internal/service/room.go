@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // maxSpread is over how long the backups of one moment are spread at most.
@@ -39,30 +40,30 @@ func (r rooms) site(i Item) string {
 	if i.Site != "" {
 		return i.Site
 	}
-	return r.siteOf[lower(i.Vault)]
+	return r.siteOf[resource.Lower(i.Vault)]
 }
 
 // roomsOf counts the backups of items that run, by whoever asked for them.
 func roomsOf(tx *catalog.Tx, items []Item) (rooms, error) {
 	r := rooms{map[string]int{}, map[string]string{}}
-	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	sites, err := resource.List(tx, catalog.Query{Type: resource.TypeSite}, decodeSite)
 	if err != nil {
 		return r, err
 	}
 	for _, site := range sites {
-		r.free[Location(site.Name)] = site.backups()
+		r.free[resource.Location(site.Name)] = site.backups()
 	}
-	vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+	vaults, err := resource.List(tx, catalog.Query{Type: resource.TypeVault}, decodeVault)
 	if err != nil {
 		return r, err
 	}
 	for _, v := range vaults {
-		r.siteOf[lower(v.ID)] = v.Location
+		r.siteOf[resource.Lower(v.ID)] = v.Location
 	}
 	running, err := catalog.Collect(tx, func(scan func(...any) error) (item string, err error) { err = scan(&item); return item, err },
 		`SELECT subject FROM job WHERE exclusive >= 'backup:' AND exclusive < 'backup;' AND ended = 0 AND operation = 'Backup'`)
 	for _, i := range items {
-		if len(running) > 0 && slices.Contains(running, lower(i.ID)) {
+		if len(running) > 0 && slices.Contains(running, resource.Lower(i.ID)) {
 			r.free[r.site(i)]--
 		}
 	}

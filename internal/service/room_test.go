@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // fleet is many items on several sites under a clock that the test turns. It
@@ -41,7 +42,7 @@ func newFleet(b testing.TB, items, policies, sites int, start time.Time) *fleet 
 		f.policies = append(f.policies, p)
 	}
 	for n := range items {
-		f.items = append(f.items, Item{Stamp: Stamp{ID: fmt.Sprintf("/item/%d", n)}, Vault: fmt.Sprintf("/vault/%d", n%sites), Scheduled: start})
+		f.items = append(f.items, Item{Stamp: resource.Stamp{ID: fmt.Sprintf("/item/%d", n)}, Vault: fmt.Sprintf("/vault/%d", n%sites), Scheduled: start})
 	}
 	return f
 }

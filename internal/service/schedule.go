@@ -11,6 +11,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 	"holdfast/internal/support"
 )
 
@@ -20,7 +21,7 @@ import (
 // were missed while the server was away. An item whose backup is still running
 // waits for the next call, and so does one whose site has enough to do.
 func (s *Service) RunDue(ctx context.Context) error {
-	p, failed := read(ctx, s.Catalog, s.plan)
+	p, failed := resource.Read(ctx, s.Catalog, s.plan)
 	s.waiting.Store(p.waiting > 0)
 	if len(p.back) > 0 {
 		failed = errors.Join(failed, s.forgetRuns(ctx, p.back))
@@ -71,7 +72,7 @@ func (s *Service) roomAgain(tx *catalog.Tx) {
 func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 	now := s.Clock()
 	schedules := map[string]scheduled{}
-	items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
+	items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem}, decodeItem)
 	if err != nil {
 		return p, err
 	}
@@ -104,7 +105,7 @@ func (s *Service) plan(tx *catalog.Tx) (p plan, err error) {
 // forgetRuns lets items count from now on whose last run was in a future that
 // turned out not to be: nothing would be due before it came.
 func (s *Service) forgetRuns(ctx context.Context, items []Item) error {
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		for _, old := range items {
 			i, err := findItem(tx, old.ID)
 			if err != nil || !i.Scheduled.Equal(old.Scheduled) {
@@ -151,7 +152,7 @@ func (r runs) dueAt(served, now time.Time, jitter time.Duration) (time.Time, boo
 
 // scheduleOf is the policy of an item; those of others that were read are in known.
 func scheduleOf(tx *catalog.Tx, known map[string]scheduled, i Item) (scheduled, error) {
-	id := policyID(i.Vault, i.Policy)
+	id := resource.PolicyID(i.Vault, i.Policy)
 	if p, ok := known[id]; ok {
 		return p, nil
 	}
@@ -172,7 +173,7 @@ func scheduleOf(tx *catalog.Tx, known map[string]scheduled, i Item) (scheduled, 
 func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 	ctx = authz.WithCaller(ctx, authz.Caller{Name: "policy " + d.policy})
 	vm, vmErr := s.machineOf(ctx, d.item)
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		i, err := findItem(tx, d.item.ID)
 		if err != nil {
 			return nil, err
@@ -217,18 +218,18 @@ func (s *Service) runScheduled(ctx context.Context, d dueRun) error {
 
 // enqueueBackup makes the job of one backup. A point whose expires is zero is
 // kept as the policy says.
-func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm VM, expires time.Time) (Job, error) {
+func (s *Service) enqueueBackup(ctx context.Context, tx *catalog.Tx, i Item, vm VM, expires time.Time) (job.Job, error) {
 	v, err := findVault(tx, i.Vault)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	at, _, err := s.operationalFor(tx, vm)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	waiting, elsewhere, err := waitingOf(tx, i, at)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	excluded := i.Exclusion.Excluded(vm.Disks)
 	left, notes := support.LeftOut(support.VM{VMFact: vm.VMFact, Accelerator: vm.site.WriteAccelerator, Exclude: excluded})

@@ -15,6 +15,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 	"holdfast/internal/matrix"
+	"holdfast/internal/resource"
 )
 
 // year is a server with one protected VM, a clock that the test turns, and
@@ -53,7 +54,7 @@ func (y *year) clock() time.Time {
 // pass lets time go on while the server looks at its clock.
 func (y *year) pass(d time.Duration) {
 	y.t.Helper()
-	_, err := write(y.t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(y.t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		b, err := believed(tx)
 		for ; err == nil && d > 0; d -= longestStep {
 			y.jump(min(d, longestStep))
@@ -198,7 +199,7 @@ func newYear(t *testing.T) *year {
 			t.Error(err)
 		}
 	})
-	sub, err := y.Found(t.Context())
+	sub, err := y.Resources.Found(t.Context())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -210,9 +211,9 @@ func newYear(t *testing.T) *year {
 		t.Fatal(err)
 	}
 	y.policy(v.ID, 5)
-	y.item = ItemID(v.ID, "lab", "web")
-	if _, err := y.PutItem(t.Context(), v.ID, "IaasVMContainer;"+itemName("lab", "web"), "VM;"+itemName("lab", "web"),
-		Protect{Source: inGroup(sub.SubscriptionID, "lab", TypeVM, "web"), PolicyID: policyID(v.ID, "daily")}); err != nil {
+	y.item = resource.ItemID(v.ID, "lab", "web")
+	if _, err := y.PutItem(t.Context(), v.ID, "IaasVMContainer;"+resource.ItemName("lab", "web"), "VM;"+resource.ItemName("lab", "web"),
+		Protect{Source: resource.InGroup(sub.SubscriptionID, "lab", resource.TypeVM, "web"), PolicyID: resource.PolicyID(v.ID, "daily")}); err != nil {
 		t.Fatal(err)
 	}
 	return y
@@ -248,7 +249,7 @@ func (y *year) tick() {
 
 func (y *year) settle() {
 	y.t.Helper()
-	jobs, err := read(y.t.Context(), y.Catalog, func(tx *catalog.Tx) ([]Job, error) { return job.List(tx, job.Filter{}) })
+	jobs, err := resource.Read(y.t.Context(), y.Catalog, func(tx *catalog.Tx) ([]job.Job, error) { return job.List(tx, job.Filter{}) })
 	for _, j := range jobs {
 		if err == nil && !j.Final() {
 			_, err = y.Jobs.Wait(y.t.Context(), j.ID)
@@ -342,11 +343,11 @@ func TestScheduleOfABrokenPolicy(t *testing.T) {
 	t.Parallel()
 	y := newYear(t)
 	vault, _, _ := strings.Cut(y.item, "/backupFabrics")
-	_, err := write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(t.Context(), y.Catalog, func(tx *catalog.Tx) (any, error) {
 		if err := putPolicy(tx, vault, "broken", []byte(`{"timeZone":"Nowhere"}`)); err != nil {
 			return nil, err
 		}
-		return nil, putItem(tx, Item{Stamp: Stamp{ID: ItemID(vault, "lab", "a-first")}, Vault: vault, VM: "a-first", Policy: "broken"})
+		return nil, putItem(tx, Item{Stamp: resource.Stamp{ID: resource.ItemID(vault, "lab", "a-first")}, Vault: vault, VM: "a-first", Policy: "broken"})
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -429,7 +430,7 @@ func TestCleanUpWaitsForRestores(t *testing.T) {
 	if err := y.CleanUp(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	begun, err := read(t.Context(), y.Catalog, func(tx *catalog.Tx) ([]Job, error) {
+	begun, err := resource.Read(t.Context(), y.Catalog, func(tx *catalog.Tx) ([]job.Job, error) {
 		return job.List(tx, job.Filter{Operation: "DeleteRecoveryPoints"})
 	})
 	if err != nil || len(begun) > 0 {

@@ -19,9 +19,12 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/clock"
+	"holdfast/internal/identity"
 	"holdfast/internal/job"
+	"holdfast/internal/limits"
 	"holdfast/internal/notify"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // Deps is what the rules need.
@@ -32,14 +35,14 @@ type Deps struct {
 	Provisioner Provisioner
 	Machines    Machines
 	Clock       clock.Clock
-	DataDir     string // where vaults go that name no repository, absolute
-	ScratchDir  string // where sites go that name no scratch directory, absolute
-	Limits      Limits // "" is AzureLimits
+	DataDir     string        // where vaults go that name no repository, absolute
+	ScratchDir  string        // where sites go that name no scratch directory, absolute
+	Limits      limits.Choice // "" is AzureLimits
 
 	// Alerts keeps what people are told; nil keeps it and brings it to nobody.
 	Alerts *notify.Outbox
 	// Ended, if set, is told of every job once its end is durable.
-	Ended func(Job)
+	Ended func(job.Job)
 	// Run, if set, is told of scheduled backups: RunDue, RunStarted, RunMissed.
 	Run func(what string)
 
@@ -63,8 +66,11 @@ type Deps struct {
 // Service is the rules over one catalog. It is safe for concurrent use.
 type Service struct {
 	Deps
+	Resources *resource.Service
+	Identity  *identity.Service
+
 	// FromPoint starts the job that makes a disk of one in a recovery point.
-	FromPoint func(context.Context, Site, Disk, DiskRequest) (Job, error)
+	FromPoint func(context.Context, Site, Disk, DiskRequest) (job.Job, error)
 	// Sealed refuses to forget a disk encryption set while recovery points are sealed
 	// under its key.
 	Sealed func(*catalog.Tx, EncryptionSet) error
@@ -79,7 +85,8 @@ type Service struct {
 
 // New makes the service and registers its job kinds with d.Jobs.
 func New(d Deps) *Service {
-	s := &Service{Deps: d, maxPoints: policy.MaxPoints, wake: make(chan struct{}, 1)}
+	s := &Service{Deps: d, Resources: &resource.Service{Catalog: d.Catalog}, Identity: &identity.Service{Catalog: d.Catalog},
+		maxPoints: policy.MaxPoints, wake: make(chan struct{}, 1)}
 	s.FromPoint, s.Sealed, s.TakeOver = s.restoreDisk, pointsSealed, s.takeOver
 	if s.Alerts == nil {
 		s.Alerts = notify.New(notify.Config{Catalog: d.Catalog, Clock: d.Clock})
@@ -90,12 +97,3 @@ func New(d Deps) *Service {
 	s.registerDeployments()
 	return s
 }
-
-// Job is what its user sees of long work.
-type Job = job.Job
-
-// Failure is why a job, or a part of one, failed.
-type Failure = job.Failure
-
-// JobState is how far a job is.
-type JobState = job.State

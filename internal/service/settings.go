@@ -6,6 +6,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // defaultSettings are the properties of a vault that nobody has set. Clients
@@ -28,7 +29,7 @@ func defaultSettings() map[string]any {
 }
 
 // AllSettings are the vault's settings with the defaults beneath them.
-func (v Vault) AllSettings() map[string]any { return merge(defaultSettings(), v.Settings) }
+func (v Vault) AllSettings() map[string]any { return resource.Merge(defaultSettings(), v.Settings) }
 
 // Setting returns one setting as text, "" if it is not set.
 func (v Vault) Setting(path ...string) string {
@@ -110,7 +111,7 @@ func checkRedundancy(tx *catalog.Tx, v Vault, in map[string]any) error {
 	if !ok || want == v.Setting(strings.Split(member, ".")...) {
 		return nil
 	}
-	n, err := tx.Count(catalog.Query{Type: TypeItem, Parent: v.ID})
+	n, err := tx.Count(catalog.Query{Type: resource.TypeItem, Parent: v.ID})
 	if err == nil && n > 0 {
 		err = holdfast.Errorf(holdfast.Conflict, "properties."+member, "The redundancy of the vault %q cannot change: it already protects %d items.", v.Name, n)
 	}
@@ -123,5 +124,5 @@ func Set(in map[string]any, value any, path ...string) map[string]any {
 	for _, key := range slices.Backward(path) {
 		value = map[string]any{key: value}
 	}
-	return merge(in, value.(map[string]any))
+	return resource.Merge(in, value.(map[string]any))
 }

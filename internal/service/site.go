@@ -6,11 +6,12 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // Site is a libvirt host and what hangs on it: a region of its own.
 type Site struct {
-	Stamp
+	resource.Stamp
 	Subscription string `json:"subscription"`
 	Name         string `json:"name"`
 	URI          string `json:"uri"`                    // libvirt URI
@@ -64,21 +65,21 @@ func (s Site) collectRate() int64 {
 // putSite writes a site as it is to be, and makes its group if there is none.
 func putSite(tx *catalog.Tx, site Site) (Site, error) {
 	sub := site.Subscription
-	if _, err := findGroup(tx, sub, site.Group); holdfast.KindOf(err) == holdfast.NotFound && err != nil {
-		if _, err := putGroup(tx, sub, Group{Name: site.Group, Location: Location(site.Name)}); err != nil {
+	if _, err := resource.FindGroup(tx, sub, site.Group); holdfast.KindOf(err) == holdfast.NotFound && err != nil {
+		if _, err := resource.PutGroup(tx, sub, resource.Group{Name: site.Group, Location: resource.Location(site.Name)}); err != nil {
 			return site, err
 		}
 	} else if err != nil {
 		return site, err
 	}
-	r, err := catalog.Write(tx, catalog.Resource{ID: siteID(sub, site.Name), Type: TypeSite, Parent: subscriptionID(sub)}, site)
-	site.Stamp = stamp(r)
+	r, err := catalog.Write(tx, catalog.Resource{ID: resource.SiteID(sub, site.Name), Type: resource.TypeSite, Parent: resource.SubscriptionID(sub)}, site)
+	site.Stamp = resource.StampOf(r)
 	return site, err
 }
 
 // Site returns one site.
 func (s *Service) Site(ctx context.Context, sub, name string) (Site, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, name) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return findSite(tx, sub, name) })
 }
 
 // SiteFacts asks a site what it has now.
@@ -88,17 +89,17 @@ func (s *Service) SiteFacts(ctx context.Context, site Site) (holdfast.DiscoverRe
 
 // Sites lists the sites of a subscription; they are its locations.
 func (s *Service) Sites(ctx context.Context, sub string) ([]Site, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Site, error) { return sitesIn(tx, sub) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Site, error) { return sitesIn(tx, sub) })
 }
 
 // sitesIn lists the sites of a subscription.
 func sitesIn(tx *catalog.Tx, sub string) ([]Site, error) {
-	return list(tx, catalog.Query{Type: TypeSite, Parent: subscriptionID(sub)}, decodeSite)
+	return resource.List(tx, catalog.Query{Type: resource.TypeSite, Parent: resource.SubscriptionID(sub)}, decodeSite)
 }
 
 // findSite returns a site, or holdfast.NotFound.
 func findSite(tx *catalog.Tx, sub, name string) (Site, error) {
-	r, err := tx.Get(siteID(sub, name))
+	r, err := tx.Get(resource.SiteID(sub, name))
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
 			err = holdfast.Errorf(holdfast.NotFound, name, "The site %q was not found.", name)
@@ -110,7 +111,7 @@ func findSite(tx *catalog.Tx, sub, name string) (Site, error) {
 
 // siteAt returns the site that is a location, which a member of a request names.
 func siteAt(tx *catalog.Tx, sub, member, location string) (Site, error) {
-	site, err := findSite(tx, sub, Location(location))
+	site, err := findSite(tx, sub, resource.Location(location))
 	if err == nil || holdfast.KindOf(err) != holdfast.NotFound {
 		return site, err
 	}
@@ -132,6 +133,6 @@ func siteAt(tx *catalog.Tx, sub, member, location string) (Site, error) {
 // decodeSite reads a row.
 func decodeSite(r catalog.Resource) (Site, error) {
 	v, err := catalog.Decode[Site](r)
-	v.Stamp = stamp(r)
+	v.Stamp = resource.StampOf(r)
 	return v, err
 }

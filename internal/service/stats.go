@@ -7,7 +7,9 @@ import (
 
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/limits"
 	"holdfast/internal/notify"
+	"holdfast/internal/resource"
 )
 
 // What becomes of a scheduled backup.
@@ -23,7 +25,7 @@ type Stats struct {
 	Points      map[string]int // recovery points, by vault
 	Running     map[string]int // jobs, by operation
 	Undelivered int            // deliveries of alerts
-	Limits      Limits
+	Limits      limits.Choice
 	MaxPoints   int // of one item
 	Sites       []SiteStats
 }
@@ -44,15 +46,15 @@ type ItemStats struct {
 // label names a vault or a site shortly: its name, after its group if it is in
 // one.
 func label(id string) string {
-	parsed := idOf(id)
+	parsed := resource.IDOf(id)
 	return strings.TrimPrefix(parsed.Group+"/"+parsed.Name(), "/")
 }
 
 // Stats counts what there is now.
 func (s *Service) Stats(ctx context.Context) (Stats, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Stats, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Stats, error) {
 		out := Stats{Points: map[string]int{}, Running: map[string]int{}}
-		items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
+		items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem}, decodeItem)
 		if err != nil {
 			return out, err
 		}
@@ -63,12 +65,12 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 			}
 			out.Items = append(out.Items, ItemStats{label(i.Vault), i.Group, i.VM, state, i.LastPoint, i.LastBackupStatus == "Failed"})
 		}
-		vaults, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+		vaults, err := resource.List(tx, catalog.Query{Type: resource.TypeVault}, decodeVault)
 		if err != nil {
 			return out, err
 		}
 		for _, v := range vaults {
-			if out.Points[label(v.ID)], err = tx.Count(catalog.Query{Type: TypePoint, Under: strings.ToLower(v.ID)}); err != nil {
+			if out.Points[label(v.ID)], err = tx.Count(catalog.Query{Type: resource.TypePoint, Under: strings.ToLower(v.ID)}); err != nil {
 				return out, err
 			}
 		}
@@ -84,7 +86,7 @@ func (s *Service) Stats(ctx context.Context) (Stats, error) {
 		}
 		out.Limits, out.MaxPoints = s.Limits, s.maxPoints
 		if out.Limits == "" {
-			out.Limits = AzureLimits
+			out.Limits = limits.Azure
 		}
 		out.Undelivered, err = notify.Waiting(tx)
 		return out, err
@@ -96,9 +98,9 @@ func siteStats(tx *catalog.Tx, items []Item) (all []SiteStats, err error) {
 	if err != nil {
 		return nil, err
 	}
-	sites, err := list(tx, catalog.Query{Type: TypeSite}, decodeSite)
+	sites, err := resource.List(tx, catalog.Query{Type: resource.TypeSite}, decodeSite)
 	for _, site := range sites {
-		all = append(all, SiteStats{site.Name, site.backups() - rooms.free[Location(site.Name)], site.backups()})
+		all = append(all, SiteStats{site.Name, site.backups() - rooms.free[resource.Location(site.Name)], site.backups()})
 	}
 	return all, err
 }

@@ -5,6 +5,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/arm"
+	"holdfast/internal/resource"
 )
 
 // Tags are the tags of a resource group, a vault, a machine, a restore point
@@ -14,13 +15,13 @@ func (s *Service) Tags(ctx context.Context, id string) (map[string]string, error
 	switch {
 	case err != nil:
 		return nil, err
-	case of.Is(TypeGroup):
-		g, err := s.Group(ctx, of.Subscription, of.Group)
+	case of.Is(resource.TypeGroup):
+		g, err := s.Resources.Group(ctx, of.Subscription, of.Group)
 		return g.Tags, err
-	case of.Is(TypeVault):
+	case of.Is(resource.TypeVault):
 		v, err := s.Vault(ctx, of.Subscription, of.Group, of.Name())
 		return v.Tags, err
-	case of.Is(TypeCollection):
+	case of.Is(resource.TypeCollection):
 		c, err := s.Collection(ctx, of.String())
 		return c.Tags, err
 	case of.Is(TypeEncryptionSet):
@@ -35,15 +36,15 @@ func (s *Service) Tags(ctx context.Context, id string) (map[string]string, error
 func (s *Service) SetTags(ctx context.Context, id string, tags map[string]string) error {
 	of, err := taggable(id)
 	if err == nil {
-		err = checkTags(tags)
+		err = resource.CheckTags(tags)
 	}
 	switch {
 	case err != nil:
-	case of.Is(TypeGroup):
-		_, err = s.TagGroup(ctx, of.Subscription, of.Group, tags)
-	case of.Is(TypeVault):
+	case of.Is(resource.TypeGroup):
+		_, err = s.Resources.TagGroup(ctx, of.Subscription, of.Group, tags)
+	case of.Is(resource.TypeVault):
 		_, err = s.UpdateVault(ctx, of.Subscription, of.Group, of.Name(), VaultInput{Tags: tags})
-	case of.Is(TypeCollection):
+	case of.Is(resource.TypeCollection):
 		_, err = s.TagCollection(ctx, of.String(), tags)
 	case of.Is(TypeEncryptionSet):
 		_, err = s.TagEncryptionSet(ctx, of.String(), tags)
@@ -59,7 +60,7 @@ func taggable(id string) (arm.ID, error) {
 	if err != nil {
 		return of, holdfast.Errorf(holdfast.Invalid, "scope", "%q is not a resource id: %v.", id, err)
 	}
-	if !of.Is(TypeGroup) && !of.Is(TypeVault) && !of.Is(TypeVM) && !of.Is(TypeCollection) && !of.Is(TypeEncryptionSet) {
+	if !of.Is(resource.TypeGroup) && !of.Is(resource.TypeVault) && !of.Is(resource.TypeVM) && !of.Is(resource.TypeCollection) && !of.Is(TypeEncryptionSet) {
 		return of, holdfast.Errorf(holdfast.Unsupported, id, "A %s keeps no tags; resource groups, vaults, virtual machines, restore point collections and disk encryption sets do.", of.Type())
 	}
 	return of, nil
@@ -77,7 +78,7 @@ func (s *Service) TagsUsed(ctx context.Context, sub string) (map[string]map[stri
 			used[name][v]++
 		}
 	}
-	groups, err := s.Groups(ctx, sub)
+	groups, err := s.Resources.Groups(ctx, sub)
 	if err != nil {
 		return nil, err
 	}

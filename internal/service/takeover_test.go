@@ -9,6 +9,7 @@ import (
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
 	"holdfast/internal/matrix"
+	"holdfast/internal/resource"
 )
 
 // TestTakeOver: a vault over a repository with points has items for them, whose
@@ -23,7 +24,7 @@ func TestTakeOver(t *testing.T) {
 		return holdfast.FoundPoint{Series: series, VM: holdfast.VMRef{UUID: "u-" + vm, Name: vm}, Backup: holdfast.BackupResult{PointID: newPointID(made), Time: made, Consistency: holdfast.CrashConsistent}}
 	}
 	y.found = holdfast.ProvisionResult{RepositoryID: "r", Points: []holdfast.FoundPoint{point("db", "s1", -900), point("mail", "s2", -800), point("db", "s1", -700), point("db", "s3", -600)}, Unread: []string{"broken"}}
-	sub := idOf(y.vault()).Subscription
+	sub := resource.IDOf(y.vault()).Subscription
 	v, _, err := y.PutVault(t.Context(), sub, "lab", "old", VaultInput{Location: "home", RepositoryURL: "s3://bucket"})
 	if err != nil {
 		t.Fatal(err)
@@ -39,11 +40,13 @@ func TestTakeOver(t *testing.T) {
 	if points, err := y.Points(t.Context(), items[0].ID, PointFilter{}); err != nil || len(points) != 3 || len(y.deleted) > 35 {
 		t.Errorf("after 40 days: %d points, %v; deleted %v", len(points), err, y.deleted)
 	}
-	jobs, err := read(t.Context(), y.Catalog, func(tx *catalog.Tx) ([]Job, error) { return job.List(tx, job.Filter{Scope: v.ID, State: job.Failed}) })
+	jobs, err := resource.Read(t.Context(), y.Catalog, func(tx *catalog.Tx) ([]job.Job, error) {
+		return job.List(tx, job.Filter{Scope: v.ID, State: job.Failed})
+	})
 	if err != nil || len(jobs) != 1 || !strings.Contains(jobs[0].Failure.Message, "1 points of the repository cannot be read and are not listed: broken") {
 		t.Errorf("what could not be read: %+v, %v", jobs, err)
 	}
-	if _, err := y.PutItem(t.Context(), v.ID, "IaasVMContainer;"+itemName("lab", "db"), "VM;"+itemName("lab", "db"), Protect{Source: inGroup(sub, "lab", TypeVM, "db"), PolicyID: policyID(v.ID, "DefaultPolicy")}); err != nil {
+	if _, err := y.PutItem(t.Context(), v.ID, "IaasVMContainer;"+resource.ItemName("lab", "db"), "VM;"+resource.ItemName("lab", "db"), Protect{Source: resource.InGroup(sub, "lab", resource.TypeVM, "db"), PolicyID: resource.PolicyID(v.ID, "DefaultPolicy")}); err != nil {
 		t.Errorf("going on: %v", err)
 	}
 

@@ -14,11 +14,12 @@ import (
 	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
 	"holdfast/internal/policy"
+	"holdfast/internal/resource"
 )
 
 // Vault is a Recovery Services vault; its body is a repository.
 type Vault struct {
-	Stamp
+	resource.Stamp
 	Name         string                 `json:"name"`
 	Location     string                 `json:"location"` // the site, in lower case
 	GUID         string                 `json:"guid"`
@@ -47,15 +48,15 @@ type VaultInput struct {
 }
 
 // sub is the subscription of the vault, its GUID.
-func (v Vault) sub() string { return idOf(v.ID).Subscription }
+func (v Vault) sub() string { return resource.IDOf(v.ID).Subscription }
 
-func (v Vault) group() string { return idOf(v.ID).Group }
+func (v Vault) group() string { return resource.IDOf(v.ID).Group }
 
 // PutVault makes a vault with its repository and default policies, or updates
 // one. The repository is made before the vault is stored: a place that is full,
 // not writable or holds something else is refused, and no vault is left.
 func (s *Service) PutVault(ctx context.Context, sub, group, name string, in VaultInput) (out Vault, created bool, err error) {
-	id := inGroup(sub, group, TypeVault, name)
+	id := resource.InGroup(sub, group, resource.TypeVault, name)
 	if err := checkSettings(in.Settings); err != nil {
 		return out, false, err
 	}
@@ -67,15 +68,15 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 	if holdfast.KindOf(err) != holdfast.NotFound {
 		return out, false, err
 	}
-	if err := checkName("vault", name); err != nil {
+	if err := resource.CheckName("vault", name); err != nil {
 		return out, false, err
 	}
-	v := Vault{Stamp: Stamp{ID: id}, Name: name, Location: Location(in.Location), GUID: uuid.NewString(),
-		Tags: in.Tags, SKU: in.SKU, Identity: in.Identity, Settings: merge(nil, in.Settings)}
+	v := Vault{Stamp: resource.Stamp{ID: id}, Name: name, Location: resource.Location(in.Location), GUID: uuid.NewString(),
+		Tags: in.Tags, SKU: in.SKU, Identity: in.Identity, Settings: resource.Merge(nil, in.Settings)}
 	if v.Repository, err = s.place(in, v.GUID); err != nil {
 		return out, false, err
 	}
-	if _, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, checkVault(tx, v) }); err != nil {
+	if _, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, checkVault(tx, v) }); err != nil {
 		return out, false, err
 	}
 	made, err := s.Provisioner.Provision(ctx, holdfast.ProvisionArgs{Repository: v.Repository, Find: true})
@@ -86,7 +87,7 @@ func (s *Service) PutVault(ctx context.Context, sub, group, name string, in Vaul
 	if v.HoldDays, err = s.hold(ctx, v); err != nil {
 		return out, false, err
 	}
-	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) {
+	out, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) {
 		if err := checkVault(tx, v); err != nil { // again: the world moved while the repository was made
 			return v, err
 		}
@@ -113,7 +114,7 @@ func (s *Service) place(in VaultInput, guid string) (holdfast.RepositoryRef, err
 	if ref.KeyID == "" {
 		ref.KeyID = guid
 	}
-	if err := checkName("key", ref.KeyID); err != nil {
+	if err := resource.CheckName("key", ref.KeyID); err != nil {
 		return ref, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.keyId", "properties.holdfast.keyId is %q; it must be %s.", ref.KeyID, arm.NameRule)
 	}
 	if ref.URL == "" {
@@ -148,13 +149,13 @@ func (in VaultInput) checkKey() error {
 
 // checkVault refuses a new vault that may not be.
 func checkVault(tx *catalog.Tx, v Vault) error {
-	if _, err := findGroup(tx, v.sub(), v.group()); err != nil {
+	if _, err := resource.FindGroup(tx, v.sub(), v.group()); err != nil {
 		return err
 	}
 	if _, err := siteAt(tx, v.sub(), "location", v.Location); err != nil {
 		return err
 	}
-	all, err := list(tx, catalog.Query{Type: TypeVault}, decodeVault)
+	all, err := resource.List(tx, catalog.Query{Type: resource.TypeVault}, decodeVault)
 	if err != nil {
 		return err
 	}
@@ -171,22 +172,22 @@ func checkVault(tx *catalog.Tx, v Vault) error {
 
 // changeVault updates a vault: its location and its repository stay.
 func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vault, error) {
-	if in.Location != "" && Location(in.Location) != v.Location {
+	if in.Location != "" && resource.Location(in.Location) != v.Location {
 		return v, holdfast.Errorf(holdfast.Conflict, "location", "The vault %q is in %s; its location cannot change to %s.", v.Name, v.Location, in.Location)
 	}
 	if place, err := s.place(in, v.GUID); in.RepositoryURL != "" && (err != nil || place.URL != v.Repository.URL) {
 		return v, holdfast.Errorf(holdfast.Invalid, "properties.holdfast.repositoryUrl", "The vault %q lives at %s; that cannot change.", v.Name, v.Repository.URL)
 	}
 	next := v
-	next.Settings = merge(v.Settings, in.Settings)
-	if _, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, mayHarden(ctx, tx, v, next) }); err != nil {
+	next.Settings = resource.Merge(v.Settings, in.Settings)
+	if _, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) { return nil, mayHarden(ctx, tx, v, next) }); err != nil {
 		return v, err
 	}
 	days, err := s.hold(ctx, next)
 	if err != nil {
 		return v, err
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) {
 		v, err := findVault(tx, v.ID)
 		if err != nil {
 			return v, err
@@ -197,7 +198,7 @@ func (s *Service) changeVault(ctx context.Context, v Vault, in VaultInput) (Vaul
 			return v, err
 		}
 		was := v
-		v.Settings = merge(v.Settings, in.Settings)
+		v.Settings = resource.Merge(v.Settings, in.Settings)
 		if err := mayHarden(ctx, tx, was, v); err != nil {
 			return v, err
 		}
@@ -229,14 +230,16 @@ func (s *Service) UpdateVault(ctx context.Context, sub, group, name string, in V
 }
 
 func putVault(tx *catalog.Tx, v Vault) (Vault, error) {
-	r, err := catalog.Write(tx, catalog.Resource{ID: v.ID, Type: TypeVault, Parent: groupID(v.sub(), v.group())}, v)
-	v.Stamp = stamp(r)
+	r, err := catalog.Write(tx, catalog.Resource{ID: v.ID, Type: resource.TypeVault, Parent: resource.GroupID(v.sub(), v.group())}, v)
+	v.Stamp = resource.StampOf(r)
 	return v, err
 }
 
 // Vault returns one vault.
 func (s *Service) Vault(ctx context.Context, sub, group, name string) (Vault, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) { return findVault(tx, inGroup(sub, group, TypeVault, name)) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Vault, error) {
+		return findVault(tx, resource.InGroup(sub, group, resource.TypeVault, name))
+	})
 }
 
 // Unusable says why nothing can be written to or read from a vault, "" for no
@@ -255,27 +258,27 @@ func (s *Service) Unusable(v Vault) string {
 
 // Vaults lists the vaults of a resource group, or of a subscription for "".
 func (s *Service) Vaults(ctx context.Context, sub, group string) ([]Vault, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Vault, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Vault, error) {
 		if group == "" {
-			return list(tx, catalog.Query{Type: TypeVault, Under: subscriptionID(sub)}, decodeVault)
+			return resource.List(tx, catalog.Query{Type: resource.TypeVault, Under: resource.SubscriptionID(sub)}, decodeVault)
 		}
-		if _, err := findGroup(tx, sub, group); err != nil {
+		if _, err := resource.FindGroup(tx, sub, group); err != nil {
 			return nil, err
 		}
-		return list(tx, catalog.Query{Type: TypeVault, Parent: groupID(sub, group)}, decodeVault)
+		return resource.List(tx, catalog.Query{Type: resource.TypeVault, Parent: resource.GroupID(sub, group)}, decodeVault)
 	})
 }
 
 // Usage says how many items and policies a vault has.
 func (s *Service) Usage(ctx context.Context, vault string) (items, policies int, err error) {
-	_, err = read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err = resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if _, err := findVault(tx, vault); err != nil {
 			return nil, err
 		}
-		if items, err = tx.Count(catalog.Query{Type: TypeItem, Parent: vault}); err != nil {
+		if items, err = tx.Count(catalog.Query{Type: resource.TypeItem, Parent: vault}); err != nil {
 			return nil, err
 		}
-		policies, err = tx.Count(catalog.Query{Type: TypePolicy, Parent: vault})
+		policies, err = tx.Count(catalog.Query{Type: resource.TypePolicy, Parent: vault})
 		return nil, err
 	})
 	return items, policies, err
@@ -284,8 +287,8 @@ func (s *Service) Usage(ctx context.Context, vault string) (items, policies int,
 // DeleteVault forgets a vault that protects nothing. Its repository stays where
 // it is: bytes are deleted by nobody's accident.
 func (s *Service) DeleteVault(ctx context.Context, sub, group, name string) error {
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
-		v, err := findVault(tx, inGroup(sub, group, TypeVault, name))
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (struct{}, error) {
+		v, err := findVault(tx, resource.InGroup(sub, group, resource.TypeVault, name))
 		if err != nil {
 			return struct{}{}, err
 		}
@@ -296,7 +299,7 @@ func (s *Service) DeleteVault(ctx context.Context, sub, group, name string) erro
 
 // deleteVault forgets a vault with all that is in it, if that protects nothing.
 func deleteVault(tx *catalog.Tx, v Vault) error {
-	n, err := tx.Count(catalog.Query{Type: TypeItem, Parent: v.ID})
+	n, err := tx.Count(catalog.Query{Type: resource.TypeItem, Parent: v.ID})
 	if err != nil {
 		return err
 	}
@@ -316,7 +319,7 @@ func findVault(tx *catalog.Tx, id string) (Vault, error) {
 	r, err := tx.Get(id)
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
-			err = holdfast.Errorf(holdfast.NotFound, id, "The vault %q was not found.", lastName(id))
+			err = holdfast.Errorf(holdfast.NotFound, id, "The vault %q was not found.", resource.LastName(id))
 		}
 		return Vault{}, err
 	}
@@ -326,7 +329,7 @@ func findVault(tx *catalog.Tx, id string) (Vault, error) {
 // decodeVault reads a row.
 func decodeVault(r catalog.Resource) (Vault, error) {
 	v, err := catalog.Decode[Vault](r)
-	v.Stamp = stamp(r)
+	v.Stamp = resource.StampOf(r)
 	return v, err
 }
 

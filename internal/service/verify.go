@@ -14,6 +14,7 @@ import (
 	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 const (
@@ -31,25 +32,25 @@ const (
 
 // verify starts the job that boots a point in isolation. A site does one at a
 // time, so that its host keeps its strength for its machines.
-func (s *Service) verify(ctx context.Context, r restoring, in RestoreRequest) (Job, error) {
+func (s *Service) verify(ctx context.Context, r restoring, in RestoreRequest) (job.Job, error) {
 	if s.Verify == nil {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "This server verifies no points.").WithHint("Restore the point as a new VM on a network of its own, and look at that.")
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "This server verifies no points.").WithHint("Restore the point as a new VM on a network of its own, and look at that.")
 	}
 	if in.Patience < 0 || in.Patience > maxPatience || len(in.Check) > maxCheck {
-		return Job{}, holdfast.Errorf(holdfast.Invalid, "properties.holdfast", "patience is up to %s, and a check has up to %d words.", maxPatience, maxCheck)
+		return job.Job{}, holdfast.Errorf(holdfast.Invalid, "properties.holdfast", "patience is up to %s, and a check has up to %d words.", maxPatience, maxCheck)
 	}
 	if in.TargetVM != "" || in.Pool != "" || in.Directory != "" || in.Network != "" || in.LUNs != nil {
-		return Job{}, holdfast.Errorf(holdfast.Invalid, "properties", "A verification has no target: nothing of it stays.").
+		return job.Job{}, holdfast.Errorf(holdfast.Invalid, "properties", "A verification has no target: nothing of it stays.").
 			WithHint("Leave out the VM, the storage account, the network and the LUNs.")
 	}
 	if k, ok := encrypted(r.point.Result.Disks); ok {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "The disk %s is encrypted; a VM that ran straight from the point would write what it has in the clear.", k).
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, "properties.recoveryType", "The disk %s is encrypted; a VM that ran straight from the point would write what it has in the clear.", k).
 			WithHint("Restore the point as a new VM, and look at that.")
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return s.startVerify(ctx, tx, r, in) })
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) { return s.startVerify(ctx, tx, r, in) })
 }
 
-func (s *Service) startVerify(ctx context.Context, tx *catalog.Tx, r restoring, in RestoreRequest) (Job, error) {
+func (s *Service) startVerify(ctx context.Context, tx *catalog.Tx, r restoring, in RestoreRequest) (job.Job, error) {
 	id := uuid.NewString()
 	spec := r.item.spec(ctx, "Verify")
 	spec.Exclusive = "verify:" + r.site.ID
@@ -92,7 +93,7 @@ func (s *Service) verifyDone(tx *catalog.Tx, jobID string, a holdfast.VerifyArgs
 	if r.Failure == "" {
 		return s.Alerts.Resolve(tx, about)
 	}
-	_, err = s.Alerts.Raise(tx, Alert{Kind: holdfast.AlertUnproved, About: about, Resource: p.Item, Entity: j.Entity, Job: jobID,
+	_, err = s.Alerts.Raise(tx, holdfast.Alert{Kind: holdfast.AlertUnproved, About: about, Resource: p.Item, Entity: j.Entity, Job: jobID,
 		Message: fmt.Sprintf("The point %s of %s is not proved. %s", p.Name, j.Entity, r.Failure),
 		Hint:    "The job has what the console showed. Restore the point by hand to look closer, and verify an older one."})
 	return err
@@ -107,8 +108,8 @@ func (s *Service) VerifyDue(ctx context.Context) error {
 		return nil
 	}
 	ctx = authz.WithCaller(ctx, authz.Caller{Name: "schedule"})
-	items, failed := read(ctx, s.Catalog, func(tx *catalog.Tx) (due []Item, err error) {
-		items, err := list(tx, catalog.Query{Type: TypeItem}, decodeItem)
+	items, failed := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (due []Item, err error) {
+		items, err := resource.List(tx, catalog.Query{Type: resource.TypeItem}, decodeItem)
 		schedules := map[string]scheduled{}
 		for _, i := range items {
 			if i.Held != Active || i.Policy == "" || !i.DeleteAfter.IsZero() || !i.LastPoint.After(i.LooksAfter) {
@@ -143,14 +144,14 @@ func (s *Service) verifyNewest(ctx context.Context, i Item) error {
 	if err != nil {
 		return err
 	}
-	_, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	_, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		now, err := findItem(tx, i.ID)
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		now.LooksAfter = now.LastPoint
 		if err := putItem(tx, now); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return s.startVerify(ctx, tx, r, RestoreRequest{})
 	})

@@ -7,6 +7,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // VM is a machine of a site, as it is now.
@@ -54,8 +55,8 @@ func (vm VM) Interfaces() []NIC {
 	var all []NIC
 	for i, f := range vm.NICs {
 		name, sub := vm.Name+"-"+strings.ReplaceAll(f.MAC, ":", ""), vm.site.Subscription
-		all = append(all, NIC{ID: inGroup(sub, vm.Group, TypeNIC, name), Name: name, Location: vm.Location, VM: vm.ID,
-			NetworkID: inGroup(sub, vm.Group, TypeNetwork, f.Network), Primary: i == 0, NICFact: f})
+		all = append(all, NIC{ID: resource.InGroup(sub, vm.Group, resource.TypeNIC, name), Name: name, Location: vm.Location, VM: vm.ID,
+			NetworkID: resource.InGroup(sub, vm.Group, resource.TypeNetwork, f.Network), Primary: i == 0, NICFact: f})
 	}
 	return all
 }
@@ -66,7 +67,7 @@ func (s *Service) NIC(ctx context.Context, sub, group, name string) (NIC, error)
 	if err != nil {
 		return NIC{}, err
 	}
-	i := slices.IndexFunc(all, func(n NIC) bool { return sameName(n.Name, name) })
+	i := slices.IndexFunc(all, func(n NIC) bool { return resource.SameName(n.Name, name) })
 	if i < 0 {
 		return NIC{}, holdfast.Errorf(holdfast.NotFound, name, "The network interface %q was not found.", name)
 	}
@@ -118,13 +119,13 @@ func onSite[T any](ctx context.Context, s *Service, sub, group, name string, ask
 			return none, err
 		}
 	}
-	id := inGroup(sub, group, TypeVM, name)
+	id := resource.InGroup(sub, group, resource.TypeVM, name)
 	return none, holdfast.Errorf(holdfast.NotFound, id, "The virtual machine %q was not found in the resource group %q.", name, group)
 }
 
 // vmOf is the machine that a site tells of.
 func vmOf(site Site, f holdfast.VMFact) VM {
-	return VM{ID: inGroup(site.Subscription, site.Group, TypeVM, f.Name), Location: site.Name, Group: site.Group, VMFact: f, site: site}
+	return VM{ID: resource.InGroup(site.Subscription, site.Group, resource.TypeVM, f.Name), Location: site.Name, Group: site.Group, VMFact: f, site: site}
 }
 
 // Pools lists the storage pools of a subscription's sites: the staging places
@@ -133,7 +134,7 @@ func (s *Service) Pools(ctx context.Context, sub, group string) ([]Part, error) 
 	var all []Part
 	err := s.eachSite(ctx, sub, group, func(site Site, have holdfast.DiscoverResult) {
 		for _, p := range have.Pools {
-			all = append(all, Part{ID: inGroup(sub, site.Group, TypePool, p.Name), Name: p.Name, Location: site.Name, Pool: p})
+			all = append(all, Part{ID: resource.InGroup(sub, site.Group, resource.TypePool, p.Name), Name: p.Name, Location: site.Name, Pool: p})
 		}
 	})
 	return all, err
@@ -144,7 +145,7 @@ func (s *Service) Networks(ctx context.Context, sub, group string) ([]Part, erro
 	var all []Part
 	err := s.eachSite(ctx, sub, group, func(site Site, have holdfast.DiscoverResult) {
 		for _, n := range have.Networks {
-			all = append(all, Part{ID: inGroup(sub, site.Group, TypeNetwork, n), Name: n, Location: site.Name})
+			all = append(all, Part{ID: resource.InGroup(sub, site.Group, resource.TypeNetwork, n), Name: n, Location: site.Name})
 		}
 	})
 	return all, err
@@ -161,14 +162,14 @@ func Pick(parts []Part, what, name string) (Part, error) {
 
 // sitesOf are the sites whose machines appear in a group; all for "".
 func (s *Service) sitesOf(ctx context.Context, sub, group string) ([]Site, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Site, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Site, error) {
 		if group != "" {
-			if _, err := findGroup(tx, sub, group); err != nil {
+			if _, err := resource.FindGroup(tx, sub, group); err != nil {
 				return nil, err
 			}
 		}
 		sites, err := sitesIn(tx, sub)
-		return slices.DeleteFunc(sites, func(site Site) bool { return group != "" && !sameName(site.Group, group) }), err
+		return slices.DeleteFunc(sites, func(site Site) bool { return group != "" && !resource.SameName(site.Group, group) }), err
 	})
 }
 

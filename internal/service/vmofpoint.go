@@ -8,6 +8,7 @@ import (
 	"holdfast"
 	"holdfast/internal/catalog"
 	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // WholeVM asks for a machine with all of its disks, made of a restore point.
@@ -21,46 +22,46 @@ type WholeVM struct {
 
 // VMOfPoint starts the job that makes a machine of a restore point, with all of
 // the disks in it.
-func (s *Service) VMOfPoint(ctx context.Context, sub, group, name string, in WholeVM) (Job, error) {
-	id, err := parseAs("properties.holdfast.restorePoint.id", in.Point, TypeRestorePoint)
+func (s *Service) VMOfPoint(ctx context.Context, sub, group, name string, in WholeVM) (job.Job, error) {
+	id, err := resource.ParseAs("properties.holdfast.restorePoint.id", in.Point, resource.TypeRestorePoint)
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	p, err := s.RestorePointAt(ctx, id.String())
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	if err := p.ready(); err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
-	if in.Location != "" && Location(in.Location) != p.Location {
-		return Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point is in %s; its machine comes back there.", p.Location).
+	if in.Location != "" && resource.Location(in.Location) != p.Location {
+		return job.Job{}, holdfast.Errorf(holdfast.Unsupported, "location", "The restore point is in %s; its machine comes back there.", p.Location).
 			WithHint("Copy the restore point to a collection in " + in.Location + " first.")
 	}
-	site, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", p.Location) })
+	site, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Site, error) { return siteAt(tx, sub, "location", p.Location) })
 	if err != nil {
-		return Job{}, err
+		return job.Job{}, err
 	}
 	args := holdfast.RestoreArgs{Site: site.Ref(), Repository: s.at(site, p), PointID: p.Result.PointID, RestoreID: uuid.NewString(), Mode: holdfast.CreateVM, LeaveSets: p.Source != ""}
-	spec := job.Spec{Operation: "Restore", Scope: p.Collection, Subject: inGroup(sub, group, TypeVM, name), Entity: name, Principal: caller(ctx)}
+	spec := job.Spec{Operation: "Restore", Scope: p.Collection, Subject: resource.InGroup(sub, group, resource.TypeVM, name), Entity: name, Principal: resource.Caller(ctx)}
 	r := restoring{item: Item{VM: name}, point: Point{Name: p.Name}, site: site}
-	ask := RestoreRequest{Mode: string(holdfast.CreateVM), TargetVM: inGroup(sub, group, TypeVM, name), Pool: in.Pool, Network: in.Network, Start: in.Start}
+	ask := RestoreRequest{Mode: string(holdfast.CreateVM), TargetVM: resource.InGroup(sub, group, resource.TypeVM, name), Pool: in.Pool, Network: in.Network, Start: in.Start}
 	for _, check := range []func() error{
 		func() error { return checkForm(&args, r) },
 		func() error { return s.checkTarget(ctx, &args, &spec, r, ask) },
 		func() error { return s.checkParts(ctx, &args, r, ask) },
 	} {
 		if err := check(); err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) {
 		now, err := findRestorePoint(tx, p.ID)
 		if err == nil {
 			err = now.ready()
 		}
 		if err != nil {
-			return Job{}, err
+			return job.Job{}, err
 		}
 		return job.Enqueue(s.Jobs, tx, KindRestore, spec, args)
 	})

@@ -39,7 +39,7 @@ func DecodeComment(body []byte) (string, error) {
 }
 
 // History is what became of an alert, oldest first, as far as each step's time is known.
-func History(a service.Alert, deliveries []service.Delivery) *sdk.AlertModification {
+func History(a holdfast.Alert, deliveries []service.Delivery) *sdk.AlertModification {
 	var all []*sdk.AlertModificationItem
 	add := func(at time.Time, by string, event sdk.AlertModificationEvent, from, to, comment, description string) {
 		item := &sdk.AlertModificationItem{ModificationEvent: &event, ModifiedAt: pointer(stamp(at)), ModifiedBy: &by, OldValue: pointer(from), NewValue: pointer(to), Comments: pointer(comment), Description: pointer(description)}
@@ -76,7 +76,7 @@ func pointer(s string) *string {
 }
 
 // Alert is an alert on the wire; deliveries are told with one that is shown.
-func Alert(a service.Alert, deliveries []service.Delivery) *sdk.Alert {
+func Alert(a holdfast.Alert, deliveries []service.Delivery) *sdk.Alert {
 	condition, changed, by := sdk.MonitorConditionFired, a.Time, system
 	if !a.Resolved.IsZero() {
 		condition, changed = sdk.MonitorConditionResolved, a.Resolved

@@ -9,7 +9,8 @@ import (
 	"holdfast"
 	"holdfast/internal/api/resources"
 	"holdfast/internal/authz"
-	"holdfast/internal/service"
+	"holdfast/internal/identity"
+	"holdfast/internal/resource"
 )
 
 // TypeAssignment and TypeRole are resource types.
@@ -92,28 +93,28 @@ func DecodeAssignment(body []byte) (authz.Assignment, error) {
 }
 
 // Lock is a lock on the wire.
-func Lock(l service.Lock) resources.Resource {
+func Lock(l resource.Lock) resources.Resource {
 	properties := map[string]string{"level": l.Level}
 	if l.Notes != "" {
 		properties["notes"] = l.Notes
 	}
-	return resources.Resource{ID: l.ID, Name: l.Name, Type: service.TypeLock, Properties: properties}
+	return resources.Resource{ID: l.ID, Name: l.Name, Type: resource.TypeLock, Properties: properties}
 }
 
 // DecodeLock reads PUT on a lock.
-func DecodeLock(body []byte) (service.Lock, error) {
+func DecodeLock(body []byte) (resource.Lock, error) {
 	in, err := resources.Decode[struct {
 		Properties struct {
 			Level string `json:"level"`
 			Notes string `json:"notes"`
 		} `json:"properties"`
 	}](body)
-	return service.Lock{Level: in.Properties.Level, Notes: in.Properties.Notes}, err
+	return resource.Lock{Level: in.Properties.Level, Notes: in.Properties.Notes}, err
 }
 
 // Principal is a service principal as Graph shows it. secret is "" but for the
 // answer that makes it.
-func Principal(p service.Principal, secret string) map[string]any {
+func Principal(p identity.Principal, secret string) map[string]any {
 	m := map[string]any{
 		"@odata.type": "#microsoft.graph.servicePrincipal", "id": p.ID, "appId": p.ClientID, "displayName": p.Name,
 		"servicePrincipalNames": []string{p.ClientID}, "servicePrincipalType": "Application",

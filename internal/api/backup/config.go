@@ -4,6 +4,7 @@ import (
 	"github.com/Azure/azure-sdk-for-go/sdk/azcore/to"
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -21,7 +22,7 @@ func VaultConfig(v service.Vault) *sdk.BackupResourceVaultConfigResource {
 	soft := func(name string) string { return v.Setting("securitySettings", "softDeleteSettings", name) }
 	storage := storageTypes[v.Setting("redundancySettings", "standardTierStorageRedundancy")]
 	return &sdk.BackupResourceVaultConfigResource{
-		ID: to.Ptr(v.ID + "/backupconfig/vaultconfig"), Name: to.Ptr("vaultconfig"), Type: to.Ptr(service.TypeVault + "/backupconfig"),
+		ID: to.Ptr(v.ID + "/backupconfig/vaultconfig"), Name: to.Ptr("vaultconfig"), Type: to.Ptr(resource.TypeVault + "/backupconfig"),
 		Properties: &sdk.BackupResourceVaultConfig{
 			EnhancedSecurityState:            to.Ptr(sdk.EnhancedSecurityState(soft("enhancedSecurityState"))),
 			SoftDeleteFeatureState:           to.Ptr(sdk.SoftDeleteFeatureState(soft("softDeleteState"))),
@@ -61,7 +62,7 @@ func DecodeVaultConfig(body []byte) (map[string]any, error) {
 func StorageConfig(v service.Vault) *sdk.BackupResourceConfigResource {
 	storage := storageTypes[v.Setting("redundancySettings", "standardTierStorageRedundancy")]
 	return &sdk.BackupResourceConfigResource{
-		ID: to.Ptr(v.ID + "/backupstorageconfig/vaultstorageconfig"), Name: to.Ptr("vaultstorageconfig"), Type: to.Ptr(service.TypeVault + "/backupstorageconfig"),
+		ID: to.Ptr(v.ID + "/backupstorageconfig/vaultstorageconfig"), Name: to.Ptr("vaultstorageconfig"), Type: to.Ptr(resource.TypeVault + "/backupstorageconfig"),
 		Properties: &sdk.BackupResourceConfig{
 			StorageModelType: &storage, StorageType: &storage, StorageTypeState: to.Ptr(sdk.StorageTypeStateUnlocked),
 			CrossRegionRestoreFlag: to.Ptr(v.Setting("redundancySettings", "crossRegionRestore") == "Enabled"),
@@ -99,7 +100,7 @@ func DecodeStorageConfig(body []byte) (map[string]any, error) {
 func EncryptionConfig(v service.Vault) *sdk.BackupResourceEncryptionConfigExtendedResource {
 	const name = "backupResourceEncryptionConfig"
 	return &sdk.BackupResourceEncryptionConfigExtendedResource{
-		ID: to.Ptr(v.ID + "/backupEncryptionConfigs/" + name), Name: to.Ptr(name), Type: to.Ptr(service.TypeVault + "/backupEncryptionConfigs"),
+		ID: to.Ptr(v.ID + "/backupEncryptionConfigs/" + name), Name: to.Ptr(name), Type: to.Ptr(resource.TypeVault + "/backupEncryptionConfigs"),
 		Properties: &sdk.BackupResourceEncryptionConfigExtended{
 			EncryptionAtRestType:          to.Ptr(sdk.EncryptionAtRestTypeMicrosoftManaged),
 			LastUpdateStatus:              to.Ptr(sdk.LastUpdateStatusNotEnabled),

@@ -7,6 +7,7 @@ import (
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 
 	"holdfast"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -41,7 +42,7 @@ func DecodeGuard(body []byte) (g service.Guard, err error) {
 	if err := decode(body, &r); err != nil {
 		return g, err
 	}
-	return service.Guard{Location: service.Location(r.Location), Tags: r.Tags, Excluded: r.Properties.Excluded}, nil
+	return service.Guard{Location: resource.Location(r.Location), Tags: r.Tags, Excluded: r.Properties.Excluded}, nil
 }
 
 // GuardRequest is the one request object of a critical operation of a guard:

@@ -8,6 +8,7 @@ import (
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 
 	"holdfast"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -49,7 +50,7 @@ func Item(i service.Item) *sdk.ProtectedItemResource {
 	if !i.DeleteAfter.IsZero() {
 		p.DeferredDeleteTimeInUTC = moment(i.DeleteAfter)
 	}
-	return &sdk.ProtectedItemResource{ID: &i.ID, Name: to.Ptr("VM;" + name), Type: to.Ptr(service.TypeItem), ETag: &i.ETag, Properties: p}
+	return &sdk.ProtectedItemResource{ID: &i.ID, Name: to.Ptr("VM;" + name), Type: to.Ptr(resource.TypeItem), ETag: &i.ETag, Properties: p}
 }
 
 // ItemDetail is Item with what is counted: n points, the oldest of them.
@@ -145,7 +146,7 @@ func plain[W, T any](list []*W, f func(W) T) []T {
 func Container(i service.Item) *sdk.ProtectionContainerResource {
 	name := "IaasVMContainer;iaasvmcontainerv2;" + i.Group + ";" + i.VM
 	return &sdk.ProtectionContainerResource{
-		ID: to.Ptr(service.ContainerID(i.Vault, i.Group, i.VM)), Name: &name, Type: to.Ptr(service.TypeContainer),
+		ID: to.Ptr(resource.ContainerID(i.Vault, i.Group, i.VM)), Name: &name, Type: to.Ptr(resource.TypeContainer),
 		Properties: &sdk.AzureIaaSComputeVMContainer{
 			ContainerType:         to.Ptr(sdk.ProtectableContainerTypeMicrosoftComputeVirtualMachines),
 			BackupManagementType:  to.Ptr(managed),
@@ -165,7 +166,7 @@ func Protectable(vault string, vm service.VM) *sdk.WorkloadProtectableItemResour
 	name := "iaasvmcontainerv2;" + vm.Group + ";" + vm.Name
 	id := vault + "/backupFabrics/Azure/protectionContainers/IaasVMContainer;" + name + "/protectableItems/vm;" + name
 	return &sdk.WorkloadProtectableItemResource{
-		ID: &id, Name: &name, Type: to.Ptr(service.TypeContainer + "/protectableItems"),
+		ID: &id, Name: &name, Type: to.Ptr(resource.TypeContainer + "/protectableItems"),
 		Properties: &sdk.AzureIaaSComputeVMProtectableItem{
 			ProtectableItemType:   to.Ptr(vmType),
 			BackupManagementType:  to.Ptr(string(managed)),

@@ -12,11 +12,12 @@ import (
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 
 	"holdfast"
-	"holdfast/internal/service"
+	"holdfast/internal/job"
+	"holdfast/internal/resource"
 )
 
 // Job is a job on the wire, as of now. A listing leaves out what it did step by step.
-func Job(vault string, j service.Job, now time.Time, detail bool) *sdk.JobResource {
+func Job(vault string, j job.Job, now time.Time, detail bool) *sdk.JobResource {
 	end := j.Ended
 	if end.IsZero() {
 		end = now
@@ -39,7 +40,7 @@ func Job(vault string, j service.Job, now time.Time, detail bool) *sdk.JobResour
 	if detail {
 		p.ExtendedInfo = extended(j, now)
 	}
-	return &sdk.JobResource{ID: to.Ptr(vault + "/backupJobs/" + j.ID), Name: &j.ID, Type: to.Ptr(service.TypeVault + "/backupJobs"), Properties: p}
+	return &sdk.JobResource{ID: to.Ptr(vault + "/backupJobs/" + j.ID), Name: &j.ID, Type: to.Ptr(resource.TypeVault + "/backupJobs"), Properties: p}
 }
 
 // WithBlobs says where the template of restored disks and their VM's libvirt
@@ -54,7 +55,7 @@ func Duration(d time.Duration) string {
 	return "PT" + strconv.FormatFloat(max(0, d).Seconds(), 'f', -1, 64) + "S"
 }
 
-func actions(j service.Job) []*sdk.JobSupportedAction {
+func actions(j job.Job) []*sdk.JobSupportedAction {
 	if !j.Final() && j.Cancellable {
 		return []*sdk.JobSupportedAction{to.Ptr(sdk.JobSupportedActionCancellable)}
 	}
@@ -64,7 +65,7 @@ func actions(j service.Job) []*sdk.JobSupportedAction {
 	return []*sdk.JobSupportedAction{}
 }
 
-func failures(j service.Job) []*sdk.AzureIaaSVMErrorInfo {
+func failures(j job.Job) []*sdk.AzureIaaSVMErrorInfo {
 	if j.Failure == nil {
 		return []*sdk.AzureIaaSVMErrorInfo{}
 	}
@@ -106,7 +107,7 @@ func errorCode(k holdfast.Kind) int32 {
 }
 
 // extended is what a job did and does.
-func extended(j service.Job, now time.Time) *sdk.AzureIaaSVMJobExtendedInfo {
+func extended(j job.Job, now time.Time) *sdk.AzureIaaSVMJobExtendedInfo {
 	tasks := make([]*sdk.AzureIaaSVMJobTaskDetails, len(j.Report.Tasks)) // a list, even if empty: az walks it
 	for i, t := range j.Report.Tasks {
 		end := t.Ended
@@ -151,7 +152,7 @@ func extended(j service.Job, now time.Time) *sdk.AzureIaaSVMJobExtendedInfo {
 }
 
 // dynamicMessage is the failure and the warnings, a line each.
-func dynamicMessage(j service.Job) string {
+func dynamicMessage(j job.Job) string {
 	var lines []string
 	if j.Failure != nil {
 		lines = append(lines, strings.TrimSpace(fmt.Sprintf("%s %s", j.Failure.Message, j.Failure.Hint)))

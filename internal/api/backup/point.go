@@ -9,6 +9,7 @@ import (
 	sdk "github.com/Azure/azure-sdk-for-go/sdk/resourcemanager/recoveryservices/armrecoveryservicesbackup/v4"
 
 	"holdfast"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -50,7 +51,7 @@ func Point(p service.Point) *sdk.RecoveryPointResource {
 		properties.ExpiryTime = to.Ptr(p.Expires.UTC().Format(time.RFC3339))
 	}
 	return &sdk.RecoveryPointResource{
-		ID: to.Ptr(service.PointID(p.Item, p.Name)), Name: &p.Name, Type: to.Ptr(service.TypePoint),
+		ID: to.Ptr(resource.PointID(p.Item, p.Name)), Name: &p.Name, Type: to.Ptr(resource.TypePoint),
 		Properties: &sdk.IaasVMRecoveryPoint{
 			ObjectType:                   to.Ptr("IaasVMRecoveryPoint"),
 			RecoveryPointType:            to.Ptr(pointTypes[r.Consistency]),

@@ -12,6 +12,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/api/resources"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -39,8 +40,8 @@ func VM(vm service.VM, view bool) *sdk.VirtualMachine {
 		p.InstanceView = InstanceView(vm)
 		p.InstanceView.HyperVGeneration = &generation
 	}
-	wire.ID, wire.Name, wire.Type = &vm.ID, &vm.Name, to.Ptr(service.TypeVM)
-	wire.Location, wire.Tags = to.Ptr(service.Location(vm.Location)), tags(vm.Tags)
+	wire.ID, wire.Name, wire.Type = &vm.ID, &vm.Name, to.Ptr(resource.TypeVM)
+	wire.Location, wire.Tags = to.Ptr(resource.Location(vm.Location)), tags(vm.Tags)
 	return wire
 }
 
@@ -79,7 +80,7 @@ func security(f holdfast.VMFact, kept *sdk.SecurityProfile) *sdk.SecurityProfile
 
 // Creating is a machine that is being made.
 func Creating(id, name string, in service.NewVM) *sdk.VirtualMachine {
-	return &sdk.VirtualMachine{ID: &id, Name: &name, Type: to.Ptr(service.TypeVM), Location: to.Ptr(service.Location(in.Location)), Tags: tags(in.Tags),
+	return &sdk.VirtualMachine{ID: &id, Name: &name, Type: to.Ptr(resource.TypeVM), Location: to.Ptr(resource.Location(in.Location)), Tags: tags(in.Tags),
 		Properties: &sdk.VirtualMachineProperties{ProvisioningState: to.Ptr("Creating")}}
 }
 
@@ -174,19 +175,19 @@ func InstanceView(vm service.VM) *sdk.VirtualMachineInstanceView {
 // resource of it. ready says that nothing found makes a backup fail.
 func Check(c service.Check) resources.Resource {
 	blocks := slices.ContainsFunc(c.Findings, func(f holdfast.Finding) bool { return f.Severity == holdfast.Blocks })
-	return resources.Resource{ID: c.ID, Name: "current", Type: service.TypePreflight,
+	return resources.Resource{ID: c.ID, Name: "current", Type: resource.TypePreflight,
 		Properties: map[string]any{"ready": !blocks, "findings": append([]holdfast.Finding{}, c.Findings...)}}
 }
 
 // Account is a pool as a storage account.
 func Account(p service.Part) resources.Resource {
-	return resources.Resource{ID: p.ID, Name: p.Name, Type: service.TypePool, Location: service.Location(p.Location), SKU: map[string]any{"name": "Standard_LRS", "tier": "Standard"},
+	return resources.Resource{ID: p.ID, Name: p.Name, Type: resource.TypePool, Location: resource.Location(p.Location), SKU: map[string]any{"name": "Standard_LRS", "tier": "Standard"},
 		Properties: map[string]any{"provisioningState": "Succeeded", "holdfast": p.Pool}}
 }
 
 // Network is a libvirt network as a virtual network with one subnet.
 func Network(p service.Part) resources.Resource {
-	return resources.Resource{ID: p.ID, Name: p.Name, Type: service.TypeNetwork, Location: service.Location(p.Location),
+	return resources.Resource{ID: p.ID, Name: p.Name, Type: resource.TypeNetwork, Location: resource.Location(p.Location),
 		Properties: map[string]any{"provisioningState": "Succeeded", "subnets": []map[string]any{
 			{"id": p.ID + "/subnets/default", "name": "default", "properties": map[string]any{"provisioningState": "Succeeded"}},
 		}}}

@@ -9,6 +9,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/api/resources"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -171,7 +172,7 @@ func Disk(d service.Disk) resources.Resource {
 	if d.EncryptionSet != "" {
 		p["encryption"] = map[string]any{"type": d.Encryption, "diskEncryptionSetId": d.EncryptionSet}
 	}
-	r := resources.Resource{ID: d.ID, Name: d.Name, Type: service.TypeDisk, Location: service.Location(d.Location), Properties: p,
+	r := resources.Resource{ID: d.ID, Name: d.Name, Type: resource.TypeDisk, Location: resource.Location(d.Location), Properties: p,
 		SKU: map[string]any{"name": "Standard_LRS", "tier": "Standard"}}
 	if d.Owner != "" {
 		r.ManagedBy = d.Owner
@@ -225,7 +226,7 @@ func NIC(n service.NIC) resources.Resource {
 	if n.Network != "" {
 		ip["subnet"] = map[string]any{"id": n.NetworkID + "/subnets/default"}
 	}
-	return resources.Resource{ID: n.ID, Name: n.Name, Type: service.TypeNIC, Location: service.Location(n.Location), Properties: map[string]any{
+	return resources.Resource{ID: n.ID, Name: n.Name, Type: resource.TypeNIC, Location: resource.Location(n.Location), Properties: map[string]any{
 		"provisioningState": "Succeeded", "primary": n.Primary, "macAddress": strings.ToUpper(strings.ReplaceAll(n.MAC, ":", "-")),
 		"virtualMachine":   map[string]any{"id": n.VM},
 		"ipConfigurations": []map[string]any{{"id": n.ID + "/ipConfigurations/ipconfig1", "name": "ipconfig1", "properties": ip}},
@@ -235,5 +236,5 @@ func NIC(n service.NIC) resources.Resource {
 
 // Subnet is the one subnet of a libvirt network.
 func Subnet(p service.Part) resources.Resource {
-	return resources.Resource{ID: p.ID + "/subnets/default", Name: "default", Type: service.TypeNetwork + "/subnets", Properties: map[string]any{"provisioningState": "Succeeded"}}
+	return resources.Resource{ID: p.ID + "/subnets/default", Name: "default", Type: resource.TypeNetwork + "/subnets", Properties: map[string]any{"provisioningState": "Succeeded"}}
 }

@@ -10,6 +10,7 @@ import (
 
 	"holdfast"
 	"holdfast/internal/api/resources"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -71,7 +72,7 @@ func Collection(c service.Collection, points []service.RestorePoint) resources.R
 	if points != nil {
 		p["restorePoints"] = wired(points, RestorePoint)
 	}
-	return resources.Resource{ID: c.ID, Name: c.Name, Type: service.TypeCollection, Location: c.Location, Tags: c.Tags, ETag: c.ETag, Properties: p}
+	return resources.Resource{ID: c.ID, Name: c.Name, Type: resource.TypeCollection, Location: c.Location, Tags: c.Tags, ETag: c.ETag, Properties: p}
 }
 
 func wired[T, W any](all []T, wire func(T) W) []W {
@@ -100,7 +101,7 @@ func RestorePoint(r service.RestorePoint) resources.Resource {
 		}
 		beside["failure"], p["holdfast"] = strings.TrimSpace(r.Failure.Message+" "+r.Failure.Hint), beside
 	}
-	return resources.Resource{ID: r.ID, Name: r.Name, Type: service.TypeRestorePoint, Properties: p}
+	return resources.Resource{ID: r.ID, Name: r.Name, Type: resource.TypeRestorePoint, Properties: p}
 }
 
 func references(ids []string) []reference {
@@ -171,7 +172,7 @@ func metadata(r service.RestorePoint) map[string]any {
 	wire := VM(vm, true)
 	p := wire.Properties
 	m := map[string]any{
-		"vmId": f.UUID, "location": service.Location(vm.Location), "hardwareProfile": p.HardwareProfile, "osProfile": p.OSProfile, "licenseType": p.LicenseType,
+		"vmId": f.UUID, "location": resource.Location(vm.Location), "hardwareProfile": p.HardwareProfile, "osProfile": p.OSProfile, "licenseType": p.LicenseType,
 		"diagnosticsProfile": p.DiagnosticsProfile, "securityProfile": p.SecurityProfile, "hyperVGeneration": p.InstanceView.HyperVGeneration, "userData": p.UserData,
 		"storageProfile": sourceStorage(r),
 		"holdfast":       map[string]any{"kept": keptOf(f), "tags": f.Tags, "networkInterfaces": f.NICs, "state": f.State, "os": f.OS, "extensions": extensions(f), "secrets": secrets(f)},
@@ -265,5 +266,5 @@ func DiskRestorePoint(d service.DiskPoint, percent int) resources.Resource {
 			p["osType"] = sdk.OperatingSystemTypesWindows
 		}
 	}
-	return resources.Resource{ID: d.ID, Name: d.Name, Type: service.TypeDiskRestorePoint, Properties: p}
+	return resources.Resource{ID: d.ID, Name: d.Name, Type: resource.TypeDiskRestorePoint, Properties: p}
 }

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"holdfast"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -57,7 +58,7 @@ func unmarshal(body []byte, into any) error {
 }
 
 // Subscription is a subscription on the wire.
-func Subscription(s service.Subscription) map[string]any {
+func Subscription(s resource.Subscription) map[string]any {
 	return map[string]any{
 		"id": "/subscriptions/" + s.SubscriptionID, "subscriptionId": s.SubscriptionID, "tenantId": s.TenantID, "displayName": s.Name,
 		"state": "Enabled", "managedByTenants": []any{}, "authorizationSource": "RoleBased",
@@ -67,7 +68,7 @@ func Subscription(s service.Subscription) map[string]any {
 
 // Location is a site as a location.
 func Location(sub string, s service.Site) map[string]any {
-	name := service.Location(s.Name)
+	name := resource.Location(s.Name)
 	return map[string]any{
 		"id": "/subscriptions/" + sub + "/locations/" + name, "name": name, "displayName": s.Name, "regionalDisplayName": s.Name, "type": "Region",
 		"metadata": map[string]any{"regionType": "Physical", "regionCategory": "Recommended", "geographyGroup": "Holdfast", "pairedRegion": []any{}},
@@ -75,8 +76,8 @@ func Location(sub string, s service.Site) map[string]any {
 }
 
 // Group is a resource group on the wire.
-func Group(g service.Group) Resource {
-	return Resource{ID: g.ID, Name: g.Name, Type: service.TypeGroup, Location: g.Location, Tags: g.Tags, ETag: g.ETag,
+func Group(g resource.Group) Resource {
+	return Resource{ID: g.ID, Name: g.Name, Type: resource.TypeGroup, Location: g.Location, Tags: g.Tags, ETag: g.ETag,
 		Properties: map[string]string{"provisioningState": "Succeeded"}}
 }
 
@@ -159,7 +160,7 @@ type Operational struct {
 // Site is a site on the wire, without what only its host knows.
 func Site(s service.Site) (Resource, *SiteProperties) {
 	p := &SiteProperties{URI: s.URI, ResourceGroup: s.Group, ScratchDir: s.ScratchDir, ScratchLimit: s.ScratchLimit, ReadRate: s.ReadRate, MaxBackups: s.MaxBackups, CollectRate: s.CollectRate, PoolClasses: s.PoolClasses, EncryptedPools: s.EncryptedPools, WriteAccelerator: s.WriteAccelerator, OperationalDir: s.OperationalDir, ProvisioningState: "Succeeded"}
-	return Resource{ID: s.ID, Name: s.Name, Type: service.TypeSite, Location: service.Location(s.Name), ETag: s.ETag, Properties: p}, p
+	return Resource{ID: s.ID, Name: s.Name, Type: resource.TypeSite, Location: resource.Location(s.Name), ETag: s.ETag, Properties: p}, p
 }
 
 // LiveSite is a site with how its operational repository is and what its host says

@@ -5,6 +5,7 @@ import (
 	"maps"
 
 	"holdfast"
+	"holdfast/internal/resource"
 	"holdfast/internal/service"
 )
 
@@ -22,7 +23,7 @@ func Vault(v service.Vault) Resource {
 	if sku == nil {
 		sku = map[string]any{"name": "Standard"}
 	}
-	return Resource{ID: v.ID, Name: v.Name, Type: service.TypeVault, Location: v.Location, Tags: v.Tags, ETag: v.ETag, SKU: sku, Identity: v.Identity, Properties: p}
+	return Resource{ID: v.ID, Name: v.Name, Type: resource.TypeVault, Location: v.Location, Tags: v.Tags, ETag: v.ETag, SKU: sku, Identity: v.Identity, Properties: p}
 }
 
 // LiveVault is a vault with why it cannot be used now, if it cannot.
@@ -88,5 +89,5 @@ func Policy(p service.Policy) (Resource, error) {
 		return Resource{}, err
 	}
 	properties["protectedItemsCount"] = p.Items
-	return Resource{ID: p.ID, Name: p.Name, Type: service.TypePolicy, ETag: p.ETag, Properties: properties}, nil
+	return Resource{ID: p.ID, Name: p.Name, Type: resource.TypePolicy, ETag: p.ETag, Properties: properties}, nil
 }

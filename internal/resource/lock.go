@@ -1,4 +1,4 @@
-package service
+package resource
 
 import (
 	"context"
@@ -31,7 +31,7 @@ func lockID(scope, name string) string { return scope + "/providers/" + TypeLock
 
 // PutLock makes or replaces a lock.
 func (s *Service) PutLock(ctx context.Context, l Lock) (out Lock, created bool, err error) {
-	if err := checkName("lock", l.Name); err != nil {
+	if err := CheckName("lock", l.Name); err != nil {
 		return l, false, err
 	}
 	if l.Level != CanNotDelete && l.Level != ReadOnly {
@@ -40,11 +40,11 @@ func (s *Service) PutLock(ctx context.Context, l Lock) (out Lock, created bool, 
 	if len(l.Notes) > 512 {
 		return l, false, holdfast.Errorf(holdfast.Invalid, "properties.notes", "properties.notes is longer than 512 characters.")
 	}
-	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Lock, error) {
+	out, err = Write(ctx, s.Catalog, func(tx *catalog.Tx) (Lock, error) {
 		_, err := tx.Get(lockID(l.Scope, l.Name))
 		created = err != nil
 		r, err := catalog.Write(tx, catalog.Resource{ID: lockID(l.Scope, l.Name), Type: TypeLock, Parent: l.Scope}, l)
-		l.Stamp = stamp(r)
+		l.Stamp = StampOf(r)
 		return l, err
 	})
 	return out, created, err
@@ -52,7 +52,7 @@ func (s *Service) PutLock(ctx context.Context, l Lock) (out Lock, created bool, 
 
 // Lock returns the lock of a name at a scope.
 func (s *Service) Lock(ctx context.Context, scope, name string) (Lock, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Lock, error) {
+	return Read(ctx, s.Catalog, func(tx *catalog.Tx) (Lock, error) {
 		r, err := tx.Get(lockID(scope, name))
 		if err != nil {
 			return Lock{}, err
@@ -63,14 +63,14 @@ func (s *Service) Lock(ctx context.Context, scope, name string) (Lock, error) {
 
 // Locks lists the locks at a scope and below it.
 func (s *Service) Locks(ctx context.Context, scope string) ([]Lock, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Lock, error) {
-		return list(tx, catalog.Query{Type: TypeLock, Under: scope}, decodeLock)
+	return Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Lock, error) {
+		return List(tx, catalog.Query{Type: TypeLock, Under: scope}, decodeLock)
 	})
 }
 
 // DeleteLock removes a lock, and says whether it was there.
 func (s *Service) DeleteLock(ctx context.Context, scope, name string) (bool, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) { return tx.Delete(lockID(scope, name)) })
+	return Write(ctx, s.Catalog, func(tx *catalog.Tx) (bool, error) { return tx.Delete(lockID(scope, name)) })
 }
 
 // LockedBy returns the lock that forbids to change or to delete a resource, and
@@ -81,25 +81,25 @@ func (s *Service) LockedBy(ctx context.Context, resource string, deletion bool) 
 		lock Lock
 		is   bool
 	}
-	h, err := read(ctx, s.Catalog, func(tx *catalog.Tx) (h held, err error) {
-		h.lock, h.is, err = lockOn(tx, resource, deletion)
+	h, err := Read(ctx, s.Catalog, func(tx *catalog.Tx) (h held, err error) {
+		h.lock, h.is, err = LockOn(tx, resource, deletion)
 		return h, err
 	})
 	return h.lock, h.is, err
 }
 
-// lockOn is LockedBy in a transaction.
-func lockOn(tx *catalog.Tx, resource string, deletion bool) (Lock, bool, error) {
+// LockOn is LockedBy in a transaction.
+func LockOn(tx *catalog.Tx, resource string, deletion bool) (Lock, bool, error) {
 	var all []Lock
-	for scope := resource; scope != ""; scope = above(scope) {
-		at, err := list(tx, catalog.Query{Type: TypeLock, Parent: scope}, decodeLock)
+	for scope := resource; scope != ""; scope = Above(scope) {
+		at, err := List(tx, catalog.Query{Type: TypeLock, Parent: scope}, decodeLock)
 		if err != nil {
 			return Lock{}, false, err
 		}
 		all = append(all, at...)
 	}
 	if deletion {
-		below, err := list(tx, catalog.Query{Type: TypeLock, Under: resource}, decodeLock)
+		below, err := List(tx, catalog.Query{Type: TypeLock, Under: resource}, decodeLock)
 		if err != nil {
 			return Lock{}, false, err
 		}
@@ -114,6 +114,6 @@ func lockOn(tx *catalog.Tx, resource string, deletion bool) (Lock, bool, error) 
 
 func decodeLock(r catalog.Resource) (Lock, error) {
 	l, err := catalog.Decode[Lock](r)
-	l.Stamp = stamp(r)
+	l.Stamp = StampOf(r)
 	return l, err
 }

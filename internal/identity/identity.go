@@ -1,4 +1,14 @@
-package service
+// Package identity holds the rules of principals, roles and role assignments, and
+// keeps the audit log of who did what.
+//
+// It promises that nobody is locked out by a change (the last Owner of a
+// subscription and the caller itself stay), that no owner of a resource guard is
+// taken over by who may manage principals, and that a line of the audit log does
+// not change.
+//
+// It does not verify tokens (authn), and does not decide whether a caller may
+// (authz, server).
+package identity
 
 import (
 	"context"
@@ -12,29 +22,33 @@ import (
 	"holdfast/internal/authn"
 	"holdfast/internal/authz"
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
+
+// Service is the rules over one catalog. It is safe for concurrent use.
+type Service struct{ Catalog *catalog.Catalog }
 
 // Principal is who may sign in; its secret is not in it.
 type Principal = authn.Principal
 
 // SignIn returns the principal of a client id and secret, or authn.ErrClient.
 func (s *Service) SignIn(ctx context.Context, clientID, secret string) (Principal, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Principal, error) { return authn.Authenticate(tx, clientID, secret) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Principal, error) { return authn.Authenticate(tx, clientID, secret) })
 }
 
 // Grants lists what a principal may.
 func (s *Service) Grants(ctx context.Context, principalID string) ([]authz.Grant, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]authz.Grant, error) { return authz.GrantsOf(tx, principalID) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]authz.Grant, error) { return authz.GrantsOf(tx, principalID) })
 }
 
 // Principals lists all principals.
 func (s *Service) Principals(ctx context.Context) ([]Principal, error) {
-	return read(ctx, s.Catalog, authn.Principals)
+	return resource.Read(ctx, s.Catalog, authn.Principals)
 }
 
 // Principal returns one principal by its client id.
 func (s *Service) Principal(ctx context.Context, clientID string) (Principal, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Principal, error) { return authn.FindPrincipal(tx, clientID) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (Principal, error) { return authn.FindPrincipal(tx, clientID) })
 }
 
 // maxSubject is how long a subject may be (OpenID Connect Core 1.0, 2).
@@ -43,18 +57,18 @@ const maxSubject = 255
 // CreatePrincipal makes a principal without any right. Its secret is returned
 // here and nowhere else. subject, if any, is who it is to the outside issuer.
 func (s *Service) CreatePrincipal(ctx context.Context, name, subject string) (p Principal, secret string, err error) {
-	if err := checkName("principal", name); err != nil {
+	if err := resource.CheckName("principal", name); err != nil {
 		return p, "", err
 	}
 	if len(subject) > maxSubject {
 		return p, "", holdfast.Errorf(holdfast.Invalid, "subject", "The subject is longer than %d characters.", maxSubject)
 	}
-	_, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		all, err := authn.Principals(tx)
 		if err != nil {
 			return nil, err
 		}
-		if slices.ContainsFunc(all, func(o Principal) bool { return sameName(o.Name, name) }) {
+		if slices.ContainsFunc(all, func(o Principal) bool { return resource.SameName(o.Name, name) }) {
 			return nil, holdfast.Errorf(holdfast.Conflict, "displayName", "There is a principal named %q already.", name)
 		}
 		p, secret, err = authn.CreatePrincipal(tx, name, subject)
@@ -65,7 +79,7 @@ func (s *Service) CreatePrincipal(ctx context.Context, name, subject string) (p 
 
 // RotateSecret gives a principal a new secret; the old one ends at once.
 func (s *Service) RotateSecret(ctx context.Context, clientID string) (string, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (string, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (string, error) {
 		if err := leaveGuards(ctx, tx, clientID); err != nil {
 			return "", err
 		}
@@ -93,7 +107,7 @@ func (s *Service) DeletePrincipal(ctx context.Context, clientID string) error {
 	if strings.EqualFold(authz.CallerOf(ctx).ClientID, clientID) {
 		return holdfast.Errorf(holdfast.Conflict, clientID, "A principal cannot delete itself.")
 	}
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		p, err := authn.FindPrincipal(tx, clientID)
 		if err == nil {
 			err = leaveGuards(ctx, tx, clientID)
@@ -117,12 +131,12 @@ func (s *Service) DeletePrincipal(ctx context.Context, clientID string) error {
 
 // Roles lists the role definitions.
 func (s *Service) Roles(ctx context.Context) ([]authz.Role, error) {
-	return read(ctx, s.Catalog, authz.Roles)
+	return resource.Read(ctx, s.Catalog, authz.Roles)
 }
 
 // Role returns one role definition.
 func (s *Service) Role(ctx context.Context, guid string) (authz.Role, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Role, error) { return authz.FindRole(tx, guid) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Role, error) { return authz.FindRole(tx, guid) })
 }
 
 // PutRole makes or replaces a custom role.
@@ -136,7 +150,7 @@ func (s *Service) PutRole(ctx context.Context, r authz.Role) (authz.Role, error)
 	if r.Name == "" || len(r.Actions) == 0 {
 		return r, holdfast.Errorf(holdfast.Invalid, "properties", "A role needs properties.roleName and at least one action in properties.permissions.")
 	}
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Role, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Role, error) {
 		all, err := authz.Roles(tx)
 		if err != nil {
 			return r, err
@@ -152,7 +166,7 @@ func (s *Service) PutRole(ctx context.Context, r authz.Role) (authz.Role, error)
 
 // DeleteRole removes a custom role that nobody has.
 func (s *Service) DeleteRole(ctx context.Context, guid string) error {
-	_, err := write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
+	_, err := resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (any, error) {
 		if _, builtin := authz.Find(guid); builtin {
 			return nil, holdfast.Errorf(holdfast.Conflict, guid, "A built-in role cannot be deleted.")
 		}
@@ -172,11 +186,11 @@ func (s *Service) DeleteRole(ctx context.Context, guid string) error {
 
 // Assign gives a principal a role at a scope; created says whether it is new.
 func (s *Service) Assign(ctx context.Context, a authz.Assignment) (out authz.Assignment, created bool, err error) {
-	if _, err := uuid.Parse(lastName(a.ID)); err != nil {
-		return a, false, holdfast.Errorf(holdfast.Invalid, "name", "%q cannot name a role assignment: it is a GUID.", lastName(a.ID))
+	if _, err := uuid.Parse(resource.LastName(a.ID)); err != nil {
+		return a, false, holdfast.Errorf(holdfast.Invalid, "name", "%q cannot name a role assignment: it is a GUID.", resource.LastName(a.ID))
 	}
 	a.By = authz.CallerOf(ctx).ID
-	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Assignment, error) {
+	out, err = resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Assignment, error) {
 		if _, err := authz.FindRole(tx, a.RoleID); err != nil {
 			return a, holdfast.Errorf(holdfast.Invalid, "properties.roleDefinitionId", "The role definition %q was not found.", a.RoleID)
 		}
@@ -209,7 +223,7 @@ func (s *Service) Assign(ctx context.Context, a authz.Assignment) (out authz.Ass
 
 // Assignments lists the assignments at a scope, above it and, if below, below it.
 func (s *Service) Assignments(ctx context.Context, scope string, below bool) ([]authz.Assignment, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]authz.Assignment, error) {
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]authz.Assignment, error) {
 		all, err := authz.Assignments(tx, catalog.Query{})
 		return slices.DeleteFunc(all, func(a authz.Assignment) bool {
 			return !arm.Within(scope, a.Scope) && !(below && arm.Within(a.Scope, scope))
@@ -219,7 +233,7 @@ func (s *Service) Assignments(ctx context.Context, scope string, below bool) ([]
 
 // Unassign removes an assignment and returns it.
 func (s *Service) Unassign(ctx context.Context, id string) (authz.Assignment, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Assignment, error) {
+	return resource.Write(ctx, s.Catalog, func(tx *catalog.Tx) (authz.Assignment, error) {
 		a, r, err := catalog.Read[authz.Assignment](tx, id)
 		if err != nil {
 			return a, err

@@ -1,10 +1,10 @@
-package service
+package resource
 
 import "maps"
 
-// merge is JSON merge patch (RFC 7396): objects are merged, null removes,
+// Merge is JSON merge patch (RFC 7396): objects are merged, null removes,
 // everything else replaces. Neither argument is changed.
-func merge(old, patch map[string]any) map[string]any {
+func Merge(old, patch map[string]any) map[string]any {
 	out := maps.Clone(old)
 	if out == nil {
 		out = map[string]any{}
@@ -16,9 +16,9 @@ func merge(old, patch map[string]any) map[string]any {
 		case v == nil:
 			delete(out, key)
 		case isObject && wasObject:
-			out[key] = merge(was, now)
+			out[key] = Merge(was, now)
 		case isObject:
-			out[key] = merge(nil, now)
+			out[key] = Merge(nil, now)
 		default:
 			out[key] = v
 		}

@@ -1,4 +1,4 @@
-package service
+package resource
 
 import (
 	"encoding/json"
@@ -31,7 +31,7 @@ func TestMergeIsMergePatch(t *testing.T) {
 		{`{}`, `{"a":{"bb":{"ccc":null}}}`, `{"a":{"bb":{}}}`},
 	} {
 		old, patch := parsed(t, c[0]), parsed(t, c[1])
-		if got := merge(old, patch); !reflect.DeepEqual(got, parsed(t, c[2])) {
+		if got := Merge(old, patch); !reflect.DeepEqual(got, parsed(t, c[2])) {
 			t.Errorf("%s + %s = %v, want %s", c[0], c[1], got, c[2])
 		}
 		if !reflect.DeepEqual(old, parsed(t, c[0])) || !reflect.DeepEqual(patch, parsed(t, c[1])) {

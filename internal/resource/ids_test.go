@@ -1,4 +1,4 @@
-package service
+package resource
 
 import (
 	"slices"
@@ -8,7 +8,7 @@ import (
 func TestAbove(t *testing.T) {
 	t.Parallel()
 	var got []string
-	for id := "/subscriptions/S/resourceGroups/G"; id != ""; id = above(id) {
+	for id := "/subscriptions/S/resourceGroups/G"; id != ""; id = Above(id) {
 		got = append(got, id)
 	}
 	if want := []string{"/subscriptions/S/resourceGroups/G", "/subscriptions/S/resourceGroups", "/subscriptions/S"}; !slices.Equal(got, want) {

@@ -1,4 +1,4 @@
-package service
+package resource
 
 import (
 	"strings"
@@ -14,8 +14,8 @@ const (
 	maxTagValue = 256
 )
 
-// checkTags refuses tags that a resource cannot have.
-func checkTags(tags map[string]string) error {
+// CheckTags refuses tags that a resource cannot have.
+func CheckTags(tags map[string]string) error {
 	if len(tags) > maxTags {
 		return holdfast.Errorf(holdfast.Invalid, "tags", "There are %d tags; a resource has %d at most.", len(tags), maxTags)
 	}

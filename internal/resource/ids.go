@@ -1,4 +1,4 @@
-package service
+package resource
 
 import (
 	"strings"
@@ -29,44 +29,44 @@ const (
 	TypeDiskRestorePoint = TypeRestorePoint + "/diskRestorePoints"
 )
 
-// subscriptionID is the id of a subscription, from its GUID.
-func subscriptionID(sub string) string { return "/subscriptions/" + sub }
+// SubscriptionID is the id of a subscription, from its GUID.
+func SubscriptionID(sub string) string { return "/subscriptions/" + sub }
 
-// groupID is the id of a resource group.
-func groupID(sub, group string) string { return subscriptionID(sub) + "/resourceGroups/" + group }
+// GroupID is the id of a resource group.
+func GroupID(sub, group string) string { return SubscriptionID(sub) + "/resourceGroups/" + group }
 
-// siteID is the id of a site, which lies in no group.
-func siteID(sub, name string) string {
-	return subscriptionID(sub) + "/providers/" + TypeSite + "/" + name
+// SiteID is the id of a site, which lies in no group.
+func SiteID(sub, name string) string {
+	return SubscriptionID(sub) + "/providers/" + TypeSite + "/" + name
 }
 
-// inGroup is the id of a resource of a type that lies in a group.
-func inGroup(sub, group, typ, name string) string {
-	return groupID(sub, group) + "/providers/" + typ + "/" + name
+// InGroup is the id of a resource of a type that lies in a group.
+func InGroup(sub, group, typ, name string) string {
+	return GroupID(sub, group) + "/providers/" + typ + "/" + name
 }
 
-// policyID is the id of a policy of a vault.
-func policyID(vault, name string) string { return vault + "/backupPolicies/" + name }
+// PolicyID is the id of a policy of a vault.
+func PolicyID(vault, name string) string { return vault + "/backupPolicies/" + name }
 
 // ItemID is the id of the protected item of a VM in a vault, from the names of
 // the VM's group and the VM (arm-contract, 7).
 func ItemID(vault, group, vm string) string {
-	return ContainerID(vault, group, vm) + "/protectedItems/VM;" + itemName(group, vm)
+	return ContainerID(vault, group, vm) + "/protectedItems/VM;" + ItemName(group, vm)
 }
 
 // ContainerID is the id of the container of a VM's protected item.
 func ContainerID(vault, group, vm string) string {
-	return vault + "/backupFabrics/Azure/protectionContainers/IaasVMContainer;" + itemName(group, vm)
+	return vault + "/backupFabrics/Azure/protectionContainers/IaasVMContainer;" + ItemName(group, vm)
 }
 
 // PointID is the ARM id of a point.
 func PointID(item, name string) string { return item + "/recoveryPoints/" + name }
 
-// itemName is what the names of an item and its container end in.
-func itemName(group, vm string) string { return "iaasvmcontainerv2;" + group + ";" + vm }
+// ItemName is what the names of an item and its container end in.
+func ItemName(group, vm string) string { return "iaasvmcontainerv2;" + group + ";" + vm }
 
-// parseAs parses an id that a request's member gives, of the expected type.
-func parseAs(member, id, typ string) (arm.ID, error) {
+// ParseAs parses an id that a request's member gives, of the expected type.
+func ParseAs(member, id, typ string) (arm.ID, error) {
 	parsed, err := arm.ParseID(id)
 	if err != nil {
 		return parsed, holdfast.Errorf(holdfast.Invalid, member, "%s is %q, which is not a resource id: %v.", member, id, err)
@@ -80,22 +80,22 @@ func parseAs(member, id, typ string) (arm.ID, error) {
 // Location brings a location to the form it is compared in: "East US" is eastus.
 func Location(s string) string { return strings.ToLower(strings.ReplaceAll(s, " ", "")) }
 
-// checkName refuses a name that no resource can have; what says of which it is.
-func checkName(what, name string) error {
+// CheckName refuses a name that no resource can have; what says of which it is.
+func CheckName(what, name string) error {
 	if arm.IsName(name) {
 		return nil
 	}
 	return holdfast.Errorf(holdfast.Invalid, "name", "%q cannot name a %s: a name is %s.", name, what, arm.NameRule)
 }
 
-// lower is an id as it is compared.
-func lower(id string) string { return strings.ToLower(id) }
+// Lower is an id as it is compared.
+func Lower(id string) string { return strings.ToLower(id) }
 
-// lastName is the last segment of an id, for messages.
-func lastName(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
+// LastName is the last segment of an id, for messages.
+func LastName(id string) string { return id[strings.LastIndexByte(id, '/')+1:] }
 
-// idOf parses an id of ours, which cannot be wrong.
-func idOf(id string) arm.ID {
+// IDOf parses an id of ours, which cannot be wrong.
+func IDOf(id string) arm.ID {
 	parsed, err := arm.ParseID(id)
 	if err != nil {
 		panic("internal error: " + err.Error())
@@ -103,8 +103,8 @@ func idOf(id string) arm.ID {
 	return parsed
 }
 
-// above is the resource that an id lies in, "" above a subscription.
-func above(id string) string {
+// Above is the resource that an id lies in, "" above a subscription.
+func Above(id string) string {
 	i := strings.LastIndexByte(id, '/')
 	if i <= 0 || arm.Within("/subscriptions", id[:i]) {
 		return ""

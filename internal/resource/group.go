@@ -1,4 +1,4 @@
-package service
+package resource
 
 import (
 	"context"
@@ -18,18 +18,18 @@ type Group struct {
 // PutGroup makes a resource group or replaces its tags; created says which. The
 // location of an existing group does not change.
 func (s *Service) PutGroup(ctx context.Context, sub, name string, g Group) (out Group, created bool, err error) {
-	if err := checkName("resource group", name); err != nil {
+	if err := CheckName("resource group", name); err != nil {
 		return out, false, err
 	}
 	if g.Location == "" {
 		return out, false, holdfast.Errorf(holdfast.Invalid, "location", "A resource group needs a location.")
 	}
 	g.Name, g.Location = name, Location(g.Location)
-	out, err = write(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) {
-		if _, err := findSubscription(tx, sub); err != nil {
+	out, err = Write(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) {
+		if _, err := FindSubscription(tx, sub); err != nil {
 			return g, err
 		}
-		old, err := findGroup(tx, sub, name)
+		old, err := FindGroup(tx, sub, name)
 		created = err != nil
 		switch {
 		case err != nil && holdfast.KindOf(err) != holdfast.NotFound:
@@ -39,45 +39,45 @@ func (s *Service) PutGroup(ctx context.Context, sub, name string, g Group) (out 
 		case err == nil:
 			g.Name = old.Name
 		}
-		return putGroup(tx, sub, g)
+		return PutGroup(tx, sub, g)
 	})
 	return out, created, err
 }
 
 // TagGroup replaces the tags of a resource group that is there; nil leaves them.
 func (s *Service) TagGroup(ctx context.Context, sub, name string, tags map[string]string) (Group, error) {
-	return write(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) {
-		g, err := findGroup(tx, sub, name)
+	return Write(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) {
+		g, err := FindGroup(tx, sub, name)
 		if err != nil || tags == nil {
 			return g, err
 		}
 		g.Tags = tags
-		return putGroup(tx, sub, g)
+		return PutGroup(tx, sub, g)
 	})
 }
 
-// putGroup writes a group as it is to be.
-func putGroup(tx *catalog.Tx, sub string, g Group) (Group, error) {
-	r, err := catalog.Write(tx, catalog.Resource{ID: groupID(sub, g.Name), Type: TypeGroup, Parent: subscriptionID(sub)}, g)
-	g.Stamp = stamp(r)
+// PutGroup writes a group as it is to be.
+func PutGroup(tx *catalog.Tx, sub string, g Group) (Group, error) {
+	r, err := catalog.Write(tx, catalog.Resource{ID: GroupID(sub, g.Name), Type: TypeGroup, Parent: SubscriptionID(sub)}, g)
+	g.Stamp = StampOf(r)
 	return g, err
 }
 
 // Group returns one resource group.
 func (s *Service) Group(ctx context.Context, sub, name string) (Group, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) { return findGroup(tx, sub, name) })
+	return Read(ctx, s.Catalog, func(tx *catalog.Tx) (Group, error) { return FindGroup(tx, sub, name) })
 }
 
 // Groups lists the resource groups of a subscription.
 func (s *Service) Groups(ctx context.Context, sub string) ([]Group, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Group, error) {
-		return list(tx, catalog.Query{Type: TypeGroup, Parent: subscriptionID(sub)}, decodeGroup)
+	return Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Group, error) {
+		return List(tx, catalog.Query{Type: TypeGroup, Parent: SubscriptionID(sub)}, decodeGroup)
 	})
 }
 
-// findGroup returns a group, or holdfast.NotFound.
-func findGroup(tx *catalog.Tx, sub, name string) (Group, error) {
-	r, err := tx.Get(groupID(sub, name))
+// FindGroup returns a group, or holdfast.NotFound.
+func FindGroup(tx *catalog.Tx, sub, name string) (Group, error) {
+	r, err := tx.Get(GroupID(sub, name))
 	if err != nil {
 		if holdfast.KindOf(err) == holdfast.NotFound {
 			err = holdfast.Errorf(holdfast.NotFound, name, "The resource group %q was not found.", name)
@@ -89,6 +89,6 @@ func findGroup(tx *catalog.Tx, sub, name string) (Group, error) {
 
 func decodeGroup(r catalog.Resource) (Group, error) {
 	g, err := catalog.Decode[Group](r)
-	g.Stamp = stamp(r)
+	g.Stamp = StampOf(r)
 	return g, err
 }

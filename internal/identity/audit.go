@@ -1,4 +1,4 @@
-package service
+package identity
 
 import (
 	"context"
@@ -8,6 +8,7 @@ import (
 	"github.com/google/uuid"
 
 	"holdfast/internal/catalog"
+	"holdfast/internal/resource"
 )
 
 // Event is one line of the audit log.
@@ -68,12 +69,12 @@ func (s *Service) Events(ctx context.Context, f EventFilter) ([]Event, error) {
 	text := `SELECT id, at, request, principal, name, source, action, resource, subscription, status, code FROM audit WHERE ` +
 		strings.Join(conds, ` AND `) + ` ORDER BY at DESC, id DESC LIMIT ?`
 	args = append(args, f.Limit)
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Event, error) { return catalog.Collect(tx, scanEvent, text, args...) })
+	return resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Event, error) { return catalog.Collect(tx, scanEvent, text, args...) })
 }
 
 // Event returns one line of the audit log of a subscription; false if there is none.
 func (s *Service) Event(ctx context.Context, sub, id string) (e Event, found bool, err error) {
-	all, err := read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Event, error) {
+	all, err := resource.Read(ctx, s.Catalog, func(tx *catalog.Tx) ([]Event, error) {
 		return catalog.Collect(tx, scanEvent, `SELECT id, at, request, principal, name, source, action, resource, subscription, status, code FROM audit WHERE id = ? AND subscription = ?`, id, strings.ToLower(sub))
 	})
 	if err != nil || len(all) == 0 {

@@ -8,7 +8,7 @@
 // refused with a holdfast.Error that names the member of the request.
 //
 // It knows no machine and no vault, and it checks no right (server does).
-package service
+package resource
 
 import (
 	"context"
@@ -21,6 +21,10 @@ import (
 	"holdfast/internal/job"
 )
 
+// Service is the rules of subscriptions, groups and locks over one catalog. It is
+// safe for concurrent use.
+type Service struct{ Catalog *catalog.Catalog }
+
 // Stamp is what the catalog knows of every resource.
 type Stamp struct {
 	ID      string    `json:"-"`
@@ -29,20 +33,20 @@ type Stamp struct {
 	Updated time.Time `json:"-"`
 }
 
-// stamp is the Stamp of a row.
-func stamp(r catalog.Resource) Stamp {
+// StampOf is the Stamp of a row.
+func StampOf(r catalog.Resource) Stamp {
 	return Stamp{ID: r.ID, ETag: r.ETag, Created: r.Created, Updated: r.Updated}
 }
 
-// read runs f in a transaction that sees one moment.
-func read[T any](ctx context.Context, c *catalog.Catalog, f func(*catalog.Tx) (T, error)) (v T, err error) {
+// Read runs f in a transaction that sees one moment.
+func Read[T any](ctx context.Context, c *catalog.Catalog, f func(*catalog.Tx) (T, error)) (v T, err error) {
 	err = c.View(ctx, func(tx *catalog.Tx) error { v, err = f(tx); return err })
 	return v, err
 }
 
-// write runs f in a transaction that changes the catalog, once the caller's
+// Write runs f in a transaction that changes the catalog, once the caller's
 // precondition holds.
-func write[T any](ctx context.Context, c *catalog.Catalog, f func(*catalog.Tx) (T, error)) (v T, err error) {
+func Write[T any](ctx context.Context, c *catalog.Catalog, f func(*catalog.Tx) (T, error)) (v T, err error) {
 	err = c.Update(ctx, func(tx *catalog.Tx) error {
 		if err := checkPrecondition(ctx, tx); err != nil {
 			return err
@@ -53,8 +57,8 @@ func write[T any](ctx context.Context, c *catalog.Catalog, f func(*catalog.Tx) (
 	return v, err
 }
 
-// list decodes every resource that a query picks.
-func list[T any](tx *catalog.Tx, q catalog.Query, decode func(catalog.Resource) (T, error)) ([]T, error) {
+// List decodes every resource that a query picks.
+func List[T any](tx *catalog.Tx, q catalog.Query, decode func(catalog.Resource) (T, error)) ([]T, error) {
 	rows, err := tx.List(q)
 	if err != nil {
 		return nil, err
@@ -68,22 +72,22 @@ func list[T any](tx *catalog.Tx, q catalog.Query, decode func(catalog.Resource) 
 	return all, nil
 }
 
-// sameName compares names and ids as ARM does: without regard to case.
-func sameName(a, b string) bool { return strings.EqualFold(a, b) }
+// SameName compares names and ids as ARM does: without regard to case.
+func SameName(a, b string) bool { return strings.EqualFold(a, b) }
 
-// notThere is nil for holdfast.NotFound.
-func notThere(err error) error {
+// NotThere is nil for holdfast.NotFound.
+func NotThere(err error) error {
 	if err != nil && holdfast.KindOf(err) == holdfast.NotFound {
 		return nil
 	}
 	return err
 }
 
-// caller names who asks, for the job's row.
-func caller(ctx context.Context) string { return authz.CallerOf(ctx).Name }
+// Caller names who asks, for the job's row.
+func Caller(ctx context.Context) string { return authz.CallerOf(ctx).Name }
 
 // Operation is the job that an asynchronous operation of one of the callers is:
 // the caller's own, or one on something that the caller may read.
-func (s *Service) Operation(ctx context.Context, id string) (Job, error) {
-	return read(ctx, s.Catalog, func(tx *catalog.Tx) (Job, error) { return job.Get(tx, id) })
+func (s *Service) Operation(ctx context.Context, id string) (job.Job, error) {
+	return Read(ctx, s.Catalog, func(tx *catalog.Tx) (job.Job, error) { return job.Get(tx, id) })
 }
